@@ -1,0 +1,33 @@
+//! The vocabulary and the rules of Bursar, free of I/O.
+//!
+//! Everything here is pure: no runtime, no database, no network, no clock and no randomness. Callers pass
+//! those in. What decides about money lives here once and is shared by the orchestrator and the co-signers.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`ids`], [`time`], [`amount`], [`asset`], [`network`] | the units that cross module boundaries |
+//! | [`wallet`], [`hd`] | what a wallet is, and its non-hardened key derivation |
+//! | [`intent`] | what an initiator signs: the one thing that may be paid, at most once |
+//! | [`effects`] | what an unsigned transaction does, as decoded; [`verify`] holds it against an intent |
+//! | [`lifecycle`] | the one state machine of a transfer |
+//! | [`package`], [`signing`] | what goes to each co-signer, and what comes back |
+//! | [`account`], [`chain`], [`ports`] | what a chain adapter is given, tells, and must implement |
+
+pub mod account;
+pub mod amount;
+pub mod asset;
+pub mod canonical;
+pub mod chain;
+pub mod effects;
+pub mod hd;
+pub mod ids;
+pub mod intent;
+pub mod lifecycle;
+pub mod network;
+pub mod package;
+pub mod ports;
+pub mod signing;
+pub mod text;
+pub mod time;
+pub mod verify;
+pub mod wallet;

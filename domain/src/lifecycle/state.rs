@@ -1,0 +1,253 @@
+//! States and the words for them.
+
+use crate::{chain::BlockRef, ids::TransactionId, text::serde_as_text};
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr};
+
+/// A state carries exactly what it needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "SCREAMING_SNAKE_CASE", rename_all_fields = "camelCase")]
+pub enum State {
+    /// Accepted and durable.
+    Submitted,
+    PendingScreening,
+    /// Held for compliance.
+    PendingReview,
+    PendingAuthorization,
+    /// Waits for funds, a nonce, an output, or a time window.
+    Queued,
+    /// The package is frozen and its resources are reserved.
+    PendingSignature {
+        transaction: TransactionId,
+        /// A session may have begun, so a signature may exist.
+        signing_started: bool,
+    },
+    /// A valid transaction exists: irrevocable.
+    Signed {
+        transaction: TransactionId,
+    },
+    /// Sent, or maybe sent; not in a block.
+    Broadcasting {
+        transaction: TransactionId,
+        /// No node has clearly accepted it yet.
+        maybe_sent: bool,
+    },
+    /// In a block, below the finality threshold.
+    Confirming {
+        transaction: TransactionId,
+        block: BlockRef,
+    },
+    /// Gone from the mempool, still valid.
+    Dropped {
+        transaction: TransactionId,
+    },
+    Completed {
+        transaction: TransactionId,
+        block: BlockRef,
+    },
+    Replaced {
+        by: TransactionId,
+    },
+    Cancelled,
+    Blocked,
+    Rejected,
+    Expired,
+    Failed {
+        funds_moved: FundsMoved,
+    },
+}
+
+/// What a failed transfer has cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum FundsMoved {
+    None,
+    FeeOnly,
+    Unknown,
+}
+
+/// What a worker does next with a transfer in some state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Step {
+    Screen,
+    Authorize,
+    Prepare,
+    Sign,
+    Broadcast,
+    Confirm,
+}
+
+impl State {
+    pub const fn status(&self) -> Status {
+        match self {
+            Self::Submitted => Status::Submitted,
+            Self::PendingScreening => Status::PendingScreening,
+            Self::PendingReview => Status::PendingReview,
+            Self::PendingAuthorization => Status::PendingAuthorization,
+            Self::Queued => Status::Queued,
+            Self::PendingSignature { .. } => Status::PendingSignature,
+            Self::Signed { .. } => Status::Signed,
+            Self::Broadcasting { .. } => Status::Broadcasting,
+            Self::Confirming { .. } => Status::Confirming,
+            Self::Dropped { .. } => Status::Dropped,
+            Self::Completed { .. } => Status::Completed,
+            Self::Replaced { .. } => Status::Replaced,
+            Self::Cancelled => Status::Cancelled,
+            Self::Blocked => Status::Blocked,
+            Self::Rejected => Status::Rejected,
+            Self::Expired => Status::Expired,
+            Self::Failed { .. } => Status::Failed,
+        }
+    }
+
+    /// The transaction that is carrying the transfer.
+    pub const fn transaction(&self) -> Option<TransactionId> {
+        match self {
+            Self::PendingSignature { transaction, .. }
+            | Self::Signed { transaction }
+            | Self::Broadcasting { transaction, .. }
+            | Self::Confirming { transaction, .. }
+            | Self::Dropped { transaction }
+            | Self::Completed { transaction, .. }
+            | Self::Replaced { by: transaction } => Some(*transaction),
+            _ => None,
+        }
+    }
+
+    /// Who must act next: a worker's step, or nobody (a person, or the end).
+    pub const fn next_step(&self) -> Option<Step> {
+        match self {
+            Self::Submitted | Self::PendingScreening => Some(Step::Screen),
+            Self::PendingAuthorization => Some(Step::Authorize),
+            Self::Queued => Some(Step::Prepare),
+            Self::PendingSignature { .. } => Some(Step::Sign),
+            Self::Signed { .. } | Self::Broadcasting { .. } | Self::Dropped { .. } => Some(Step::Broadcast),
+            Self::Confirming { .. } => Some(Step::Confirm),
+            _ => None,
+        }
+    }
+}
+
+/// A state's name alone, as the API says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Status {
+    Submitted,
+    PendingScreening,
+    PendingReview,
+    PendingAuthorization,
+    Queued,
+    PendingSignature,
+    Signed,
+    Broadcasting,
+    Confirming,
+    Dropped,
+    Completed,
+    Replaced,
+    Cancelled,
+    Blocked,
+    Rejected,
+    Expired,
+    Failed,
+}
+
+impl Status {
+    const ALL: [(Self, &'static str); 17] = [
+        (Self::Submitted, "SUBMITTED"),
+        (Self::PendingScreening, "PENDING_SCREENING"),
+        (Self::PendingReview, "PENDING_REVIEW"),
+        (Self::PendingAuthorization, "PENDING_AUTHORIZATION"),
+        (Self::Queued, "QUEUED"),
+        (Self::PendingSignature, "PENDING_SIGNATURE"),
+        (Self::Signed, "SIGNED"),
+        (Self::Broadcasting, "BROADCASTING"),
+        (Self::Confirming, "CONFIRMING"),
+        (Self::Dropped, "DROPPED"),
+        (Self::Completed, "COMPLETED"),
+        (Self::Replaced, "REPLACED"),
+        (Self::Cancelled, "CANCELLED"),
+        (Self::Blocked, "BLOCKED"),
+        (Self::Rejected, "REJECTED"),
+        (Self::Expired, "EXPIRED"),
+        (Self::Failed, "FAILED"),
+    ];
+
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().map(|(status, _)| status)
+    }
+    /// Nothing more happens (but COMPLETED reopens on a reorganisation deeper than the threshold).
+    pub const fn is_terminal(self) -> bool {
+        matches!(
+            self,
+            Self::Completed
+                | Self::Replaced
+                | Self::Cancelled
+                | Self::Blocked
+                | Self::Rejected
+                | Self::Expired
+                | Self::Failed
+        )
+    }
+}
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Self::ALL.iter().find(|(status, _)| status == self).map_or("", |(_, name)| name))
+    }
+}
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("unknown status: expected such as QUEUED or COMPLETED")]
+pub struct InvalidStatus;
+impl FromStr for Status {
+    type Err = InvalidStatus;
+    fn from_str(text: &str) -> Result<Self, InvalidStatus> {
+        Self::ALL.iter().find(|(_, name)| *name == text).map(|(status, _)| *status).ok_or(InvalidStatus)
+    }
+}
+serde_as_text!(Status);
+
+/// Why a transfer is where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum SubStatus {
+    /// No screening provider is configured: nothing was checked.
+    NotScreened,
+    /// No approval policy is configured: nobody was asked.
+    NotAuthorized,
+    InsufficientFunds,
+    MaxFeeExceeded,
+    MissingTagOrMemo,
+    DestinationRefuses,
+    /// Too small to be paid (dust, or below the reserve of an account that it would create).
+    AmountTooSmall,
+    /// Simulation says that it would fail on chain.
+    WouldFail,
+    NodeUnavailable,
+    /// Fewer co-signers than the threshold are online.
+    SignersOffline,
+    SignerRejected,
+    SignerTimeout,
+    /// A session began and ended without a signature; it is run again.
+    SigningFailed,
+    /// A session began, ended without a signature, and can no longer be run again: the transaction may still be able to
+    /// pay. Needs a person.
+    SigningInconclusive,
+    /// A node refused to relay the signed transaction; it is sent again.
+    BroadcastRejected,
+    MaybeSent,
+    Reorged,
+    /// In a block, without effect but for the fee.
+    FailedOnChain,
+    /// Nothing of ours explains what the chain shows. Needs a person.
+    Unexplained,
+    IntentExpired,
+    LedgerExpired,
+    InvalidTransaction,
+}
+
+/// Conditions beside the status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Flags {
+    pub stuck: bool,
+    pub frozen: bool,
+    pub under_replacement: bool,
+}
