@@ -229,7 +229,8 @@ pub trait ObserveChain: Send + Sync {
 #[derive(Debug, Clone)]
 pub struct SentTransaction {
     pub transaction: TransactionId,
-    pub tx_id: String,
+    /// Unknown while no signature has reached us although one may exist.
+    pub tx_id: Option<String>,
     pub resources: Vec<Resource>,
     pub validity: Validity,
 }
@@ -243,6 +244,9 @@ impl<T: ReadAccount + BroadcastTransaction + ObserveChain> Node for T {}
 pub trait ThresholdSigner: Send + Sync {
     /// The public keys that enough parties hold shares of and agree on.
     fn keys(&self) -> Vec<GroupKey>;
+
+    /// How many parties that hold a share of this scheme's key are online now.
+    fn online(&self, scheme: Scheme) -> u16;
 
     /// One signature for each payload, verified. Every co-signer derives the payloads itself; `payloads` tells the
     /// coordinator how many sessions to run and lets it verify what comes back.
