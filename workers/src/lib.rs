@@ -1,1 +1,20 @@
+//! The engine: takes a transfer from one state to the next until it ends.
+//!
+//! A job says "look at transfer X"; [`engine`] loads the row, asks the domain which [`Step`](bursar_domain::lifecycle::Step) is
+//! next and runs it from [`steps`]. Each step persists what it is about to do, commits, acts, and persists the outcome. Running a
+//! step twice changes nothing; losing every job costs time, because [`reconciler`] finds whatever has not moved.
+//!
+//! [`follower`] walks each chain's blocks once for all transfers. [`queue`] is the only module that names apalis.
 
+pub mod context;
+pub mod engine;
+pub mod follower;
+pub mod preflight;
+pub mod queue;
+pub mod reconciler;
+pub mod runtime;
+mod steps;
+mod transition;
+
+pub use context::{ChainPorts, Context, Settings};
+pub use runtime::Workers;

@@ -1,0 +1,137 @@
+//! What every step is given.
+
+use bursar_domain::{
+    asset::Asset,
+    chain::Tips,
+    ids::IdSource,
+    network::Network,
+    ports::{Adapter, Node, NodeError, ThresholdSigner},
+    signing::{GroupKey, Scheme},
+    time::{Clock, Timestamp},
+};
+use bursar_store::{Store, StoreError};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+/// One network that this installation serves.
+#[derive(Clone)]
+pub struct ChainPorts {
+    pub adapter: Arc<dyn Adapter>,
+    pub node: Arc<dyn Node>,
+    /// First block to walk when the store has no cursor yet; the tip when absent.
+    pub start_height: Option<u64>,
+    /// How often the node is asked for new blocks.
+    pub poll: Duration,
+    /// Token contracts whose transfers are watched (Ethereum).
+    pub tokens: BTreeSet<[u8; 20]>,
+    tips: Arc<Mutex<Option<(Tips, Timestamp)>>>,
+}
+
+impl ChainPorts {
+    pub fn new(
+        adapter: Arc<dyn Adapter>,
+        node: Arc<dyn Node>,
+        start_height: Option<u64>,
+        poll: Duration,
+        tokens: BTreeSet<[u8; 20]>,
+    ) -> Self {
+        Self { adapter, node, start_height, poll, tokens, tips: Arc::default() }
+    }
+
+    /// The chain's tips, asked of the node at most once per poll interval however many transfers want them.
+    pub async fn tips(&self, now: Timestamp) -> Result<Tips, NodeError> {
+        let cached = self.tips.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        if let Some((tips, at)) = cached
+            && now.since(at) < self.poll
+            && at <= now
+        {
+            return Ok(tips);
+        }
+        self.fresh_tips(now).await
+    }
+
+    pub async fn fresh_tips(&self, now: Timestamp) -> Result<Tips, NodeError> {
+        let tips = self.node.tips().await?;
+        *self.tips.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some((tips.clone(), now));
+        Ok(tips)
+    }
+}
+
+/// Intervals of the engine; all have defaults fit for real networks.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How many transfers are worked on at once.
+    pub concurrency: usize,
+    /// A worker that does not renew its lease for this long loses the job to another.
+    pub lease: Duration,
+    /// How often the queue is polled when nothing wakes it.
+    pub queue_poll: Duration,
+    /// How soon a transfer that waits (for funds, signers, a node) is looked at again.
+    pub retry: Duration,
+    /// How often the same signed bytes are sent again until they are in a block.
+    pub rebroadcast: Duration,
+    /// A frozen package that nobody began to sign for this long is rebuilt with fresh fees.
+    pub package_lifetime: Duration,
+    /// How often the reconciler sweeps.
+    pub sweep: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            concurrency: 16,
+            lease: Duration::from_secs(60),
+            queue_poll: Duration::from_millis(500),
+            retry: Duration::from_secs(5),
+            rebroadcast: Duration::from_secs(30),
+            package_lifetime: Duration::from_secs(600),
+            sweep: Duration::from_secs(15),
+        }
+    }
+}
+
+#[derive(Clone)]
+pub struct Context {
+    pub store: Store,
+    pub chains: Arc<BTreeMap<Network, ChainPorts>>,
+    pub signer: Arc<dyn ThresholdSigner>,
+    pub clock: Arc<dyn Clock>,
+    pub ids: Arc<dyn IdSource>,
+    pub settings: Settings,
+}
+
+impl Context {
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub fn chain(&self, network: Network) -> Option<&ChainPorts> {
+        self.chains.get(&network)
+    }
+
+    /// The group key of `scheme`: what the store has pinned. The first key that the co-signers agree on is pinned for good; a
+    /// different one later is refused, because addresses have been given out under the first.
+    pub async fn group_key(&self, scheme: Scheme) -> Result<Option<GroupKey>, StoreError> {
+        if let Some(key) = bursar_store::keys::get(&self.store, scheme).await? {
+            return Ok(Some(key));
+        }
+        let Some(key) = self.signer.keys().into_iter().find(|key| key.scheme == scheme) else {
+            return Ok(None);
+        };
+        let mut tx = self.store.write().await?;
+        bursar_store::keys::put(&mut tx, &key).await?;
+        tx.commit().await?;
+        Ok(Some(key))
+    }
+
+    /// Whether this installation can pay `asset` at all.
+    pub fn serves(&self, network: Network, asset: Asset) -> bool {
+        self.chain(network).is_some_and(|ports| match asset {
+            Asset::Erc20(contract) => ports.tokens.contains(&contract),
+            native => native.chain() == network.chain(),
+        })
+    }
+}

@@ -1,0 +1,141 @@
+//! Walks one chain block by block and writes what concerns us: inclusions, spent and new outputs, deposits.
+//!
+//! The walk is a chain of parent hashes from the cursor on. A block that does not link to the cursor, or another block in the
+//! cursor's place, is a reorganisation: the walk goes back to the last block that both sides share and starts again from there.
+//! Several processes may follow the same chain; the store's compare-and-set on the cursor lets one of them write each block.
+
+use crate::context::{ChainPorts, Context};
+use bursar_domain::{
+    chain::{BlockRef, WatchSet},
+    network::Network,
+    ports::NodeError,
+};
+use bursar_store::{StoreError, chain};
+use tokio_util::sync::CancellationToken;
+
+/// How many block hashes are kept to find a fork; deeper reorganisations stop the follower with an error in plain sight.
+const REMEMBERED_BLOCKS: u32 = 500;
+
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{network}: none of the last {REMEMBERED_BLOCKS} blocks that were seen is on the node's chain: is it another network?")]
+    NoCommonBlock { network: Network },
+}
+
+/// Follows until cancelled. Errors are logged and retried at the next poll.
+pub async fn run(context: Context, network: Network, stop: CancellationToken) {
+    let Some(ports) = context.chain(network).cloned() else { return };
+    let mut healthy = true;
+    loop {
+        match catch_up(&context, network, &ports, &stop).await {
+            Ok(()) => {
+                if !healthy {
+                    tracing::info!(%network, "following again");
+                }
+                healthy = true;
+            }
+            Err(error) => {
+                if healthy {
+                    tracing::warn!(%network, %error, "cannot follow the chain; trying again");
+                }
+                healthy = false;
+            }
+        }
+        metrics::gauge!("bursar_follower_healthy", "network" => network.to_string()).set(if healthy { 1.0 } else { 0.0 });
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(ports.poll) => {}
+        }
+    }
+}
+
+/// Walks to the node's tip.
+pub async fn catch_up(
+    context: &Context,
+    network: Network,
+    ports: &ChainPorts,
+    stop: &CancellationToken,
+) -> Result<(), FollowError> {
+    let tips = ports.fresh_tips(context.now()).await?;
+    let mut cursor = match chain::cursor(&context.store, network).await? {
+        Some(cursor) => cursor,
+        None => start(context, network, ports, &tips.tip).await?,
+    };
+    metrics::gauge!("bursar_chain_height", "network" => network.to_string()).set(tips.tip.height as f64);
+    if tips.tip.height <= cursor.height && !same_block(context, network, &tips.tip).await? {
+        cursor = rewind(context, network, ports).await?;
+    }
+    while cursor.height < tips.tip.height && !stop.is_cancelled() {
+        let watch = watch_set(context, network, ports).await?;
+        let observed = ports.node.block(cursor.height + 1, &watch).await?;
+        if observed.parent_hash != cursor.hash {
+            cursor = rewind(context, network, ports).await?;
+            continue;
+        }
+        let now = context.now();
+        let mut tx = context.store.write().await?;
+        let applied = chain::apply_block(&mut tx, network, &observed, now).await?;
+        chain::nudge_confirming(&mut tx, network, now).await?;
+        if observed.block.height.is_multiple_of(64) {
+            chain::prune_blocks(&mut tx, network, REMEMBERED_BLOCKS).await?;
+        }
+        tx.commit().await?;
+        for resource in &applied.foreign_spends {
+            tracing::error!(%network, %resource, block = observed.block.height, "used by a transaction that is not ours");
+        }
+        cursor = observed.block;
+        metrics::counter!("bursar_blocks_walked_total", "network" => network.to_string()).increment(1);
+        metrics::gauge!("bursar_follower_height", "network" => network.to_string()).set(cursor.height as f64);
+    }
+    Ok(())
+}
+
+async fn watch_set(context: &Context, network: Network, ports: &ChainPorts) -> Result<WatchSet, StoreError> {
+    let mut watch = chain::watch_set(&context.store, network).await?;
+    watch.tokens.extend(ports.tokens.iter().copied());
+    Ok(watch)
+}
+
+async fn start(context: &Context, network: Network, ports: &ChainPorts, tip: &BlockRef) -> Result<BlockRef, FollowError> {
+    let first = match ports.start_height {
+        Some(height) if height < tip.height => ports.node.block(height, &WatchSet::default()).await?.block,
+        _ => tip.clone(),
+    };
+    let mut tx = context.store.write().await?;
+    chain::start_at(&mut tx, network, &first).await?;
+    tx.commit().await?;
+    tracing::info!(%network, height = first.height, "following from here");
+    Ok(first)
+}
+
+/// Whether the walk went through this very block. Blocks older than what is remembered count as the same.
+async fn same_block(context: &Context, network: Network, block: &BlockRef) -> Result<bool, StoreError> {
+    let seen = chain::recent_blocks(&context.store, network, REMEMBERED_BLOCKS).await?;
+    Ok(seen.iter().find(|seen| seen.height == block.height).is_none_or(|seen| seen.hash == block.hash))
+}
+
+/// Goes back to the newest block that the node still has.
+async fn rewind(context: &Context, network: Network, ports: &ChainPorts) -> Result<BlockRef, FollowError> {
+    for seen in chain::recent_blocks(&context.store, network, REMEMBERED_BLOCKS).await? {
+        let theirs = match ports.node.block(seen.height, &WatchSet::default()).await {
+            Ok(observed) => observed.block,
+            Err(NodeError::NoBlock { .. }) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        if theirs != seen {
+            continue;
+        }
+        let now = context.now();
+        let mut tx = context.store.write().await?;
+        let touched = chain::rollback_to(&mut tx, network, seen.height, now).await?;
+        tx.commit().await?;
+        tracing::warn!(%network, height = seen.height, transfers = touched.len(), "reorganisation: went back to here");
+        metrics::counter!("bursar_reorgs_total", "network" => network.to_string()).increment(1);
+        return Ok(seen);
+    }
+    Err(FollowError::NoCommonBlock { network })
+}

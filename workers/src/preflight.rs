@@ -1,0 +1,148 @@
+//! From an intent to an unsigned transaction, without keeping anything: used to prepare, to estimate, and to answer bad
+//! requests before they are accepted.
+
+use crate::{
+    context::{ChainPorts, Context},
+    engine::StepError,
+};
+use bursar_domain::{
+    account::{AccountQuery, AccountState},
+    effects::{Effects, Resource},
+    intent::Intent,
+    package::UnsignedTransaction,
+    ports::{BuildError, BuildRequest, NodeError, ReadAccountError},
+    signing::GroupKey,
+    verify::effects_match,
+    wallet::{Branch, DerivationPath},
+};
+use bursar_store::{
+    addresses, reservations, utxos,
+    wallets::{self, Wallet},
+};
+
+/// A transaction that could be frozen now.
+pub struct Draft {
+    pub unsigned: UnsignedTransaction,
+    pub effects: Effects,
+    /// The change address that it pays, still to be recorded.
+    pub change: Option<ChangeAddress>,
+}
+
+pub struct ChangeAddress {
+    pub path: DerivationPath,
+    pub address: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum DraftError {
+    /// Not with this intent or this state of the account.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    #[error("the payment would fail: {reason}")]
+    WouldFail { reason: String },
+    /// Nothing can be said now.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    #[error(transparent)]
+    Step(#[from] StepError),
+}
+
+impl From<ReadAccountError> for DraftError {
+    fn from(error: ReadAccountError) -> Self {
+        match error {
+            ReadAccountError::Node(error) => Self::Node(error),
+            ReadAccountError::WouldFail { reason } => Self::WouldFail { reason },
+            ReadAccountError::Build(error) => Self::Build(error),
+        }
+    }
+}
+impl From<bursar_store::StoreError> for DraftError {
+    fn from(error: bursar_store::StoreError) -> Self {
+        Self::Step(error.into())
+    }
+}
+
+/// Reads the account, picks the resource, builds, and holds the result against the intent with the decoder that the co-signers
+/// use.
+pub async fn draft(context: &Context, intent: &Intent) -> Result<Draft, DraftError> {
+    let network = intent.network();
+    let ports = context.chain(network).ok_or(StepError::UnservedNetwork(network))?;
+    let wallet = wallets::by_descriptor(&context.store, &intent.wallet).await?;
+    let wallet = wallet.ok_or(DraftError::Build(BuildError::Inconsistent("the wallet is not in the store")))?;
+    let scheme = wallet.descriptor.scheme();
+    let key = context.group_key(scheme).await?.ok_or(StepError::NoKey(scheme))?;
+    let source = source_path(context, &wallet, intent).await?;
+
+    let mut state = ports.node.account_state(AccountQuery { intent, key: &key, source }).await?;
+    let (resource, change) = match &mut state {
+        AccountState::Bitcoin(account) => {
+            account.utxos = utxos::available(&context.store, wallet.id).await?;
+            (None, Some(next_change_path(context, &wallet).await?))
+        }
+        state => (Some(lowest_free(context, intent, state).await?), None),
+    };
+    let (unsigned, effects) = build(ports, intent, &key, state, source, resource, change).await?;
+    let change = change.filter(|path| effects.change.iter().any(|output| output.path == *path)).map(|path| {
+        let paid = effects.change.iter().find(|output| output.path == path);
+        ChangeAddress { path, address: paid.map(|output| output.address.clone()).unwrap_or_default() }
+    });
+    Ok(Draft { unsigned, effects, change })
+}
+
+/// Building may take long (coin selection), so it runs beside the async threads.
+async fn build(
+    ports: &ChainPorts,
+    intent: &Intent,
+    key: &GroupKey,
+    state: AccountState,
+    source: Option<DerivationPath>,
+    resource: Option<Resource>,
+    change: Option<DerivationPath>,
+) -> Result<(UnsignedTransaction, Effects), DraftError> {
+    let (adapter, intent, key) = (ports.adapter.clone(), intent.clone(), key.clone());
+    let work = move || {
+        let request =
+            BuildRequest { intent: &intent, key: &key, state: &state, source, resource: resource.as_ref(), change };
+        let unsigned = adapter.build(&request)?;
+        let effects = adapter.decode(&unsigned, &key).map_err(StepError::from)?;
+        effects_match(&intent, &effects).map_err(StepError::from)?;
+        Ok((unsigned, effects))
+    };
+    tokio::task::spawn_blocking(work).await.map_err(StepError::from)?
+}
+
+/// The paying account's path; `None` on Bitcoin.
+async fn source_path(context: &Context, wallet: &Wallet, intent: &Intent) -> Result<Option<DerivationPath>, StepError> {
+    use bursar_domain::network::Chain;
+    match &intent.source {
+        Some(address) => {
+            let found = addresses::find(&context.store, intent.network(), address).await?;
+            let own = found.filter(|record| record.wallet == wallet.id);
+            own.map(|record| Some(record.path)).ok_or_else(|| StepError::UnknownSource(address.clone()))
+        }
+        None if intent.network().chain() == Chain::Bitcoin => Ok(None),
+        None => Ok(Some(wallet.descriptor.path(Branch::Receive, 0))),
+    }
+}
+
+async fn next_change_path(context: &Context, wallet: &Wallet) -> Result<DerivationPath, StepError> {
+    // Read within a transaction that is then dropped: the index is claimed only together with the transaction that pays it.
+    let mut tx = context.store.write().await?;
+    let index = addresses::next_index(&mut tx, wallet.id, Branch::Change).await?;
+    Ok(wallet.descriptor.path(Branch::Change, index))
+}
+
+/// The lowest nonce or Sequence that neither the chain nor a live transaction of ours has used. Lowest, so that one that was
+/// given back leaves no gap behind.
+async fn lowest_free(context: &Context, intent: &Intent, state: &AccountState) -> Result<Resource, DraftError> {
+    let inconsistent = || DraftError::Build(BuildError::Inconsistent("the account has no further nonce or Sequence"));
+    let account = match state {
+        AccountState::Ethereum(account) => &account.address,
+        AccountState::Xrp(account) => &account.address,
+        AccountState::Bitcoin(_) => return Err(inconsistent()),
+    };
+    let taken = reservations::taken(&context.store, intent.network(), account).await?;
+    let first = state.first_unused().ok_or_else(inconsistent)?;
+    let free = (first..).find(|number| !taken.contains(number)).ok_or_else(inconsistent)?;
+    state.resource(free).ok_or_else(inconsistent)
+}

@@ -1,0 +1,215 @@
+//! The job queue: apalis workers over our own table. The only module that names apalis.
+//!
+//! apalis gives the worker, its layers and its shutdown. Where jobs live is ours, because money needs what its SQL backends lack:
+//! a lease with a fencing token that is renewed while the handler runs, jobs written in the caller's transaction, errors that
+//! wait with growing pauses and are never dropped, and a panic that counts as an error.
+
+use crate::{
+    context::Context,
+    engine::{self, Next},
+};
+use apalis_core::{
+    backend::{Backend, BackendConfig, finalize::Ephemeral},
+    error::BoxDynError,
+    task::{Task, builder::TaskBuilder},
+    worker::{builder::WorkerBuilder, context::WorkerContext},
+};
+use bursar_domain::{ids::TransferId, time::Timestamp};
+use bursar_store::jobs::{self, Claim, Outcome};
+use futures::{FutureExt, future::BoxFuture};
+use std::{
+    panic::AssertUnwindSafe,
+    task::{Poll, ready},
+    time::Duration,
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Works on jobs until cancelled; jobs that are running then are finished first.
+pub async fn run(context: Context, stop: CancellationToken) {
+    let worker = WorkerBuilder::new("transfers")
+        .backend(LeasedJobs::new(context.clone(), stop.clone()))
+        .layer(tower::limit::ConcurrencyLimitLayer::new(context.settings.concurrency))
+        .build(Look { context });
+    if let Err(error) = worker.run().await {
+        tracing::debug!(%error, "the worker has stopped");
+    }
+}
+
+/// The longest pause between two tries of a failing job.
+const MAX_PAUSE: Duration = Duration::from_secs(300);
+
+/// 1 s, 2 s, 4 s, … up to five minutes.
+fn pause_after(attempt: u32) -> Duration {
+    Duration::from_secs(1).saturating_mul(1 << attempt.min(9)).min(MAX_PAUSE)
+}
+
+/// Claims a row only when the worker asks for one, so that no claimed job waits in a buffer while its lease runs out.
+struct LeasedJobs {
+    ready: mpsc::Receiver<Claim>,
+}
+
+impl LeasedJobs {
+    fn new(context: Context, stop: CancellationToken) -> Self {
+        let (slots, ready) = mpsc::channel(1);
+        tokio::spawn(feed(context, slots, stop));
+        Self { ready }
+    }
+}
+
+/// Ends when cancelled, which closes the channel and so stops the worker.
+async fn feed(context: Context, slots: mpsc::Sender<Claim>, stop: CancellationToken) {
+    loop {
+        let slot = tokio::select! {
+            () = stop.cancelled() => return,
+            slot = slots.reserve() => match slot { Ok(slot) => slot, Err(_) => return },
+        };
+        // Listening starts before the table is read, so a commit in between is not missed.
+        let notified = context.store.notified();
+        tokio::pin!(notified);
+        let pause = match jobs::claim(&context.store, context.now(), context.settings.lease, 1).await {
+            Ok(claims) => match claims.into_iter().next() {
+                Some(claim) => {
+                    slot.send(claim);
+                    continue;
+                }
+                None => idle(&context).await,
+            },
+            Err(error) => {
+                tracing::warn!(%error, "cannot read the job table; trying again");
+                context.settings.queue_poll.saturating_mul(4)
+            }
+        };
+        drop(slot);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = notified => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// How long to sleep when nothing is due: until the next job is, at most one poll interval.
+async fn idle(context: &Context) -> Duration {
+    let next = jobs::next_due(&context.store).await.ok().flatten();
+    let left = next.map_or(context.settings.queue_poll, |due| due.since(context.now()));
+    left.clamp(Duration::from_millis(5), context.settings.queue_poll)
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the job feed has ended")]
+struct FeedEnded;
+
+impl Backend for LeasedJobs {
+    type Task = Task<Claim>;
+    type Error = FeedEnded;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>, _: &WorkerContext) -> Poll<Result<(), FeedEnded>> {
+        Poll::Ready(Ok(()))
+    }
+    fn poll_next(
+        &mut self,
+        cx: &mut std::task::Context<'_>,
+        _: &WorkerContext,
+    ) -> Poll<Option<Result<Task<Claim>, FeedEnded>>> {
+        let claim = ready!(self.ready.poll_recv(cx));
+        Poll::Ready(claim.map(|claim| Ok(TaskBuilder::new(claim).build())))
+    }
+    fn poll_close(&mut self, _: &mut std::task::Context<'_>, _: &WorkerContext) -> Poll<Result<(), FeedEnded>> {
+        self.ready.close();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl BackendConfig for LeasedJobs {
+    type Args = Claim;
+    type Id = TransferId;
+    type Kind = Ephemeral;
+    type Config = ();
+    type Layer = tower::layer::util::Identity;
+
+    fn config(&self) -> &() {
+        &()
+    }
+    fn middleware(&mut self, _: &mut WorkerContext) -> tower::layer::util::Identity {
+        tower::layer::util::Identity::new()
+    }
+}
+
+/// Looks at a transfer while its lease holds, and settles the job before the worker's slot is freed.
+#[derive(Clone)]
+struct Look {
+    context: Context,
+}
+
+impl tower::Service<Task<Claim>> for Look {
+    type Response = ();
+    type Error = BoxDynError;
+    type Future = BoxFuture<'static, Result<(), BoxDynError>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> Poll<Result<(), BoxDynError>> {
+        Poll::Ready(Ok(()))
+    }
+    fn call(&mut self, task: Task<Claim>) -> Self::Future {
+        let context = self.context.clone();
+        let claim = task.args().clone();
+        Box::pin(async move {
+            work(&context, &claim).await;
+            Ok(())
+        })
+    }
+}
+
+async fn work(context: &Context, claim: &Claim) {
+    let looking = AssertUnwindSafe(engine::look_at(context, claim.transfer)).catch_unwind();
+    let outcome = tokio::select! {
+        result = looking => outcome(context.now(), claim, result),
+        // Another worker has it now; whatever it does, compare-and-set keeps the two apart.
+        () = keep_lease(context, claim) => {
+            tracing::warn!(transfer = %claim.transfer, "lost the lease; leaving the job to its new owner");
+            return;
+        }
+    };
+    match jobs::settle(&context.store, claim, context.now(), outcome).await {
+        Ok(true) => {}
+        Ok(false) => tracing::debug!(transfer = %claim.transfer, "the job had another owner at its end"),
+        Err(error) => tracing::warn!(transfer = %claim.transfer, %error, "cannot settle the job; its lease will run out"),
+    }
+}
+
+/// Returns when the lease is lost.
+async fn keep_lease(context: &Context, claim: &Claim) {
+    let lease = context.settings.lease;
+    loop {
+        tokio::time::sleep(lease / 3).await;
+        if let Ok(false) = jobs::renew(&context.store, claim, context.now().plus(lease)).await {
+            return;
+        }
+    }
+}
+
+type Looked = std::thread::Result<Result<Next, engine::StepError>>;
+
+fn outcome(now: Timestamp, claim: &Claim, result: Looked) -> Outcome {
+    let error = match result {
+        Ok(Ok(Next::Rest)) => return Outcome::Done,
+        Ok(Ok(Next::LookAgain(pause))) => return Outcome::Again(now.plus(pause)),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "the step panicked".to_owned(),
+    };
+    metrics::counter!("bursar_job_failures_total").increment(1);
+    tracing::warn!(transfer = %claim.transfer, attempt = claim.attempt, error, "the step failed; trying again later");
+    Outcome::Failed { at: now.plus(pause_after(claim.attempt)), error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_stay_bounded() {
+        assert_eq!(pause_after(0), Duration::from_secs(1));
+        assert_eq!(pause_after(3), Duration::from_secs(8));
+        assert_eq!(pause_after(u32::MAX), MAX_PAUSE);
+    }
+}

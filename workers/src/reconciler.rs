@@ -1,0 +1,36 @@
+//! Finds every transfer that should move and has no job. Takes no input; the rows are the truth.
+
+use crate::context::Context;
+use bursar_store::{StoreError, jobs, transfers};
+use tokio_util::sync::CancellationToken;
+
+const BATCH: u32 = 500;
+
+pub async fn run(context: Context, stop: CancellationToken) {
+    loop {
+        match sweep(&context).await {
+            Ok(0) => {}
+            Ok(found) => tracing::info!(found, "nudged transfers that had no job"),
+            Err(error) => tracing::warn!(%error, "cannot sweep; trying again"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(context.settings.sweep) => {}
+        }
+    }
+}
+
+/// Nudges what has no job, and says how many there were.
+pub async fn sweep(context: &Context) -> Result<usize, StoreError> {
+    let now = context.now();
+    let forgotten = transfers::unfinished(&context.store, now, BATCH).await?;
+    if forgotten.is_empty() {
+        return Ok(0);
+    }
+    let mut tx = context.store.write().await?;
+    for transfer in &forgotten {
+        jobs::nudge(&mut tx, *transfer, now).await?;
+    }
+    tx.commit().await?;
+    Ok(forgotten.len())
+}

@@ -1,0 +1,73 @@
+//! One module per lifecycle step. Each is safe to run any number of times.
+
+pub mod authorize;
+pub mod broadcast;
+pub mod confirm;
+pub mod prepare;
+pub mod screen;
+pub mod sign;
+
+use crate::{
+    context::{ChainPorts, Context},
+    engine::StepError,
+    transition::advance,
+};
+use bursar_domain::{
+    ids::TransactionId,
+    lifecycle::{Fact, Step, SubStatus, Transfer},
+    network::Network,
+};
+use bursar_store::transactions::{self, TransactionRecord};
+use std::time::Duration;
+
+/// How a step ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// The transfer is in another state (or was moved by someone else): look at it again now.
+    Moved,
+    /// Nothing can be done now; the transfer says why.
+    Wait(Duration),
+    /// A block, a person or nobody moves it next.
+    Rest,
+}
+
+pub const fn name(step: Step) -> &'static str {
+    match step {
+        Step::Screen => "screen",
+        Step::Authorize => "authorize",
+        Step::Prepare => "prepare",
+        Step::Sign => "sign",
+        Step::Broadcast => "broadcast",
+        Step::Confirm => "confirm",
+    }
+}
+
+/// Leaves the transfer where it is and says why.
+async fn wait(
+    context: &Context,
+    transfer: Transfer,
+    sub_status: SubStatus,
+    reason: impl ToString,
+) -> Result<Progress, StepError> {
+    advance(context, transfer, Fact::Waiting { sub_status, reason: reason.to_string() }).await?;
+    Ok(Progress::Wait(context.settings.retry))
+}
+
+/// Ends the transfer if its intent's time is over. Only for states in which nothing can have been signed.
+async fn expire_if_over(context: &Context, transfer: &Transfer) -> Result<bool, StepError> {
+    if context.now() < transfer.intent.intent.expires_at {
+        return Ok(false);
+    }
+    advance(context, transfer.clone(), Fact::Expired { sub_status: SubStatus::IntentExpired }).await?;
+    Ok(true)
+}
+
+fn ports<'a>(context: &'a Context, transfer: &Transfer) -> Result<(Network, &'a ChainPorts), StepError> {
+    let network = transfer.intent.intent.network();
+    let ports = context.chain(network).ok_or(StepError::UnservedNetwork(network))?;
+    Ok((network, ports))
+}
+
+async fn record(context: &Context, id: TransactionId) -> Result<TransactionRecord, StepError> {
+    transactions::get(&context.store, id).await?.ok_or(StepError::UnknownTransaction(id))
+}

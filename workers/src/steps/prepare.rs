@@ -1,0 +1,109 @@
+//! QUEUED → PENDING_SIGNATURE: every choice (inputs, nonce, fee, change address) is made, reserved and stored in one transaction
+//! with the transition. Nothing that follows chooses again.
+
+use super::{Progress, expire_if_over, wait};
+use crate::{
+    context::Context,
+    engine::StepError,
+    preflight::{Draft, DraftError, draft},
+    transition::{MoveError, advance, advance_in},
+};
+use bursar_domain::{
+    ids::{AddressId, TransactionId},
+    lifecycle::{Fact, SubStatus, Transfer},
+    ports::BuildError,
+};
+use bursar_store::{
+    addresses::{self, AddressRecord},
+    transactions::{self, TransactionRecord},
+};
+
+pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, StepError> {
+    if expire_if_over(context, &transfer).await? {
+        return Ok(Progress::Moved);
+    }
+    match draft(context, &transfer.intent.intent).await {
+        Ok(draft) => freeze(context, transfer, draft).await,
+        Err(DraftError::Build(error)) => match fate(&error) {
+            Fate::Wait(sub_status) => wait(context, transfer, sub_status, error).await,
+            Fate::Fail(sub_status) => {
+                advance(context, transfer, Fact::Failed { sub_status, reason: error.to_string() }).await?;
+                Ok(Progress::Moved)
+            }
+        },
+        Err(DraftError::WouldFail { reason }) => wait(context, transfer, SubStatus::WouldFail, reason).await,
+        Err(DraftError::Node(error)) => wait(context, transfer, SubStatus::NodeUnavailable, error).await,
+        Err(DraftError::Step(error @ StepError::NoKey(_))) => {
+            wait(context, transfer, SubStatus::SignersOffline, error).await
+        }
+        Err(DraftError::Step(error)) => Err(error),
+    }
+}
+
+enum Fate {
+    /// The world may change: funds arrive, fees fall.
+    Wait(SubStatus),
+    /// It will never work; a new request is needed.
+    Fail(SubStatus),
+}
+
+fn fate(error: &BuildError) -> Fate {
+    match error {
+        BuildError::InsufficientFunds { .. } => Fate::Wait(SubStatus::InsufficientFunds),
+        BuildError::FeeAboveCap { .. } => Fate::Wait(SubStatus::MaxFeeExceeded),
+        BuildError::Dust { .. } | BuildError::BelowReserve { .. } => Fate::Fail(SubStatus::AmountTooSmall),
+        BuildError::TagRequired { .. } => Fate::Fail(SubStatus::MissingTagOrMemo),
+        BuildError::DepositRefused { .. } => Fate::Fail(SubStatus::DestinationRefuses),
+        BuildError::Destination { .. }
+        | BuildError::Amount { .. }
+        | BuildError::Derive(_)
+        | BuildError::Inconsistent(_) => Fate::Fail(SubStatus::InvalidTransaction),
+    }
+}
+
+/// Stores the package and claims its resources. If another transfer was faster with one of them, everything is decided anew.
+async fn freeze(context: &Context, transfer: Transfer, draft: Draft) -> Result<Progress, StepError> {
+    let now = context.now();
+    let transaction = TransactionId::new(context.ids.uuid());
+    let record = TransactionRecord {
+        id: transaction,
+        transfer: transfer.id,
+        network: transfer.intent.intent.network(),
+        unsigned: draft.unsigned,
+        effects: draft.effects,
+        signed: None,
+        signing_attempts: 0,
+        inclusion: None,
+        created_at: now,
+        signing_started_at: None,
+        signed_at: None,
+        broadcast_at: None,
+        finalized_at: None,
+    };
+    let mut tx = context.store.write().await?;
+    if let Some(change) = draft.change {
+        let next = addresses::next_index(&mut tx, transfer.wallet, change.path.branch).await?;
+        if next != change.path.index {
+            return Ok(Progress::Moved);
+        }
+        let address = AddressRecord {
+            id: AddressId::new(context.ids.uuid()),
+            wallet: transfer.wallet,
+            path: change.path,
+            address: change.address,
+            label: None,
+            created_at: now,
+        };
+        addresses::insert(&mut tx, &address).await?;
+    }
+    if let Err(conflict) = transactions::insert(&mut tx, &record).await? {
+        tracing::debug!(resource = %conflict.resource, "reserved by another transfer meanwhile; choosing again");
+        return Ok(Progress::Moved);
+    }
+    match advance_in(&mut tx, transfer, Fact::Frozen { transaction }, now).await {
+        Ok(_) => tx.commit().await?,
+        Err(MoveError::Stale) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(Progress::Moved)
+}

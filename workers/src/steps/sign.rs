@@ -1,0 +1,229 @@
+//! PENDING_SIGNATURE → SIGNED: the frozen package goes to the co-signers.
+//!
+//! Loss-of-funds hazard: from the first message of a session on, a valid signature may exist somewhere even if we never see it.
+//! `SigningStarted` is therefore committed before the co-signers are asked, and withdrawn only when the coordinator knows for
+//! certain that no session began. While it stands, the same bytes are signed again (with a fresh session), never others.
+
+use super::{Progress, ports, record, wait};
+use crate::{
+    context::{ChainPorts, Context},
+    engine::StepError,
+    transition::{MoveError, advance, advance_in},
+};
+use bursar_domain::{
+    chain::Liveness,
+    effects::Validity,
+    ids::TransactionId,
+    lifecycle::{Fact, State, SubStatus, Transfer},
+    package::SigningPackage,
+    ports::{SentTransaction, SignError},
+    signing::{GroupKey, SignatureBytes},
+};
+use bursar_store::{
+    chain,
+    transactions::{self, TransactionRecord},
+};
+
+/// An XRP transaction with fewer ledgers than this left is not worth signing: it would expire on its way.
+const MIN_LEDGERS_LEFT: u64 = 5;
+
+pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, StepError> {
+    let State::PendingSignature { transaction, signing_started } = transfer.state else { return Ok(Progress::Moved) };
+    let (network, ports) = ports(context, &transfer)?;
+    let record = record(context, transaction).await?;
+    if record.inclusion.is_some() {
+        return included_unseen(context, transfer, &record).await;
+    }
+    let cursor = chain::cursor(&context.store, network).await?.map_or(0, |block| block.height);
+    let ledgers_left = match record.effects.validity {
+        Validity::Unlimited => u64::MAX,
+        Validity::UntilLedger(last) => u64::from(last).saturating_sub(cursor),
+    };
+    let expired = context.now() >= transfer.intent.intent.expires_at;
+
+    if signing_started {
+        if ledgers_left == 0 {
+            return end_if_dead(context, ports, transfer, &record).await;
+        }
+        if expired {
+            let reason = "a signing session began and gave no signature, and the co-signers no longer sign this intent; \
+                          its resources stay reserved because a signature may exist";
+            return wait(context, transfer, SubStatus::SigningInconclusive, reason).await;
+        }
+    } else if expired {
+        return give_up(context, transfer, transaction, Fact::Expired { sub_status: SubStatus::IntentExpired }).await;
+    } else if ledgers_left < MIN_LEDGERS_LEFT || context.now().since(record.created_at) > context.settings.package_lifetime {
+        let reason = "the package waited too long to be signed; built again with current fees".to_owned();
+        return give_up(context, transfer, transaction, Fact::Thawed { reason }).await;
+    }
+
+    let scheme = transfer.intent.intent.wallet.scheme();
+    let key = context.group_key(scheme).await?.ok_or(StepError::NoKey(scheme))?;
+    let online = context.signer.online(scheme);
+    if online < key.threshold {
+        let reason = format!("{online} of {} co-signers are online", key.threshold);
+        return wait(context, transfer, SubStatus::SignersOffline, reason).await;
+    }
+    sign(context, ports, transfer, record, key, signing_started).await
+}
+
+async fn sign(
+    context: &Context,
+    ports: &ChainPorts,
+    transfer: Transfer,
+    record: TransactionRecord,
+    key: GroupKey,
+    started_before: bool,
+) -> Result<Progress, StepError> {
+    let payloads = ports.adapter.signing_payloads(&record.unsigned, &key)?;
+    let transfer = start(context, transfer, record.id, started_before).await?;
+    let package = SigningPackage {
+        transfer: transfer.id,
+        transaction: record.id,
+        intent: transfer.intent.clone(),
+        unsigned: record.unsigned.clone(),
+    };
+    match context.signer.sign(&package, &payloads).await {
+        Ok(signatures) => store_signed(context, ports, transfer, &record, &key, &signatures).await,
+        Err(error) => failed(context, transfer, record.id, error, started_before).await,
+    }
+}
+
+/// Commits "a session may begin" before anyone is asked.
+async fn start(
+    context: &Context,
+    transfer: Transfer,
+    transaction: TransactionId,
+    started_before: bool,
+) -> Result<Transfer, StepError> {
+    let now = context.now();
+    let mut tx = context.store.write().await?;
+    let attempt = transactions::start_signing(&mut tx, transaction, now).await?;
+    tracing::info!(%transaction, attempt, "asking the co-signers");
+    let transfer = match started_before {
+        true => transfer,
+        false => advance_in(&mut tx, transfer, Fact::SigningStarted, now).await?,
+    };
+    tx.commit().await?;
+    Ok(transfer)
+}
+
+/// The signed bytes and the transition are one commit; no node has seen the transaction before it.
+async fn store_signed(
+    context: &Context,
+    ports: &ChainPorts,
+    transfer: Transfer,
+    record: &TransactionRecord,
+    key: &GroupKey,
+    signatures: &[SignatureBytes],
+) -> Result<Progress, StepError> {
+    let signed = ports.adapter.assemble(&record.unsigned, key, signatures)?;
+    let now = context.now();
+    let mut tx = context.store.write().await?;
+    transactions::store_signed(&mut tx, record.id, &signed, now).await?;
+    match advance_in(&mut tx, transfer, Fact::Signed, now).await {
+        Ok(_) => tx.commit().await?,
+        Err(MoveError::Stale) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(Progress::Moved)
+}
+
+async fn failed(
+    context: &Context,
+    transfer: Transfer,
+    transaction: TransactionId,
+    error: SignError,
+    started_before: bool,
+) -> Result<Progress, StepError> {
+    let reason = error.to_string();
+    if error.started() || started_before {
+        let sub_status = match error {
+            SignError::Refused { .. } => SubStatus::SignerRejected,
+            SignError::NotEnoughSigners { .. } | SignError::NoKey(_) => SubStatus::SignersOffline,
+            SignError::Aborted { .. } => SubStatus::SigningFailed,
+        };
+        return wait(context, transfer, sub_status, reason).await;
+    }
+    match error {
+        SignError::Refused { .. } => {
+            let fact = Fact::SigningNotStarted { sub_status: SubStatus::SignerRejected, reason: reason.clone() };
+            let transfer = advance(context, transfer, fact).await?;
+            let fact = Fact::Rejected { sub_status: Some(SubStatus::SignerRejected), reason };
+            give_up(context, transfer, transaction, fact).await
+        }
+        SignError::NotEnoughSigners { .. } | SignError::NoKey(_) => not_started(context, transfer, SubStatus::SignersOffline, reason).await,
+        SignError::Aborted { .. } => not_started(context, transfer, SubStatus::SignerTimeout, reason).await,
+    }
+}
+
+async fn not_started(
+    context: &Context,
+    transfer: Transfer,
+    sub_status: SubStatus,
+    reason: String,
+) -> Result<Progress, StepError> {
+    advance(context, transfer, Fact::SigningNotStarted { sub_status, reason }).await?;
+    Ok(Progress::Wait(context.settings.retry))
+}
+
+/// Releases what was reserved, together with the transition. Only while no session began.
+async fn give_up(
+    context: &Context,
+    transfer: Transfer,
+    transaction: TransactionId,
+    fact: Fact,
+) -> Result<Progress, StepError> {
+    let mut tx = context.store.write().await?;
+    transactions::release(&mut tx, transaction).await?;
+    advance_in(&mut tx, transfer, fact, context.now()).await?;
+    tx.commit().await?;
+    Ok(Progress::Moved)
+}
+
+/// Past LastLedgerSequence: ask the ledger for the proof that it can never apply.
+async fn end_if_dead(
+    context: &Context,
+    ports: &ChainPorts,
+    transfer: Transfer,
+    record: &TransactionRecord,
+) -> Result<Progress, StepError> {
+    match ports.node.liveness(&sent(record)).await? {
+        Liveness::Dead { proof } => {
+            bury(context, transfer, record.id, proof).await?;
+            Ok(Progress::Moved)
+        }
+        Liveness::MayConfirm => Ok(Progress::Wait(context.settings.retry)),
+        Liveness::Unexplained { reason } => wait(context, transfer, SubStatus::Unexplained, reason).await,
+    }
+}
+
+/// Ends a transfer whose transaction is proven dead, and frees what it held.
+pub(super) async fn bury(
+    context: &Context,
+    transfer: Transfer,
+    transaction: TransactionId,
+    proof: String,
+) -> Result<(), StepError> {
+    let mut tx = context.store.write().await?;
+    transactions::release_dead(&mut tx, transaction, &proof).await?;
+    advance_in(&mut tx, transfer, Fact::ProvenDead { proof }, context.now()).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+pub(super) fn sent(record: &TransactionRecord) -> SentTransaction {
+    SentTransaction {
+        transaction: record.id,
+        tx_id: record.signed.as_ref().map(|signed| signed.tx_id.clone()),
+        resources: record.effects.resources.clone(),
+        validity: record.effects.validity,
+    }
+}
+
+/// The chain shows a transaction whose signature never reached us.
+async fn included_unseen(context: &Context, transfer: Transfer, record: &TransactionRecord) -> Result<Progress, StepError> {
+    let Some(inclusion) = &record.inclusion else { return Ok(Progress::Moved) };
+    advance(context, transfer, Fact::Included { block: inclusion.block.clone() }).await?;
+    Ok(Progress::Moved)
+}

@@ -1,0 +1,48 @@
+//! Moving a transfer: the only place that writes a new state.
+
+use crate::context::Context;
+use bursar_domain::{
+    lifecycle::{Fact, InvalidTransition, Transfer},
+    time::Timestamp,
+};
+use bursar_store::{
+    StoreError, WriteTx,
+    transfers::{self, Saved},
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum MoveError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Invalid(#[from] InvalidTransition),
+    /// Another worker moved it first. Nothing was written; look again.
+    #[error("the transfer was moved by another worker")]
+    Stale,
+}
+
+/// Applies `fact` within `tx`, which the caller commits. On [`MoveError::Stale`] the caller must drop `tx`.
+pub async fn advance_in(tx: &mut WriteTx, transfer: Transfer, fact: Fact, now: Timestamp) -> Result<Transfer, MoveError> {
+    let transition = transfer.apply(fact, now)?;
+    match transfers::save(tx, &transition).await? {
+        Saved::Stale => Err(MoveError::Stale),
+        Saved::Applied => {
+            let Transfer { id, state, sub_status, reason, .. } = &transition.transfer;
+            let (to, reason) = (state.status(), reason.as_deref().unwrap_or_default());
+            tracing::info!(transfer = %id, from = %transition.from, %to, ?sub_status, reason, "transfer moved");
+            metrics::counter!("bursar_transitions_total", "to" => to.to_string()).increment(1);
+            Ok(transition.transfer)
+        }
+    }
+}
+
+/// Applies `fact` in a transaction of its own. A fact that says nothing new writes nothing.
+pub async fn advance(context: &Context, transfer: Transfer, fact: Fact) -> Result<Transfer, MoveError> {
+    if transfer.already_says(&fact) {
+        return Ok(transfer);
+    }
+    let mut tx = context.store.write().await?;
+    let moved = advance_in(&mut tx, transfer, fact, context.now()).await?;
+    tx.commit().await?;
+    Ok(moved)
+}
