@@ -1,0 +1,234 @@
+//! anvil, a local Ethereum node, with test tokens.
+
+mod tokens;
+
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use alloy::primitives::{Address, U256};
+use serde_json::{Value, json};
+
+use crate::error::describe;
+use crate::rpc::{Dialect, RpcClient};
+use crate::{Process, RegtestError, eventually, free_port, tools};
+
+pub use tokens::TokenKind;
+
+const READY_WITHIN: Duration = Duration::from_secs(30);
+const MINED_WITHIN: Duration = Duration::from_secs(60);
+const STOP_WITHIN: Duration = Duration::from_secs(20);
+/// Address of anvil's first development key (its mnemonic is published): pays for everything the harness does.
+pub const BANK: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
+
+/// When blocks are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mining {
+    /// A block for each transaction, at once.
+    #[default]
+    Auto,
+    /// A block each so many seconds.
+    Interval(u64),
+    /// Only by [`Anvil::mine`].
+    Manual,
+}
+
+#[derive(Clone, Debug)]
+pub struct AnvilOptions {
+    /// Folder for state and log; made if absent. Starting over the same folder goes on with the same chain.
+    pub data_dir: PathBuf,
+    /// Port on 127.0.0.1; `None` takes a free one.
+    pub port: Option<u16>,
+    pub mining: Mining,
+    pub chain_id: u64,
+    /// `finalized` is two of these behind the tip, `safe` one.
+    pub slots_in_an_epoch: u64,
+}
+
+impl AnvilOptions {
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            port: None,
+            mining: Mining::Auto,
+            chain_id: 31337,
+            slots_in_an_epoch: 1,
+        }
+    }
+
+    pub fn with_port(mut self, port: u16) -> Self {
+        self.port = Some(port);
+        self
+    }
+
+    pub fn with_mining(mut self, mining: Mining) -> Self {
+        self.mining = mining;
+        self
+    }
+}
+
+/// A running anvil; killed when dropped. Its chain is written to the folder once a second and at an orderly end, so that a
+/// kill loses at most the last second unless [`Anvil::checkpoint`] came before it.
+#[derive(Debug)]
+pub struct Anvil {
+    process: Process,
+    rpc: RpcClient,
+    port: u16,
+    mining: Mining,
+    state_file: PathBuf,
+}
+
+impl Anvil {
+    /// Starts the node and waits until it answers.
+    ///
+    /// # Errors
+    /// [`RegtestError::ToolMissing`] with the remedy; [`RegtestError::Exited`] or [`RegtestError::NotReady`] with the end
+    /// of the log.
+    pub async fn start(options: AnvilOptions) -> Result<Self, RegtestError> {
+        let program = tools::anvil()?;
+        let dir = &options.data_dir;
+        std::fs::create_dir_all(dir).map_err(RegtestError::io("could not create folder", dir))?;
+        let dir = dir.canonicalize().map_err(RegtestError::io("could not resolve folder", dir))?;
+        let port = options.port.map_or_else(free_port, Ok)?;
+        let state_file = dir.join("state.json");
+        let mut command = Command::new(program);
+        command
+            .args(["--host", "127.0.0.1", "--port", &port.to_string()])
+            .args(["--chain-id", &options.chain_id.to_string()])
+            .args(["--slots-in-an-epoch", &options.slots_in_an_epoch.to_string()])
+            .args(["--balance", "100000000", "--state-interval", "1", "--preserve-historical-states"])
+            .arg("--state")
+            .arg(&state_file)
+            .arg("--cache-path")
+            .arg(dir.join("cache"));
+        match options.mining {
+            Mining::Auto => {}
+            Mining::Interval(seconds) => {
+                command.args(["--block-time", &seconds.to_string()]);
+            }
+            Mining::Manual => {
+                command.arg("--no-mining");
+            }
+        }
+        let process = Process::spawn("anvil", command, dir.join("anvil.log"))?;
+        let rpc = RpcClient::new(format!("http://127.0.0.1:{port}"), Dialect::JsonRpc, None)?;
+        let mut node = Self { process, rpc, port, mining: options.mining, state_file };
+        let rpc = node.rpc.clone();
+        node.process
+            .wait_ready(READY_WITHIN, || async {
+                rpc.call("eth_blockNumber", json!([])).await.map(|_| ()).map_err(|error| describe(&error))
+            })
+            .await?;
+        Ok(node)
+    }
+
+    /// `http://127.0.0.1:port`
+    pub fn rpc_url(&self) -> &str {
+        self.rpc.url()
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Any RPC; `params` is a JSON list.
+    pub async fn call(&self, method: &str, params: Value) -> Result<Value, RegtestError> {
+        self.rpc.call(method, params).await
+    }
+
+    /// Number of the latest block.
+    pub async fn height(&self) -> Result<u64, RegtestError> {
+        let height = quantity("eth_blockNumber", &self.call("eth_blockNumber", json!([])).await?)?;
+        u64::try_from(height).map_err(|_| RegtestError::malformed("eth_blockNumber", "64-bit number"))
+    }
+
+    /// Mines `blocks`, the first with what is in the pool.
+    pub async fn mine(&self, blocks: u32) -> Result<(), RegtestError> {
+        self.call("anvil_mine", json!([format!("{blocks:#x}")])).await.map(|_| ())
+    }
+
+    /// Replaces the last `depth` blocks by as many empty ones; their transactions are gone from the node.
+    pub async fn reorg(&self, depth: u32) -> Result<(), RegtestError> {
+        self.call("anvil_reorg", json!([depth, []])).await.map(|_| ())
+    }
+
+    /// Sends `wei` from the bank to `address` by a transaction and waits until it is mined. The transaction id.
+    pub async fn fund(&self, address: &str, wei: U256) -> Result<String, RegtestError> {
+        let to = parse(address)?;
+        let receipt = self.transact(json!({ "from": BANK, "to": to, "value": format!("{wei:#x}") })).await?;
+        receipt["transactionHash"]
+            .as_str()
+            .map(str::to_owned)
+            .ok_or_else(|| RegtestError::malformed("eth_getTransactionReceipt", "transactionHash"))
+    }
+
+    /// Wei at `address`, latest block.
+    pub async fn balance(&self, address: &str) -> Result<U256, RegtestError> {
+        quantity("eth_getBalance", &self.call("eth_getBalance", json!([parse(address)?, "latest"])).await?)
+    }
+
+    /// Waits until the chain as it is now is in the folder, so that a kill loses nothing of it.
+    pub async fn checkpoint(&self) -> Result<(), RegtestError> {
+        let height = self.height().await?;
+        eventually(Duration::from_secs(15), Duration::from_millis(100), "anvil's state file", || async {
+            let bytes = std::fs::read(&self.state_file).map_err(|error| error.to_string())?;
+            let state: Value = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+            let saved = quantity("state file", &state["best_block_number"])
+                .or_else(|_| quantity("state file", &state["block"]["number"]))
+                .map_err(|error| error.to_string())?;
+            if saved >= U256::from(height) {
+                Ok(())
+            } else {
+                Err(format!("block {saved} of {height} is saved"))
+            }
+        })
+        .await
+    }
+
+    /// Asks the node to end in order; it writes its state.
+    pub async fn stop(self) -> Result<ExitStatus, RegtestError> {
+        self.process.stop(STOP_WITHIN).await
+    }
+
+    /// Sends from one of anvil's own accounts and waits for a successful receipt.
+    async fn transact(&self, transaction: Value) -> Result<Value, RegtestError> {
+        let id = self.call("eth_sendTransaction", json!([transaction])).await?;
+        if self.mining == Mining::Manual {
+            self.mine(1).await?;
+        }
+        let receipt = eventually(MINED_WITHIN, Duration::from_millis(20), "a receipt from anvil", || async {
+            match self.call("eth_getTransactionReceipt", json!([id])).await {
+                Ok(Value::Null) => Err(format!("{id} is not mined")),
+                Ok(receipt) => Ok(receipt),
+                Err(error) => Err(describe(&error)),
+            }
+        })
+        .await?;
+        if receipt["status"] == json!("0x1") {
+            Ok(receipt)
+        } else {
+            Err(RegtestError::Invalid { field: "transaction", reason: format!("{id} was reverted") })
+        }
+    }
+}
+
+fn parse(address: &str) -> Result<Address, RegtestError> {
+    address.parse().map_err(|_| RegtestError::Invalid {
+        field: "address",
+        reason: format!("{address} is not 0x and 40 hex digits"),
+    })
+}
+
+/// A hex quantity (or a JSON number) of an answer to `method`.
+fn quantity(method: &str, value: &Value) -> Result<U256, RegtestError> {
+    let malformed = || RegtestError::malformed(method, "quantity");
+    match value {
+        Value::Number(number) => number.as_u64().map(U256::from).ok_or_else(malformed),
+        Value::String(text) => text.parse().map_err(|_| malformed()),
+        _ => Err(malformed()),
+    }
+}
