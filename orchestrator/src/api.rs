@@ -1,0 +1,108 @@
+//! The HTTP API under `/v1`. Every route is described in the OpenAPI document that the code generates.
+
+pub mod addresses;
+pub mod assets;
+pub mod auth;
+pub mod events;
+pub mod extract;
+pub mod health;
+pub mod problem;
+pub mod state;
+pub mod status;
+pub mod transfers;
+pub mod wallets;
+pub mod wire;
+
+pub use state::ApiState;
+
+use axum::{Router, http::StatusCode, middleware, routing::get};
+use std::time::Duration;
+use tower_http::{
+    limit::RequestBodyLimitLayer,
+    request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
+    timeout::TimeoutLayer,
+    trace::TraceLayer,
+};
+use utoipa::{
+    Modify, OpenApi,
+    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_swagger_ui::SwaggerUi;
+
+/// The largest request body: a batch of 200 payouts is about 40 kB.
+const MAX_BODY: usize = 256 * 1024;
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Bursar",
+        description = "Transaction orchestrator: asks for payments, shows how far they are. Amounts are decimal strings, times \
+                       are ISO 8601 UTC, errors are RFC 9457 problems, lists are paged by opaque cursors."
+    ),
+    modifiers(&BearerKeys),
+    tags(
+        (name = "transfers", description = "Payments, from request to final block"),
+        (name = "wallets", description = "Wallets, addresses, balances and deposits"),
+        (name = "events", description = "Everything that happened, in order"),
+        (name = "operations", description = "Health of this installation")
+    )
+)]
+struct Document;
+
+struct BearerKeys;
+impl Modify for BearerKeys {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("bursar_…").build();
+        let components = openapi.components.get_or_insert_default();
+        components.add_security_scheme("apiKey", SecurityScheme::Http(scheme));
+    }
+}
+
+/// The routes that need an API key.
+fn protected() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(routes!(wallets::create, wallets::list))
+        .routes(routes!(wallets::get))
+        .routes(routes!(wallets::balances))
+        .routes(routes!(wallets::deposits))
+        .routes(routes!(addresses::create, addresses::list))
+        .routes(routes!(assets::list))
+        .routes(routes!(transfers::create::create, transfers::list::list))
+        .routes(routes!(transfers::estimate::estimate))
+        .routes(routes!(transfers::get::get))
+        .routes(routes!(transfers::cancel::cancel))
+        .routes(routes!(events::list))
+        .routes(routes!(events::stream))
+        .routes(routes!(status::get))
+}
+
+fn open() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::metrics))
+}
+
+/// The OpenAPI 3.1 document of the routes.
+pub fn document() -> utoipa::openapi::OpenApi {
+    OpenApiRouter::with_openapi(Document::openapi()).merge(open()).merge(protected()).split_for_parts().1
+}
+
+pub fn router(state: ApiState) -> Router {
+    let guarded = protected().layer(middleware::from_fn_with_state(state.clone(), auth::require_key));
+    let (router, document) =
+        OpenApiRouter::with_openapi(Document::openapi()).merge(open()).merge(guarded).split_for_parts();
+    router
+        .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
+        .route("/", get(|| async { axum::response::Redirect::temporary("/docs") }))
+        .fallback(problem::no_such_route)
+        .method_not_allowed_fallback(problem::no_such_method)
+        .layer(RequestBodyLimitLayer::new(MAX_BODY))
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
+        .layer(PropagateRequestIdLayer::x_request_id())
+        .layer(TraceLayer::new_for_http())
+        .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+        .with_state(state)
+}

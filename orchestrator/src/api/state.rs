@@ -1,0 +1,36 @@
+//! What the handlers share.
+
+use bursar_domain::asset::{Asset, AssetInfo};
+use bursar_signer_client::Coordinator;
+use bursar_workers::Context;
+use metrics_exporter_prometheus::PrometheusHandle;
+use std::sync::Arc;
+
+#[derive(Clone)]
+pub struct ApiState {
+    pub context: Context,
+    pub assets: Arc<Assets>,
+    /// Absent in a process without the co-signers' relay.
+    pub coordinator: Option<Coordinator>,
+    pub metrics: PrometheusHandle,
+}
+
+/// The assets that this installation pays, by the names that people use.
+#[derive(Debug, Clone)]
+pub struct Assets(Vec<AssetInfo>);
+
+impl Assets {
+    pub fn new(infos: Vec<AssetInfo>) -> Self {
+        Self(infos)
+    }
+    pub fn all(&self) -> &[AssetInfo] {
+        &self.0
+    }
+    /// By symbol, or by the text form of the asset.
+    pub fn find(&self, name: &str) -> Option<&AssetInfo> {
+        self.0.iter().find(|info| info.symbol == name || info.asset.to_string() == name)
+    }
+    pub fn info(&self, asset: Asset) -> Option<&AssetInfo> {
+        self.0.iter().find(|info| info.asset == asset)
+    }
+}

@@ -1,0 +1,94 @@
+//! Nodes and co-signers at a glance.
+
+use super::{ApiState, problem::Problem};
+use axum::{Json, extract::State};
+use bursar_domain::network::Network;
+use bursar_store::{chain, jobs, keys};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StatusView {
+    pub version: &'static str,
+    pub nodes: Vec<NodeView>,
+    /// Absent in a process that does not host the co-signers' relay.
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub co_signers: Option<serde_json::Value>,
+    pub keys: Vec<KeyView>,
+    pub jobs_due: u64,
+    pub jobs_total: u64,
+    /// What this version does not check yet.
+    pub not_enforced: [&'static str; 3],
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeView {
+    #[schema(value_type = String)]
+    pub network: Network,
+    pub reachable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    pub tip_height: Option<u64>,
+    pub final_height: Option<u64>,
+    /// The last block that was walked.
+    pub followed_height: Option<u64>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyView {
+    pub scheme: String,
+    pub public_key: String,
+    pub threshold: u16,
+    pub parties: u16,
+    pub generation: u32,
+}
+
+const NOT_ENFORCED: [&str; 3] = [
+    "no KYT provider: transfers are marked NOT_SCREENED",
+    "no approval policy: transfers are marked NOT_AUTHORIZED; the initiator's signature and the co-signers' own rules decide",
+    "API keys have no roles",
+];
+
+/// Nodes, co-signers, keys and queue.
+#[utoipa::path(get, path = "/v1/status", tag = "operations", security(("apiKey" = [])),
+    responses((status = 200, body = StatusView), (status = 401, body = Problem)))]
+pub async fn get(State(state): State<ApiState>) -> Result<Json<StatusView>, Problem> {
+    let context = &state.context;
+    let mut nodes = Vec::new();
+    for (network, ports) in context.chains.iter() {
+        let tips = ports.tips(context.now()).await;
+        let (tip_height, final_height) = match &tips {
+            Ok(tips) => (Some(tips.tip.height), Some(tips.final_height)),
+            Err(_) => (None, None),
+        };
+        nodes.push(NodeView {
+            network: *network,
+            reachable: tips.is_ok(),
+            error: tips.err().map(|error| error.to_string()),
+            tip_height,
+            final_height,
+            followed_height: chain::cursor(&context.store, *network).await?.map(|block| block.height),
+        });
+    }
+    let keys = keys::all(&context.store).await?.into_iter().map(|key| KeyView {
+        scheme: key.scheme.to_string(),
+        public_key: hex::encode(&key.public_key),
+        threshold: key.threshold,
+        parties: key.parties,
+        generation: key.generation,
+    });
+    let co_signers = state.coordinator.as_ref().map(|coordinator| serde_json::to_value(coordinator.status()));
+    let (jobs_due, jobs_total) = jobs::depth(&context.store, context.now()).await?;
+    Ok(Json(StatusView {
+        version: env!("CARGO_PKG_VERSION"),
+        nodes,
+        co_signers: co_signers.transpose().map_err(|error| Problem::internal(&error))?,
+        keys: keys.collect(),
+        jobs_due,
+        jobs_total,
+        not_enforced: NOT_ENFORCED,
+    }))
+}

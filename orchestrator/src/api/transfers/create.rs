@@ -1,0 +1,122 @@
+//! Accepting a transfer: one database transaction writes the transfer, its event, its job and the remembered answer.
+
+use super::{
+    refusal, understand,
+    view::{self, TransferView},
+};
+use crate::{
+    api::{
+        ApiState,
+        auth::Caller,
+        extract::Body,
+        problem::Problem,
+    },
+    intake::{self, TransferRequest},
+};
+use axum::{
+    Extension,
+    extract::State,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use bursar_domain::{ids::TransferId, intent::Intent, lifecycle::Transfer};
+use bursar_store::{
+    idempotency::{self, Begun},
+    transfers::{self, Submitted},
+};
+
+/// Ask for a payment.
+///
+/// The body carries the initiator's signature over the intent; the co-signers verify it again. `externalId` makes a repeated
+/// request find the first one for ever; `Idempotency-Key` repeats the first answer for 24 hours.
+#[utoipa::path(post, path = "/v1/transfers", tag = "transfers", security(("apiKey" = [])), request_body = TransferRequest,
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters")),
+    responses((status = 201, body = TransferView, description = "Accepted and durable"),
+              (status = 200, body = TransferView, description = "The same externalId with the same content was accepted before"),
+              (status = 400, body = Problem), (status = 401, body = Problem), (status = 413, body = Problem),
+              (status = 409, body = Problem, description = "externalId or Idempotency-Key was used with other content"),
+              (status = 422, body = Problem), (status = 503, body = Problem)))]
+pub async fn create(
+    State(state): State<ApiState>,
+    Extension(Caller(api_key)): Extension<Caller>,
+    headers: HeaderMap,
+    Body { value: request, digest }: Body<TransferRequest>,
+) -> Result<Response, Problem> {
+    let key = idempotency_key(&headers)?;
+    let context = &state.context;
+    if let Some(key) = &key {
+        // Only a look: dropped without commit.
+        let mut tx = context.store.write().await?;
+        if let Some(answer) = known_answer(idempotency::begin(&mut tx, api_key, key, &digest, context.now()).await?)? {
+            return Ok(answer);
+        }
+    }
+    let (wallet, intent) = understand(&state, &request).await?;
+    if let Some(existing) = transfers::by_external_id(&context.store, &intent.external_id).await? {
+        return known_transfer(&state, existing, &intent).await;
+    }
+    let signed = intake::signed(&request, intent).map_err(Problem::invalid)?;
+    refusal::check(&state, &wallet, &signed.intent).await?;
+
+    let now = context.now();
+    let transfer = Transfer::submitted(TransferId::new(context.ids.uuid()), wallet.id, signed, now);
+    let body = serde_json::to_string(&view::of(&state, transfer.clone(), None, None))
+        .map_err(|error| Problem::internal(&error))?;
+    let mut tx = context.store.write().await?;
+    if let Some(key) = &key
+        && let Some(answer) = known_answer(idempotency::begin(&mut tx, api_key, key, &digest, now).await?)?
+    {
+        return Ok(answer);
+    }
+    if let Submitted::Existing(existing) = transfers::submit(&mut tx, &transfer).await? {
+        drop(tx);
+        return known_transfer(&state, *existing, &transfer.intent.intent).await;
+    }
+    if let Some(key) = &key {
+        idempotency::complete(&mut tx, api_key, key, StatusCode::CREATED.as_u16(), &body).await?;
+    }
+    tx.commit().await?;
+    tracing::info!(transfer = %transfer.id, "transfer accepted");
+    metrics::counter!("bursar_transfers_accepted_total").increment(1);
+    let mut response = json(StatusCode::CREATED, body);
+    if let Ok(location) = HeaderValue::from_str(&format!("/v1/transfers/{}", transfer.id)) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    match value.to_str() {
+        Ok(key) if (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Some(key.to_owned())),
+        _ => Err(Problem::malformed("Idempotency-Key", "must be 1 to 255 visible ASCII characters")),
+    }
+}
+
+fn known_answer(begun: Begun) -> Result<Option<Response>, Problem> {
+    match begun {
+        Begun::New => Ok(None),
+        Begun::Replay { status, body } => {
+            Ok(Some(json(StatusCode::from_u16(status).unwrap_or(StatusCode::OK), body)))
+        }
+        Begun::DifferentRequest => Err(Problem::conflict(
+            "idempotency-key-reused",
+            "Idempotency-Key",
+            "was used for another request within 24 hours; use a fresh key",
+        )),
+    }
+}
+
+/// The same externalId again: the same transfer if the intent is the same, a conflict otherwise.
+async fn known_transfer(state: &ApiState, existing: Transfer, intent: &Intent) -> Result<Response, Problem> {
+    if existing.intent.intent.digest() != intent.digest() {
+        let message = format!("was used before with other content, for transfer {}; it can be used once", existing.id);
+        return Err(Problem::conflict("external-id-reused", "externalId", message));
+    }
+    let view = super::get::load(state, existing).await?;
+    Ok((StatusCode::OK, axum::Json(view)).into_response())
+}
+
+fn json(status: StatusCode, body: String) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}

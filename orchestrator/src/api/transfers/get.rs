@@ -1,0 +1,30 @@
+//! One transfer, with its transaction and its timeline.
+
+use super::view::{self, TransferView};
+use crate::api::{ApiState, extract::Path, problem::Problem};
+use axum::{Json, extract::State};
+use bursar_domain::{ids::TransferId, lifecycle::Transfer};
+use bursar_store::{events, transactions, transfers};
+
+pub async fn find(state: &ApiState, id: TransferId) -> Result<Transfer, Problem> {
+    transfers::get(&state.context.store, id).await?.ok_or_else(|| Problem::not_found("transfer"))
+}
+
+pub async fn load(state: &ApiState, transfer: Transfer) -> Result<TransferView, Problem> {
+    let store = &state.context.store;
+    let record = match transfer.state.transaction() {
+        Some(id) => transactions::get(store, id).await?,
+        // A transfer that ended on chain without effect no longer names its transaction; its last one is shown.
+        None => transactions::of_transfer(store, transfer.id).await?.pop(),
+    };
+    let timeline = events::of_transfer(store, transfer.id).await?;
+    Ok(view::of(state, transfer, record, Some(timeline)))
+}
+
+/// One transfer, with its transaction and its timeline.
+#[utoipa::path(get, path = "/v1/transfers/{id}", tag = "transfers", security(("apiKey" = [])), params(("id" = String, Path)),
+    responses((status = 200, body = TransferView), (status = 400, body = Problem), (status = 401, body = Problem), (status = 404, body = Problem)))]
+pub async fn get(State(state): State<ApiState>, Path(id): Path<TransferId>) -> Result<Json<TransferView>, Problem> {
+    let transfer = find(&state, id).await?;
+    Ok(Json(load(&state, transfer).await?))
+}

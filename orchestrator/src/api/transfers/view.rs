@@ -1,0 +1,166 @@
+//! How a transfer looks.
+
+use crate::api::{
+    ApiState,
+    wire::{decimal, fee, time},
+};
+use bursar_domain::{
+    asset::Asset,
+    ids::{TransactionId, TransferId, WalletId},
+    lifecycle::{Flags, FundsMoved, State, Status, SubStatus, Transfer},
+    network::Network,
+};
+use bursar_store::{events::Event, transactions::TransactionRecord};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TransferView {
+    #[schema(value_type = String)]
+    pub id: TransferId,
+    pub external_id: String,
+    #[schema(value_type = String)]
+    pub wallet_id: WalletId,
+    #[schema(value_type = String, example = "bitcoin:mainnet")]
+    pub network: Network,
+    #[schema(value_type = String, example = "BTC")]
+    pub asset: Asset,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    pub payments: Vec<PaymentView>,
+    pub max_fee: String,
+    #[schema(value_type = String, example = "PENDING_SIGNATURE")]
+    pub status: Status,
+    /// Why it is where it is, for programs.
+    #[schema(value_type = Option<String>)]
+    pub sub_status: Option<SubStatus>,
+    /// The same for people.
+    pub reason: Option<String>,
+    /// `none`, `feeOnly` or `unknown`; on FAILED only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub funds_moved: Option<FundsMoved>,
+    #[schema(value_type = Object)]
+    pub flags: Flags,
+    pub initiator: String,
+    /// SHA-256 of the intent's canonical bytes.
+    pub intent_digest: String,
+    pub version: u64,
+    pub created_at: String,
+    pub updated_at: String,
+    pub expires_at: String,
+    /// The chain transaction that carries it, from PENDING_SIGNATURE on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transaction: Option<TransactionView>,
+    /// Every status that it had; in single views only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<Vec<TimelineEntry>>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PaymentView {
+    pub address: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<u32>,
+    pub amount: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TransactionView {
+    #[schema(value_type = String)]
+    pub id: TransactionId,
+    /// The chain's own id, once it is signed.
+    pub tx_id: Option<String>,
+    /// The fee that was paid, or before that the most that it can be.
+    pub fee: String,
+    pub block_height: Option<u64>,
+    pub block_hash: Option<String>,
+    pub signing_attempts: u32,
+    pub signing_started_at: Option<String>,
+    pub signed_at: Option<String>,
+    pub broadcast_at: Option<String>,
+    pub finalized_at: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TimelineEntry {
+    pub at: String,
+    #[schema(value_type = String)]
+    pub status: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sub_status: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+pub fn of(
+    state: &ApiState,
+    transfer: Transfer,
+    record: Option<TransactionRecord>,
+    timeline: Option<Vec<Event>>,
+) -> TransferView {
+    let intent = &transfer.intent.intent;
+    let info = state.assets.info(intent.asset);
+    let payments = intent.payments.iter().map(|payment| PaymentView {
+        address: payment.destination.address.clone(),
+        tag: payment.destination.tag,
+        amount: decimal(payment.amount, info),
+    });
+    TransferView {
+        id: transfer.id,
+        external_id: intent.external_id.to_string(),
+        wallet_id: transfer.wallet,
+        network: intent.network(),
+        asset: intent.asset,
+        source: intent.source.clone(),
+        payments: payments.collect(),
+        max_fee: fee(intent.max_fee, intent.asset),
+        status: transfer.status(),
+        sub_status: transfer.sub_status,
+        reason: transfer.reason.clone(),
+        funds_moved: match transfer.state {
+            State::Failed { funds_moved } => Some(funds_moved),
+            _ => None,
+        },
+        flags: transfer.flags,
+        initiator: transfer.intent.initiator.to_string(),
+        intent_digest: intent.digest().to_string(),
+        version: transfer.version,
+        created_at: time(transfer.created_at),
+        updated_at: time(transfer.updated_at),
+        expires_at: time(intent.expires_at),
+        transaction: record.map(|record| transaction(record, intent.asset)),
+        timeline: timeline.map(|events| events.iter().filter_map(entry).collect()),
+    }
+}
+
+fn transaction(record: TransactionRecord, asset: Asset) -> TransactionView {
+    let paid = record.inclusion.as_ref().and_then(|inclusion| inclusion.fee);
+    let block = record.inclusion.map(|inclusion| inclusion.block);
+    TransactionView {
+        id: record.id,
+        tx_id: record.signed.map(|signed| signed.tx_id),
+        fee: fee(paid.unwrap_or(record.effects.fee), asset),
+        block_height: block.as_ref().map(|block| block.height),
+        block_hash: block.map(|block| block.hash),
+        signing_attempts: record.signing_attempts,
+        signing_started_at: record.signing_started_at.map(time),
+        signed_at: record.signed_at.map(time),
+        broadcast_at: record.broadcast_at.map(time),
+        finalized_at: record.finalized_at.map(time),
+    }
+}
+
+fn entry(event: &Event) -> Option<TimelineEntry> {
+    let text = |name: &str| event.payload.get(name).and_then(|value| value.as_str()).map(str::to_owned);
+    let status = match event.kind.as_str() {
+        "transfer.submitted" => Status::Submitted.to_string(),
+        "transfer.status_changed" => text("to")?,
+        _ => return None,
+    };
+    Some(TimelineEntry { at: time(event.at), status, sub_status: text("subStatus"), reason: text("reason") })
+}

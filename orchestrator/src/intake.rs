@@ -1,0 +1,141 @@
+//! From what people write to the intent that initiators sign. The server and the CLI both go through here, so that they sign
+//! and verify the same bytes.
+
+use bursar_domain::{
+    amount::{Amount, AmountError},
+    asset::{Asset, AssetInfo},
+    intent::{InitiatorKey, Intent, InvalidIntent, Payment, SignedIntent},
+    ports::DeriveAddress,
+    wallet::WalletDescriptor,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::api::{problem::FieldError, wire::parse_time};
+
+/// A payment, or on Bitcoin a batch.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TransferRequest {
+    /// Your own permanent name for this transfer: 1 to 64 of `A-Z a-z 0-9 . _ : -`. It can be used once, for ever.
+    #[schema(example = "invoice-2026-0042")]
+    pub external_id: String,
+    #[schema(format = Uuid)]
+    pub wallet_id: String,
+    /// `BTC`, `ETH`, `XRP`, the symbol of a configured token, or `erc20:0x…`.
+    #[schema(example = "BTC")]
+    pub asset: String,
+    /// Which of the wallet's addresses pays, on chains with accounts; its first when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// 1 to 200 on bitcoin, exactly 1 elsewhere.
+    pub payments: Vec<PaymentRequest>,
+    /// The most that the network fee may be, as a decimal number of the chain's own asset.
+    #[schema(example = "0.0001")]
+    pub max_fee: String,
+    /// Nothing is signed after this time (ISO 8601).
+    #[schema(example = "2027-01-01T00:00:00Z")]
+    pub expires_at: String,
+    /// The initiator's Ed25519 public key, 64 hex digits. Not needed to estimate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initiator: Option<String>,
+    /// Ed25519 over the intent's canonical bytes (docs/intent.md), 128 hex digits. Not needed to estimate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PaymentRequest {
+    /// XRP: classic or X-address.
+    pub address: String,
+    /// XRP destination tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<u32>,
+    /// Decimal number of the asset.
+    #[schema(example = "0.25")]
+    pub amount: String,
+}
+
+/// The intent that a request means, or everything that is wrong with it.
+pub fn intent(
+    request: &TransferRequest,
+    wallet: WalletDescriptor,
+    asset: &AssetInfo,
+    adapter: &(impl DeriveAddress + ?Sized),
+) -> Result<Intent, Vec<FieldError>> {
+    let mut errors = Vec::new();
+    let network = wallet.network;
+    let external_id =
+        request.external_id.parse().map_err(|error| errors.push(FieldError::new("externalId", error))).ok();
+    let fee_decimals = Asset::native_decimals(network.chain());
+    let max_fee = positive(&request.max_fee, fee_decimals).map_err(|e| errors.push(FieldError::new("maxFee", e))).ok();
+    let expires_at =
+        parse_time(&request.expires_at).map_err(|error| errors.push(FieldError::new("expiresAt", error))).ok();
+    let source = match &request.source {
+        None => None,
+        Some(address) => adapter
+            .parse_destination(network, address, None)
+            .map_err(|error| errors.push(FieldError::new("source", error)))
+            .ok()
+            .map(|destination| destination.address),
+    };
+    let mut payments = Vec::with_capacity(request.payments.len());
+    for (index, payment) in request.payments.iter().enumerate() {
+        let destination = adapter.parse_destination(network, &payment.address, payment.tag);
+        let destination =
+            destination.map_err(|e| errors.push(FieldError::new(format!("payments[{index}].address"), e))).ok();
+        let amount = positive(&payment.amount, asset.decimals);
+        let amount = amount.map_err(|e| errors.push(FieldError::new(format!("payments[{index}].amount"), e))).ok();
+        if let (Some(destination), Some(amount)) = (destination, amount) {
+            payments.push(Payment { destination, amount });
+        }
+    }
+    let (Some(external_id), Some(max_fee), Some(expires_at), true) = (external_id, max_fee, expires_at, errors.is_empty())
+    else {
+        return Err(errors);
+    };
+    let intent = Intent { external_id, wallet, asset: asset.asset, source, payments, max_fee, expires_at };
+    intent.validate().map_err(|invalid| vec![FieldError::new(field_of(&invalid), invalid)])?;
+    Ok(intent)
+}
+
+fn positive(text: &str, decimals: u8) -> Result<Amount, AmountError> {
+    let amount = Amount::parse_decimal(text, decimals)?;
+    if amount.is_zero() { Err(AmountError::Zero) } else { Ok(amount) }
+}
+
+fn field_of(invalid: &InvalidIntent) -> String {
+    match invalid {
+        InvalidIntent::NoPayments | InvalidIntent::TooManyPayments { .. } | InvalidIntent::Overflow => "payments".into(),
+        InvalidIntent::ZeroAmount { index } => format!("payments[{index}].amount"),
+        InvalidIntent::AssetOfOtherChain { .. } => "asset".into(),
+        InvalidIntent::UnexpectedTag { index } => format!("payments[{index}].tag"),
+        InvalidIntent::AddressLength { index } | InvalidIntent::DuplicateDestination { index, .. } => {
+            format!("payments[{index}].address")
+        }
+        InvalidIntent::SourceOnBitcoin => "source".into(),
+    }
+}
+
+/// Joins the request's signature to its intent, and verifies it.
+pub fn signed(request: &TransferRequest, intent: Intent) -> Result<SignedIntent, Vec<FieldError>> {
+    let missing = |field| FieldError::new(field, "is missing: sign the intent with `bursar transfers sign`, or see docs/intent.md");
+    let initiator = hex_field::<32>("initiator", request.initiator.as_deref().ok_or_else(|| vec![missing("initiator")])?)?;
+    let signature = hex_field::<64>("signature", request.signature.as_deref().ok_or_else(|| vec![missing("signature")])?)?;
+    let signed = SignedIntent { intent, initiator: InitiatorKey(initiator), signature };
+    signed.verify_signature().map_err(|error| {
+        let field = match error {
+            bursar_domain::intent::InvalidInitiatorSignature::Key => "initiator",
+            bursar_domain::intent::InvalidInitiatorSignature::Signature => "signature",
+        };
+        vec![FieldError::new(field, error)]
+    })?;
+    Ok(signed)
+}
+
+fn hex_field<const N: usize>(field: &str, text: &str) -> Result<[u8; N], Vec<FieldError>> {
+    let mut bytes = [0u8; N];
+    let read = hex::decode_to_slice(text, &mut bytes);
+    read.map(|()| bytes).map_err(|_| vec![FieldError::new(field, format!("must be {} hex digits", 2 * N))])
+}
