@@ -1,0 +1,136 @@
+//! What a validated, successful transaction brought to our accounts.
+//!
+//! A payment's `Amount` is what it may deliver at most (`tfPartialPayment`): only `meta.delivered_amount` counts. Others
+//! deliver without such a field (AccountDelete, EscrowFinish, CheckCash, PaymentChannelClaim, …): there the change of the
+//! account's balance in the metadata counts, whatever the type, so that no way of being paid is missed.
+
+use super::answer::parse_drops;
+use bursar_domain::{
+    amount::Drops,
+    asset::Asset,
+    chain::{Credit, WatchSet},
+};
+use serde_json::Value;
+
+#[derive(Debug, Default)]
+pub(super) struct Delivery {
+    pub credits: Vec<Credit>,
+    /// A partial payment of before 2014, of which nobody recorded what it delivered.
+    pub unavailable: bool,
+}
+
+pub(super) fn credits(tx: &Value, meta: &Value, watch: &WatchSet) -> Result<Delivery, String> {
+    let mut delivery = Delivery::default();
+    let mut paid = Vec::new();
+    let destination = tx["Destination"].as_str();
+    let is_payment = tx["TransactionType"] == "Payment";
+    if is_payment && let Some(to) = destination.filter(|to| watch.addresses.contains(*to)) {
+        match delivered(meta)? {
+            Delivered::Xrp(drops) => paid.push((to, drops, tag(tx))),
+            Delivered::OtherAsset => {}
+            Delivered::Unavailable => delivery.unavailable = true,
+        }
+    }
+    for change in balance_changes(meta)? {
+        let counted = is_payment && destination == Some(change.account);
+        if counted || !watch.addresses.contains(change.account) {
+            continue;
+        }
+        let fee = if tx["Account"] == change.account && tx.get("Delegate").is_none() {
+            tx["Fee"].as_str().and_then(parse_drops).unwrap_or_default().0
+        } else {
+            0
+        };
+        // What the sender's balance would have been without its fee.
+        let after = change.after.0.saturating_add(fee);
+        if let Some(gain @ 1..) = after.checked_sub(change.before.0) {
+            paid.push((change.account, Drops(gain), tag_of(tx, meta, change.account)));
+        }
+    }
+    delivery.credits = paid
+        .into_iter()
+        .filter(|(_, drops, _)| drops.0 > 0)
+        .zip(0u32..)
+        .map(|((address, drops, tag), index)| Credit {
+            address: address.to_owned(),
+            tag,
+            asset: Asset::Xrp,
+            amount: drops.into(),
+            outpoint: None,
+            index,
+        })
+        .collect();
+    Ok(delivery)
+}
+
+enum Delivered {
+    Xrp(Drops),
+    OtherAsset,
+    Unavailable,
+}
+
+fn delivered(meta: &Value) -> Result<Delivered, String> {
+    match meta.get("delivered_amount").or_else(|| meta.get("DeliveredAmount")) {
+        Some(Value::String(text)) if text == "unavailable" => Ok(Delivered::Unavailable),
+        Some(Value::String(text)) => {
+            parse_drops(text).map(Delivered::Xrp).ok_or_else(|| "delivered_amount is not in drops".to_owned())
+        }
+        Some(Value::Object(_)) => Ok(Delivered::OtherAsset),
+        _ => Err("a successful payment without delivered_amount; use a server that tells it".into()),
+    }
+}
+
+struct BalanceChange<'a> {
+    account: &'a str,
+    before: Drops,
+    after: Drops,
+}
+
+/// Changes of XRP balances. An account that is deleted only loses.
+fn balance_changes(meta: &Value) -> Result<Vec<BalanceChange<'_>>, String> {
+    let nodes = meta["AffectedNodes"].as_array().ok_or("metadata without AffectedNodes")?;
+    let mut changes = Vec::new();
+    for node in nodes {
+        let (after, before) = if let Some(created) = node.get("CreatedNode") {
+            (account_root(created, "NewFields"), Some(Drops(0)))
+        } else if let Some(modified) = node.get("ModifiedNode") {
+            // Without a previous balance it did not change.
+            (account_root(modified, "FinalFields"), balance(&modified["PreviousFields"]))
+        } else {
+            continue;
+        };
+        if let (Some(fields), Some(before)) = (after, before) {
+            let account = fields["Account"].as_str().ok_or("an AccountRoot without Account")?;
+            let after = balance(fields).ok_or("an AccountRoot without Balance")?;
+            changes.push(BalanceChange { account, before, after });
+        }
+    }
+    Ok(changes)
+}
+
+fn account_root<'a>(node: &'a Value, fields: &str) -> Option<&'a Value> {
+    if node["LedgerEntryType"] == "AccountRoot" { node.get(fields) } else { None }
+}
+
+fn balance(fields: &Value) -> Option<Drops> {
+    fields["Balance"].as_str().and_then(parse_drops)
+}
+
+fn tag(fields: &Value) -> Option<u32> {
+    fields["DestinationTag"].as_u64().and_then(|tag| u32::try_from(tag).ok())
+}
+
+/// The tag for `account`: the transaction's own, or that of the escrow, check or channel which it pays out.
+fn tag_of(tx: &Value, meta: &Value, account: &str) -> Option<u32> {
+    let nodes = meta["AffectedNodes"].as_array().into_iter().flatten();
+    let entries = nodes.filter_map(|node| node.get("DeletedNode").or_else(|| node.get("ModifiedNode")));
+    entries
+        .filter(|node| matches!(node["LedgerEntryType"].as_str(), Some("Escrow" | "Check" | "PayChannel")))
+        .map(|node| &node["FinalFields"])
+        .chain([tx])
+        .filter(|fields| fields["Destination"] == account)
+        .find_map(tag)
+}
+
+#[cfg(test)]
+mod tests;
