@@ -1,1 +1,36 @@
+//! Everything that must survive: transfers, transactions, reservations, events, jobs, and what was seen on chain.
+//!
+//! The only crate that names sqlx. One code path serves SQLite and Postgres (`sqlx::Any`); what differs between them is in
+//! `dialect`. Reads take a [`Store`]; writes take a [`WriteTx`], so that a caller decides what commits together.
+//!
+//! | module | what it keeps |
+//! |---|---|
+//! | [`transfers`] | intents and their status, moved by compare-and-set only |
+//! | [`transactions`], [`reservations`] | what may pay, and the exclusive claims that keep it to one |
+//! | [`events`], [`jobs`] | the global log, and one nudge for each transfer that wants looking at |
+//! | [`chain`], [`utxos`], [`deposits`] | blocks applied and rolled back, and what follows from them |
+//! | [`wallets`], [`addresses`], [`keys`] | what is ours |
+//! | [`api_keys`], [`idempotency`] | who calls, and what was answered |
 
+pub mod addresses;
+pub mod api_keys;
+pub mod chain;
+pub mod deposits;
+mod dialect;
+mod error;
+pub mod events;
+pub mod idempotency;
+pub mod jobs;
+pub mod keys;
+mod migrate;
+pub mod page;
+pub mod reservations;
+mod row;
+mod store;
+pub mod transactions;
+pub mod transfers;
+pub mod utxos;
+pub mod wallets;
+
+pub use error::StoreError;
+pub use store::{Store, WriteTx};

@@ -1,0 +1,70 @@
+//! Why the store could not do what it was asked.
+
+use bursar_domain::{
+    chain::BlockRef,
+    ids::{TransactionId, TransferId},
+    network::Network,
+};
+
+/// A failed operation. Nothing of it is committed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database did not answer, or refused: try again later.
+    #[error("store: {operation}: the database is unavailable")]
+    Unavailable { operation: &'static str, source: sqlx::Error },
+    /// A row makes no sense. Nothing is guessed: restore it or ask its author.
+    #[error("store: {table} row {key:?}: column {column}: {reason}")]
+    Corrupt { table: &'static str, column: String, key: String, reason: String },
+    #[error("store: migration {version}: {reason}")]
+    Migration { version: i64, reason: String },
+    #[error("database URL: {reason}; expected such as sqlite:///var/lib/bursar/bursar.db or sqlite::memory:")]
+    Url { reason: String },
+    #[error("database file {path}: cannot be created with mode 0600")]
+    File { path: String, source: std::io::Error },
+    /// The cursor is not one that this listing gave out.
+    #[error("cursor: not one that this listing returned; start again without it")]
+    BadCursor,
+    /// It contradicts what is there already.
+    #[error("store: {operation}: {reason}")]
+    Conflict { operation: &'static str, reason: String },
+    #[error("store: no row {key:?} in {table}")]
+    NotFound { table: &'static str, key: String },
+    /// The exclusivity rule (design: one intent, at most one payment).
+    #[error(
+        "transfer {transfer} already has transaction {other}, which might still pay and shares no resource with the new one"
+    )]
+    NotExclusive { transfer: TransferId, other: TransactionId },
+    /// A step that the state of the row forbids.
+    #[error("store: {operation}: {key}: {reason}")]
+    Refused { operation: &'static str, key: String, reason: String },
+    /// The block does not follow the last one that was applied.
+    #[error("{network}: block {} {} does not follow the cursor {cursor:?}", block.height, block.hash)]
+    NotNext { network: Network, cursor: Option<BlockRef>, block: BlockRef },
+    /// The block to go back to is older than what is kept.
+    #[error("{network}: block {height} is not among the blocks kept; the reorganisation is too deep to undo")]
+    TooDeep { network: Network, height: u64 },
+}
+
+/// Names the operation that failed. `operation` is `<table>.<verb>`.
+pub(crate) trait During<T> {
+    fn during(self, operation: &'static str) -> Result<T, StoreError>;
+}
+
+impl<T> During<T> for Result<T, sqlx::Error> {
+    fn during(self, operation: &'static str) -> Result<T, StoreError> {
+        self.map_err(|source| match source {
+            sqlx::Error::ColumnDecode { index, source } => StoreError::Corrupt {
+                table: operation.split_once('.').map_or(operation, |(table, _)| table),
+                column: index,
+                key: String::new(),
+                reason: source.to_string(),
+            },
+            sqlx::Error::Database(e)
+                if e.is_unique_violation() || e.is_foreign_key_violation() || e.is_check_violation() =>
+            {
+                StoreError::Conflict { operation, reason: e.message().to_owned() }
+            }
+            source => StoreError::Unavailable { operation, source },
+        })
+    }
+}

@@ -1,0 +1,107 @@
+//! Applies the migrations, each once and in order.
+
+use crate::{
+    dialect::Dialect,
+    error::{During, StoreError},
+    row::Fields,
+};
+use sha2::{Digest, Sha256};
+use sqlx::{AnyConnection, AnyPool, AssertSqlSafe};
+
+/// Never edit one that was released: its digest is in every database.
+const MIGRATIONS: &[(i64, &str)] = &[(1, include_str!("../migrations/0001_initial.sql"))];
+
+/// Brings the schema up to date, all or nothing.
+pub(crate) async fn run(pool: &AnyPool, dialect: Dialect) -> Result<(), StoreError> {
+    const OPERATION: &str = "schema_migrations.run";
+    let mut tx = pool.begin_with(dialect.begin_write()).await.during(OPERATION)?;
+    sqlx::query(
+        "CREATE TABLE IF NOT EXISTS schema_migrations (version BIGINT NOT NULL PRIMARY KEY, digest TEXT NOT NULL)",
+    )
+    .execute(&mut *tx)
+    .await
+    .during(OPERATION)?;
+    let rows = sqlx::query("SELECT version, digest FROM schema_migrations ORDER BY version")
+        .fetch_all(&mut *tx)
+        .await
+        .during(OPERATION)?;
+    let mut applied = std::collections::BTreeMap::new();
+    for row in &rows {
+        let fields = Fields::new(row, "schema_migrations", "version")?;
+        applied.insert(fields.int("version")?, fields.text("digest")?);
+    }
+    if let Some(version) =
+        applied.keys().find(|version| MIGRATIONS.iter().all(|(known, _)| known != *version))
+    {
+        let reason = "was applied by a newer release; start that one, or restore an older copy".into();
+        return Err(StoreError::Migration { version: *version, reason });
+    }
+    for (version, script) in MIGRATIONS {
+        let digest = hex::encode(Sha256::digest(script.as_bytes()));
+        match applied.get(version) {
+            None => apply(&mut tx, dialect, *version, script, &digest).await?,
+            Some(found) if *found == digest => {}
+            Some(_) => {
+                let reason = "differs from the one that this database was made with".into();
+                return Err(StoreError::Migration { version: *version, reason });
+            }
+        }
+    }
+    tx.commit().await.during(OPERATION)
+}
+
+async fn apply(
+    connection: &mut AnyConnection,
+    dialect: Dialect,
+    version: i64,
+    script: &str,
+    digest: &str,
+) -> Result<(), StoreError> {
+    for statement in statements(script, dialect) {
+        sqlx::query(AssertSqlSafe(statement))
+            .execute(&mut *connection)
+            .await
+            .map_err(|e| StoreError::Migration { version, reason: e.to_string() })?;
+    }
+    sqlx::query("INSERT INTO schema_migrations (version, digest) VALUES ($1, $2)")
+        .bind(version)
+        .bind(digest.to_owned())
+        .execute(connection)
+        .await
+        .during("schema_migrations.run")
+        .map(|_| ())
+}
+
+/// Statements end with a semicolon at the end of a line; lines that begin with `--` are comments.
+fn statements(script: &str, dialect: Dialect) -> Vec<String> {
+    let mut statements = vec![String::new()];
+    for line in script.lines().filter(|line| !line.trim_start().starts_with("--")) {
+        let current = statements.last_mut().expect("it starts with one and only grows");
+        current.push_str(&line.replace("BYTES", dialect.bytes()));
+        current.push('\n');
+        if line.trim_end().ends_with(';') {
+            statements.push(String::new());
+        }
+    }
+    statements.retain(|statement| !statement.trim().is_empty());
+    statements
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scripts_are_split_at_line_ends() {
+        let script = "-- a;\nCREATE TABLE x (\n  y BYTES\n);\nINSERT INTO x VALUES (';');\n\n";
+        assert_eq!(
+            statements(script, Dialect::Sqlite),
+            ["CREATE TABLE x (\n  y BLOB\n);\n", "INSERT INTO x VALUES (';');\n"]
+        );
+    }
+
+    #[test]
+    fn versions_ascend() {
+        assert!(MIGRATIONS.iter().map(|(version, _)| *version).eq(1..=MIGRATIONS.len() as i64));
+    }
+}

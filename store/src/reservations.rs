@@ -1,0 +1,152 @@
+//! Exclusive claims on what makes a chain transaction unique: a UTXO, a nonce, a Sequence or Ticket.
+//!
+//! A resource belongs to one *transfer* (primary key on network and resource), and those of its transactions that claim it
+//! share it. So a replacement can use its predecessor's nonce, and no other transfer ever can. When the last claim is
+//! released the resource is free. When a transaction is final its resources are `used` and stay taken, so that a node which lags
+//! behind cannot make us use a nonce twice.
+
+use crate::{
+    Store, StoreError, WriteTx,
+    error::During,
+    row::{Fields, to_int},
+};
+use bursar_domain::{
+    effects::Resource,
+    ids::{TransactionId, TransferId},
+    network::Network,
+};
+use std::collections::BTreeSet;
+
+/// How many of an account's used numbers [`taken`] tells: as far behind as a node may be.
+const USED_REMEMBERED: i64 = 256;
+
+const LIVE: &str =
+    "SELECT resource, number FROM reservations WHERE network = $1 AND account = $2 AND used = 0";
+const USED: &str = "SELECT resource, number FROM reservations WHERE network = $1 AND account = $2 AND used = 1 \
+                    ORDER BY number DESC LIMIT $3";
+
+/// Nonces (or Sequences) of the account that must not be chosen: those that live transactions have reserved, and the newest
+/// that final ones have used, which the account's node may not have seen yet.
+pub async fn taken(store: &Store, network: Network, account: &str) -> Result<BTreeSet<u64>, StoreError> {
+    const OPERATION: &str = "reservations.taken";
+    let mut connection = store.reader().await?;
+    let live = sqlx::query(LIVE).bind(network.to_string()).bind(account.to_owned());
+    let mut rows = live.fetch_all(&mut *connection).await.during(OPERATION)?;
+    let used = sqlx::query(USED).bind(network.to_string()).bind(account.to_owned()).bind(USED_REMEMBERED);
+    rows.extend(used.fetch_all(&mut *connection).await.during(OPERATION)?);
+    rows.iter().map(|row| Fields::new(row, "reservations", "resource")?.number("number")).collect()
+}
+
+/// The transaction that holds the resource: the newest where a transfer's transactions share it.
+pub async fn holder(
+    store: &Store,
+    network: Network,
+    resource: &Resource,
+) -> Result<Option<TransactionId>, StoreError> {
+    let row = sqlx::query(
+        "SELECT c.transaction_id FROM reservation_claims c JOIN transactions t ON t.id = c.transaction_id \
+         WHERE c.network = $1 AND c.resource = $2 ORDER BY t.created_at DESC, t.id DESC LIMIT 1",
+    )
+    .bind(network.to_string())
+    .bind(resource.to_string())
+    .fetch_optional(&mut *store.reader().await?)
+    .await
+    .during("reservations.holder")?;
+    row.map(|row| Fields::new(&row, "reservation_claims", "transaction_id")?.parse("transaction_id"))
+        .transpose()
+}
+
+/// Claims a resource for a transaction. `false`: it belongs to another transfer or is used up; nothing was written.
+pub(crate) async fn claim(
+    tx: &mut WriteTx,
+    network: Network,
+    resource: &Resource,
+    transfer: TransferId,
+    transaction: TransactionId,
+) -> Result<bool, StoreError> {
+    const OPERATION: &str = "reservations.claim";
+    let (account, number) = match resource {
+        Resource::Utxo(_) => (None, None),
+        Resource::Nonce { account, nonce } => (Some(account), Some(to_int(OPERATION, *nonce)?)),
+        Resource::Sequence { account, sequence } => (Some(account), Some(i64::from(*sequence))),
+        // A Ticket's number was a Sequence before, and the two never collide: it needs no choosing.
+        Resource::Ticket { .. } => (None, None),
+    };
+    let inserted = sqlx::query(
+        "INSERT INTO reservations (network, resource, transfer, account, number, used) VALUES ($1, $2, $3, $4, $5, 0) \
+         ON CONFLICT (network, resource) DO NOTHING",
+    )
+    .bind(network.to_string())
+    .bind(resource.to_string())
+    .bind(transfer.to_string())
+    .bind(account.cloned())
+    .bind(number)
+    .execute(tx.connection())
+    .await
+    .during(OPERATION)?
+    .rows_affected();
+    if inserted == 0 {
+        let ours = sqlx::query(
+            "SELECT 1 FROM reservations WHERE network = $1 AND resource = $2 AND transfer = $3 AND used = 0",
+        )
+        .bind(network.to_string())
+        .bind(resource.to_string())
+        .bind(transfer.to_string())
+        .fetch_optional(tx.connection())
+        .await
+        .during(OPERATION)?;
+        if ours.is_none() {
+            return Ok(false);
+        }
+    }
+    sqlx::query("INSERT INTO reservation_claims (network, resource, transaction_id) VALUES ($1, $2, $3)")
+        .bind(network.to_string())
+        .bind(resource.to_string())
+        .bind(transaction.to_string())
+        .execute(tx.connection())
+        .await
+        .during(OPERATION)?;
+    Ok(true)
+}
+
+/// Drops a transaction's claims, and the reservations that nobody claims any more.
+pub(crate) async fn free(tx: &mut WriteTx, transaction: TransactionId) -> Result<(), StoreError> {
+    const OPERATION: &str = "reservations.free";
+    let rows =
+        sqlx::query("DELETE FROM reservation_claims WHERE transaction_id = $1 RETURNING network, resource")
+            .bind(transaction.to_string())
+            .fetch_all(tx.connection())
+            .await
+            .during(OPERATION)?;
+    for row in &rows {
+        let fields = Fields::new(row, "reservation_claims", "resource")?;
+        sqlx::query(
+            "DELETE FROM reservations WHERE network = $1 AND resource = $2 AND NOT EXISTS \
+             (SELECT 1 FROM reservation_claims c WHERE c.network = reservations.network AND c.resource = reservations.resource)",
+        )
+        .bind(fields.text("network")?)
+        .bind(fields.text("resource")?)
+        .execute(tx.connection())
+        .await
+        .during(OPERATION)?;
+    }
+    Ok(())
+}
+
+/// Whether a transaction's resources are used up by a final transaction.
+pub(crate) async fn set_used(
+    tx: &mut WriteTx,
+    transaction: TransactionId,
+    used: bool,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE reservations SET used = $1 WHERE EXISTS (SELECT 1 FROM reservation_claims c WHERE c.transaction_id = $2 \
+         AND c.network = reservations.network AND c.resource = reservations.resource)",
+    )
+    .bind(i64::from(used))
+    .bind(transaction.to_string())
+    .execute(tx.connection())
+    .await
+    .during("reservations.set_used")
+    .map(|_| ())
+}

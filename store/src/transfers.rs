@@ -1,0 +1,305 @@
+//! Transfers: submitted once, then moved by compare-and-set only.
+
+use crate::{
+    Store, StoreError, WriteTx,
+    error::During,
+    events, jobs,
+    page::{self, Page},
+    row::{Fields, to_int, to_json},
+};
+use bursar_domain::{
+    asset::Asset,
+    ids::{ExternalId, TransferId, WalletId},
+    intent::SignedIntent,
+    lifecycle::{State, Status, Transfer, Transition},
+    network::Network,
+    time::Timestamp,
+};
+use serde_json::json;
+use sqlx::{AnyConnection, AssertSqlSafe, any::AnyRow};
+
+/// What became of a submission.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Submitted {
+    New,
+    /// The same external id was accepted before. The caller compares intent digests: same intent, same answer.
+    Existing(Box<Transfer>),
+}
+
+/// What became of a transition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Saved {
+    Applied,
+    /// Someone else moved the transfer first. Load it again and decide again; nothing was written.
+    Stale,
+}
+
+/// Which transfers to list: all that fit every given field.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    pub status: Option<Status>,
+    pub wallet: Option<WalletId>,
+    pub network: Option<Network>,
+    pub asset: Option<Asset>,
+    pub external_id: Option<ExternalId>,
+}
+
+const COLUMNS: &str = "id, external_id, wallet, network, asset, status, finished, has_step, intent, state, sub_status, \
+                       reason, flags, version, created_at, updated_at";
+
+/// Accepts a transfer: the row, the event `transfer.submitted` and a nudge that is due now, or nothing of these when its
+/// external id was accepted before.
+pub async fn submit(tx: &mut WriteTx, transfer: &Transfer) -> Result<Submitted, StoreError> {
+    const OPERATION: &str = "transfers.submit";
+    let intent = &transfer.intent.intent;
+    let inserted = sqlx::query(AssertSqlSafe(format!(
+        "INSERT INTO transfers ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
+         ON CONFLICT (external_id) DO NOTHING"
+    )))
+    .bind(transfer.id.to_string())
+    .bind(intent.external_id.to_string())
+    .bind(transfer.wallet.to_string())
+    .bind(intent.network().to_string())
+    .bind(intent.asset.to_string())
+    .bind(transfer.status().to_string())
+    .bind(i64::from(transfer.status().is_terminal()))
+    .bind(i64::from(transfer.state.next_step().is_some()))
+    .bind(to_json(&transfer.intent))
+    .bind(to_json(&transfer.state))
+    .bind(transfer.sub_status.map(|sub| to_json(&sub)))
+    .bind(transfer.reason.clone())
+    .bind(to_json(&transfer.flags))
+    .bind(to_int(OPERATION, transfer.version)?)
+    .bind(transfer.created_at.micros())
+    .bind(transfer.updated_at.micros())
+    .execute(tx.connection())
+    .await
+    .during(OPERATION)?;
+    if inserted.rows_affected() == 0 {
+        let existing = by_external_id_on(tx.connection(), &intent.external_id).await?;
+        let key = intent.external_id.to_string();
+        let existing = existing.ok_or(StoreError::NotFound { table: "transfers", key })?;
+        return Ok(Submitted::Existing(Box::new(existing)));
+    }
+    let payload = json!({
+        "transferId": transfer.id,
+        "version": transfer.version,
+        "to": transfer.status(),
+        "externalId": intent.external_id,
+        "walletId": transfer.wallet,
+        "network": intent.network(),
+        "asset": intent.asset,
+    });
+    events::append(tx, "transfer.submitted", Some(transfer.id), transfer.created_at, &payload).await?;
+    jobs::nudge(tx, transfer.id, transfer.updated_at).await?;
+    Ok(Submitted::New)
+}
+
+/// Writes the next version of a transfer if the one before it is still there, with the event `transfer.status_changed`, and
+/// a nudge when a worker must act next.
+pub async fn save(tx: &mut WriteTx, transition: &Transition) -> Result<Saved, StoreError> {
+    const OPERATION: &str = "transfers.save";
+    let Transition { transfer, from } = transition;
+    let version = to_int(OPERATION, transfer.version)?;
+    let updated = sqlx::query(
+        "UPDATE transfers SET status = $1, finished = $2, has_step = $3, state = $4, sub_status = $5, reason = $6, \
+         flags = $7, version = $8, updated_at = $9 WHERE id = $10 AND version = $11 AND status = $12",
+    )
+    .bind(transfer.status().to_string())
+    .bind(i64::from(transfer.status().is_terminal()))
+    .bind(i64::from(transfer.state.next_step().is_some()))
+    .bind(to_json(&transfer.state))
+    .bind(transfer.sub_status.map(|sub| to_json(&sub)))
+    .bind(transfer.reason.clone())
+    .bind(to_json(&transfer.flags))
+    .bind(version)
+    .bind(transfer.updated_at.micros())
+    .bind(transfer.id.to_string())
+    .bind(version - 1)
+    .bind(from.to_string())
+    .execute(tx.connection())
+    .await
+    .during(OPERATION)?;
+    if updated.rows_affected() == 0 {
+        return Ok(Saved::Stale);
+    }
+    let payload = json!({
+        "transferId": transfer.id,
+        "version": transfer.version,
+        "from": from,
+        "to": transfer.status(),
+        "subStatus": transfer.sub_status,
+        "reason": transfer.reason,
+        "transactionId": transfer.state.transaction(),
+    });
+    events::append(tx, "transfer.status_changed", Some(transfer.id), transfer.updated_at, &payload).await?;
+    if transfer.state.next_step().is_some() {
+        jobs::nudge(tx, transfer.id, transfer.updated_at).await?;
+    }
+    Ok(Saved::Applied)
+}
+
+pub async fn get(store: &Store, id: TransferId) -> Result<Option<Transfer>, StoreError> {
+    get_on(&mut *store.reader().await?, id).await
+}
+
+/// As [`get`], within a transaction: sees what it has written, and on SQLite nobody can move the row before the commit.
+pub async fn get_in(tx: &mut WriteTx, id: TransferId) -> Result<Option<Transfer>, StoreError> {
+    get_on(tx.connection(), id).await
+}
+
+async fn get_on(connection: &mut AnyConnection, id: TransferId) -> Result<Option<Transfer>, StoreError> {
+    sqlx::query(AssertSqlSafe(format!("SELECT {COLUMNS} FROM transfers WHERE id = $1")))
+        .bind(id.to_string())
+        .fetch_optional(connection)
+        .await
+        .during("transfers.get")?
+        .as_ref()
+        .map(decode)
+        .transpose()
+}
+
+pub async fn by_external_id(store: &Store, id: &ExternalId) -> Result<Option<Transfer>, StoreError> {
+    by_external_id_on(&mut *store.reader().await?, id).await
+}
+
+async fn by_external_id_on(
+    connection: &mut AnyConnection,
+    id: &ExternalId,
+) -> Result<Option<Transfer>, StoreError> {
+    sqlx::query(AssertSqlSafe(format!("SELECT {COLUMNS} FROM transfers WHERE external_id = $1")))
+        .bind(id.to_string())
+        .fetch_optional(connection)
+        .await
+        .during("transfers.by_external_id")?
+        .as_ref()
+        .map(decode)
+        .transpose()
+}
+
+/// Newest first. `cursor` is what the page before said; `limit` is held between 1 and [`page::MAX_LIMIT`].
+pub async fn list(
+    store: &Store,
+    filter: &Filter,
+    cursor: Option<&str>,
+    limit: u32,
+) -> Result<Page<Transfer>, StoreError> {
+    let before = cursor.map(|cursor| page::decode::<TransferId>("transfers", cursor)).transpose()?;
+    let (sql, values) = list_query(filter, before);
+    let mut query = sqlx::query(AssertSqlSafe(sql));
+    for value in values {
+        query = query.bind(value);
+    }
+    let rows = query
+        .bind(page::fetch(limit))
+        .fetch_all(&mut *store.reader().await?)
+        .await
+        .during("transfers.list")?;
+    let items = rows.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
+    Ok(Page::cut(items, limit, "transfers", |transfer| transfer.id.to_string()))
+}
+
+/// Only the conditions that are asked for, so that the planner sees which index serves them.
+fn list_query(filter: &Filter, before: Option<TransferId>) -> (String, Vec<String>) {
+    let conditions = [
+        ("status =", filter.status.map(|v| v.to_string())),
+        ("wallet =", filter.wallet.map(|v| v.to_string())),
+        ("network =", filter.network.map(|v| v.to_string())),
+        ("asset =", filter.asset.map(|v| v.to_string())),
+        ("external_id =", filter.external_id.as_ref().map(|v| v.to_string())),
+        ("id <", before.map(|v| v.to_string())),
+    ];
+    let mut sql = format!("SELECT {COLUMNS} FROM transfers");
+    let mut values = Vec::new();
+    for (condition, value) in conditions {
+        let Some(value) = value else { continue };
+        let word = if values.is_empty() { "WHERE" } else { "AND" };
+        values.push(value);
+        sql.push_str(&format!(" {word} {condition} ${}", values.len()));
+    }
+    sql.push_str(&format!(" ORDER BY id DESC LIMIT ${}", values.len() + 1));
+    (sql, values)
+}
+
+const UNFINISHED: &str = "SELECT id FROM transfers WHERE has_step = 1 AND updated_at < $1 \
+     AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.transfer = transfers.id) ORDER BY updated_at, id LIMIT $2";
+
+/// What a worker must act on, has not been touched since then, and has no job: what the reconciler sweeps up. Oldest first.
+pub async fn unfinished(
+    store: &Store,
+    not_touched_since: Timestamp,
+    limit: u32,
+) -> Result<Vec<TransferId>, StoreError> {
+    let rows = sqlx::query(UNFINISHED)
+        .bind(not_touched_since.micros())
+        .bind(i64::from(limit))
+        .fetch_all(&mut *store.reader().await?)
+        .await
+        .during("transfers.unfinished")?;
+    rows.iter().map(|row| Fields::new(row, "transfers", "id")?.parse("id")).collect()
+}
+
+/// Oldest first.
+pub async fn in_status(
+    store: &Store,
+    network: Network,
+    status: Status,
+) -> Result<Vec<TransferId>, StoreError> {
+    in_status_on(&mut *store.reader().await?, network, status).await
+}
+
+const IN_STATUS: &str =
+    "SELECT id FROM transfers WHERE network = $1 AND status = $2 AND finished = 0 ORDER BY id";
+const IN_FINAL_STATUS: &str =
+    "SELECT id FROM transfers WHERE network = $1 AND status = $2 AND finished = 1 ORDER BY id";
+
+pub(crate) async fn in_status_on(
+    connection: &mut AnyConnection,
+    network: Network,
+    status: Status,
+) -> Result<Vec<TransferId>, StoreError> {
+    let rows = sqlx::query(if status.is_terminal() { IN_FINAL_STATUS } else { IN_STATUS })
+        .bind(network.to_string())
+        .bind(status.to_string())
+        .fetch_all(connection)
+        .await
+        .during("transfers.in_status")?;
+    rows.iter().map(|row| Fields::new(row, "transfers", "id")?.parse("id")).collect()
+}
+
+fn decode(row: &AnyRow) -> Result<Transfer, StoreError> {
+    let fields = Fields::new(row, "transfers", "id")?;
+    let state: State = fields.json("state")?;
+    let intent: SignedIntent = fields.json("intent")?;
+    // The columns that queries filter by must say what the values say, or a listing would lie.
+    if fields.parse::<Status>("status")? != state.status() {
+        return Err(fields.corrupt("status", "differs from the state"));
+    }
+    if fields.flag("finished")? != state.status().is_terminal() {
+        return Err(fields.corrupt("finished", "differs from the state"));
+    }
+    if fields.flag("has_step")? != state.next_step().is_some() {
+        return Err(fields.corrupt("has_step", "differs from the state"));
+    }
+    if fields.parse::<ExternalId>("external_id")? != intent.intent.external_id {
+        return Err(fields.corrupt("external_id", "differs from the intent"));
+    }
+    if fields.parse::<Network>("network")? != intent.intent.network() {
+        return Err(fields.corrupt("network", "differs from the intent"));
+    }
+    if fields.parse::<Asset>("asset")? != intent.intent.asset {
+        return Err(fields.corrupt("asset", "differs from the intent"));
+    }
+    Ok(Transfer {
+        id: fields.parse("id")?,
+        wallet: fields.parse("wallet")?,
+        intent,
+        state,
+        sub_status: fields.json_opt("sub_status")?,
+        reason: fields.text_opt("reason")?,
+        flags: fields.json("flags")?,
+        version: fields.number("version")?,
+        created_at: fields.time("created_at")?,
+        updated_at: fields.time("updated_at")?,
+    })
+}
