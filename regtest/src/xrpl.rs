@@ -24,6 +24,7 @@ pub mod state;
 pub mod time;
 pub mod tx;
 pub mod view;
+pub mod wire;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

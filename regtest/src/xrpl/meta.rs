@@ -65,9 +65,14 @@ fn affected_node(change: &Change) -> Option<Value> {
         }
         (Some(before), None) => {
             let mut node = header(change, before);
-            let mut fields = before.entry.fields();
+            let last = change.last.as_ref().unwrap_or(before);
+            let mut fields = last.entry.fields();
             thread(&mut fields, before);
             node.insert("FinalFields".into(), fields.into());
+            let previous = previous_fields(before, last);
+            if !previous.is_empty() {
+                node.insert("PreviousFields".into(), previous.into());
+            }
             Some(json!({"DeletedNode": node}))
         }
         (None, None) => None,

@@ -6,12 +6,10 @@ use sha2::{Digest, Sha512};
 use xrpl::core::binarycodec;
 
 use super::ids::{AccountId, Hash256};
+use super::wire;
 
 /// Nothing the stand-in supports is bigger; bounds the work that a hostile blob can cause.
 const MAX_BLOB_BYTES: usize = 8 * 1024;
-const MAX_DEPTH: usize = 12;
-/// The codec recurses once per nested object, so at most once per byte.
-const DECODER_STACK_BYTES: usize = 64 * 1024 * 1024;
 
 /// Why a blob never reached the engine: rippled answers `invalidTransaction` with this text and no `engine_result`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,17 +48,17 @@ impl Tx {
         if blob.len() < 32 {
             return Err(LocalCheck::Length);
         }
-        if blob.len() > MAX_BLOB_BYTES {
+        if blob.len() > MAX_BLOB_BYTES || !wire::is_well_formed(&blob) {
             return Err(LocalCheck::Malformed);
         }
-        // On a thread of its own: a crafted blob may nest deeply, and a panic of the codec must stay an answer.
-        let worker = std::thread::Builder::new().stack_size(DECODER_STACK_BYTES).spawn(move || {
+        // Another thread, for a panic of the codec must stay an answer; it can no longer recurse deeply.
+        let worker = std::thread::spawn(move || {
             let json = decode_canonical(&blob).ok_or(LocalCheck::Malformed)?;
             let tx = Self::from_json(json, blob).ok_or(LocalCheck::Malformed)?;
             tx.check_signatures()?;
             Ok(tx)
         });
-        worker.ok().and_then(|worker| worker.join().ok()).unwrap_or(Err(LocalCheck::Malformed))
+        worker.join().unwrap_or(Err(LocalCheck::Malformed))
     }
 
     /// Takes decoded fields as they are; `None` when the common fields are missing or of the wrong kind.
@@ -182,24 +180,13 @@ impl Tx {
     }
 }
 
-/// Decodes, and refuses whatever does not encode to the same bytes again or nests deeper than rippled allows.
+/// Decodes, and refuses whatever does not encode to the same bytes again.
 fn decode_canonical(blob: &[u8]) -> Option<Map<String, Value>> {
     let hex = hex::encode_upper(blob);
-    let decoded = binarycodec::decode(&hex).ok()?;
-    if depth(&decoded) > MAX_DEPTH || binarycodec::encode(&decoded).ok()? != hex {
-        return None;
-    }
-    match decoded {
+    match binarycodec::decode(&hex).ok()? {
+        decoded if binarycodec::encode(&decoded).ok()? != hex => None,
         Value::Object(fields) => Some(fields),
         _ => None,
-    }
-}
-
-fn depth(value: &Value) -> usize {
-    match value {
-        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
-        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
-        _ => 0,
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Change {
     pub key: Hash256,
     pub before: Option<Arc<Stored>>,
     pub after: Option<Arc<Stored>>,
+    /// What a deleted entry was like at the end.
+    pub last: Option<Arc<Stored>>,
 }
 
 /// State of all closed ledgers.
@@ -53,11 +55,13 @@ pub struct View<'a> {
     overlay: &'a mut Overlay,
     /// Value of the *state* before the running transaction, and of the overlay slot itself.
     undo: BTreeMap<Hash256, (Option<Arc<Stored>>, Option<Option<Arc<Stored>>>)>,
+    /// Last state of what the running transaction removed.
+    removed: BTreeMap<Hash256, Arc<Stored>>,
 }
 
 impl<'a> View<'a> {
     pub fn new(archive: &'a Archive, base: u32, overlay: &'a mut Overlay) -> Self {
-        Self { archive, base, overlay, undo: BTreeMap::new() }
+        Self { archive, base, overlay, undo: BTreeMap::new(), removed: BTreeMap::new() }
     }
 
     #[must_use]
@@ -94,6 +98,9 @@ impl<'a> View<'a> {
     }
 
     pub fn remove(&mut self, key: Hash256) {
+        if let Some(last) = self.get(&key) {
+            self.removed.insert(key, last);
+        }
         self.set(key, None);
     }
 
@@ -105,6 +112,7 @@ impl<'a> View<'a> {
 
     /// Undoes everything since the last commit.
     pub fn rollback(&mut self) {
+        self.removed.clear();
         for (key, (_, slot)) in std::mem::take(&mut self.undo) {
             match slot {
                 Some(slot) => self.overlay.insert(key, slot),
@@ -127,8 +135,10 @@ impl<'a> View<'a> {
                     Stored { entry: stored.entry.clone(), previous_txn: txn, previous_ledger: ledger };
                 self.overlay.insert(key, Some(Arc::new(threaded)));
             }
-            changes.push(Change { key, before, after });
+            let last = if after.is_none() { self.removed.remove(&key) } else { None };
+            changes.push(Change { key, before, after, last });
         }
+        self.removed.clear();
         changes
     }
 }

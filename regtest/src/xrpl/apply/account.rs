@@ -63,7 +63,7 @@ pub(super) fn preclaim_delete(view: &View<'_>, tx: &Tx, mode: Mode) -> Result<()
 }
 
 pub(super) fn change_delete(context: &mut Context<'_, '_>) -> Result<(), Ter> {
-    let owner = context.sender();
+    let mut owner = context.sender();
     let destination = context.tx.account_field("Destination").ok_or(Ter::TemDstNeeded)?;
     let mut receiver = context.view.account(&destination).ok_or(Ter::TecNoDst)?;
     for key in &owner.owned {
@@ -72,8 +72,11 @@ pub(super) fn change_delete(context: &mut Context<'_, '_>) -> Result<(), Ter> {
     receiver.balance = receiver.balance.saturating_add(owner.balance);
     receiver.flags &= !account_flags::PASSWORD_SPENT;
     context.view.put_account(receiver);
-    context.view.remove(keylet::account(&owner.id));
     let delivered = json!(owner.balance.to_string());
+    let key = keylet::account(&owner.id);
+    owner.balance = 0;
+    context.view.put_account(owner);
+    context.view.remove(key);
     context.delivered = Delivered { explicit: Some(delivered.clone()), amount: Some(delivered) };
     Ok(())
 }
