@@ -1,0 +1,226 @@
+//! What the relay and the coordinator share: who is linked, which proposals and sessions are open, and what parties did.
+//!
+//! One short-held lock. Messages are queued under it, so that a session's start is ahead of any frame of that session in every
+//! signer's queue.
+
+use crate::{
+    message::{Answer, Bytes, FromRelay, Hello, Mode, ProposalId, SessionFailure, SessionId, ToRelay},
+    relay::{Deadlines, PartyConfig},
+};
+use bursar_domain::{
+    network::Network,
+    signing::{GroupKey, PartyIndex, SignatureBytes},
+    time::{Clock, Timestamp},
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) struct Hub {
+    pub parties: Vec<PartyConfig>,
+    pub deadlines: Deadlines,
+    pub clock: Arc<dyn Clock>,
+    pub ecdsa: Semaphore,
+    pub frost: Semaphore,
+    pub shutdown: CancellationToken,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    next_link: u64,
+    keygen_epoch: u64,
+    pub links: BTreeMap<(Mode, PartyIndex), Link>,
+    pub proposals: HashMap<ProposalId, mpsc::UnboundedSender<ProposalEvent>>,
+    pub sessions: HashMap<SessionId, Route>,
+    pub records: BTreeMap<PartyIndex, Record>,
+}
+
+pub(crate) struct Link {
+    id: u64,
+    queue: mpsc::Sender<FromRelay>,
+    close: CancellationToken,
+}
+
+pub(crate) struct Route {
+    pub signers: Vec<PartyIndex>,
+    pub events: mpsc::UnboundedSender<SessionEvent>,
+}
+
+pub(crate) enum ProposalEvent {
+    Answered { party: PartyIndex, answer: Answer },
+    Gone { party: PartyIndex },
+}
+
+pub(crate) enum SessionEvent {
+    Done { party: PartyIndex, result: Result<SignatureBytes, SessionFailure> },
+    Gone { party: PartyIndex },
+}
+
+/// What is remembered of a party while the process runs.
+#[derive(Default, Clone)]
+pub(crate) struct Record {
+    pub software: Option<String>,
+    pub keys: Vec<GroupKey>,
+    pub networks: Vec<Network>,
+    pub since: Option<Timestamp>,
+    pub last_refusal: Option<(String, String, Timestamp)>,
+    pub sessions_ok: u64,
+    pub sessions_failed: u64,
+    pub refusals: u64,
+}
+
+/// A link's own end of the hub.
+pub(crate) struct Admission {
+    pub id: u64,
+    pub queue: mpsc::Receiver<FromRelay>,
+    pub close: CancellationToken,
+}
+
+/// Frames that may wait for one slow co-signer; more ends its link.
+const QUEUE: usize = 256;
+
+impl Hub {
+    pub fn new(
+        parties: Vec<PartyConfig>,
+        deadlines: Deadlines,
+        clock: Arc<dyn Clock>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let records = parties.iter().map(|party| (party.index, Record::default())).collect();
+        Self {
+            ecdsa: Semaphore::new(deadlines.concurrent_ecdsa),
+            frost: Semaphore::new(deadlines.concurrent_frost),
+            parties,
+            deadlines,
+            clock,
+            shutdown,
+            state: Mutex::new(State { records, ..State::default() }),
+        }
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in an authenticated party; an older link of the same party and mode is closed.
+    pub fn admit(&self, hello: &Hello) -> Admission {
+        let (sender, queue) = mpsc::channel(QUEUE);
+        let close = self.shutdown.child_token();
+        let mut state = self.state();
+        state.next_link += 1;
+        let id = state.next_link;
+        state.remove((hello.mode, hello.party));
+        state.links.insert((hello.mode, hello.party), Link { id, queue: sender, close: close.clone() });
+        match hello.mode {
+            Mode::Sign => {
+                let now = self.clock.now();
+                let record = state.records.entry(hello.party).or_default();
+                record.software = Some(hello.software.clone());
+                record.keys.clone_from(&hello.keys);
+                record.networks.clone_from(&hello.networks);
+                record.since = Some(now);
+            }
+            Mode::Keygen => state.announce(),
+        }
+        Admission { id, queue, close }
+    }
+
+    pub fn leave(&self, mode: Mode, party: PartyIndex, id: u64) {
+        let mut state = self.state();
+        if state.links.get(&(mode, party)).is_some_and(|link| link.id == id) {
+            state.remove((mode, party));
+            if mode == Mode::Keygen {
+                state.announce();
+            }
+        }
+    }
+
+    /// What an admitted party said. False when it may not say that.
+    pub fn heard(&self, mode: Mode, party: PartyIndex, message: ToRelay) -> bool {
+        let mut state = self.state();
+        match (mode, message) {
+            (_, ToRelay::Ping) => true,
+            (Mode::Sign, ToRelay::Answer { proposal, answer }) => {
+                if let Some(events) = state.proposals.get(&proposal) {
+                    let _ = events.send(ProposalEvent::Answered { party, answer });
+                }
+                true
+            }
+            (Mode::Sign, ToRelay::Done { session, result }) => {
+                if let Some(route) = state.sessions.get(&session).filter(|r| r.signers.contains(&party)) {
+                    let _ = route.events.send(SessionEvent::Done { party, result });
+                }
+                true
+            }
+            (_, ToRelay::Peer { session, to, bytes }) => {
+                state.forward(mode, session, party, to, bytes);
+                true
+            }
+            (_, ToRelay::Hello(_)) | (Mode::Keygen, ToRelay::Answer { .. } | ToRelay::Done { .. }) => false,
+        }
+    }
+}
+
+impl State {
+    /// Queues a message for a party that is online to sign. False when it is not, or no longer.
+    pub fn send(&mut self, mode: Mode, party: PartyIndex, message: FromRelay) -> bool {
+        let Some(link) = self.links.get(&(mode, party)) else { return false };
+        match link.queue.try_send(message) {
+            Ok(()) => true,
+            Err(_) => {
+                tracing::warn!(%party, "co-signer reads too slowly; its link is closed");
+                self.remove((mode, party));
+                false
+            }
+        }
+    }
+
+    pub fn online(&self) -> impl Iterator<Item = PartyIndex> + '_ {
+        self.links.keys().filter(|(mode, _)| *mode == Mode::Sign).map(|(_, party)| *party)
+    }
+
+    fn forward(&mut self, mode: Mode, session: SessionId, from: PartyIndex, to: PartyIndex, bytes: Bytes) {
+        let known = match mode {
+            Mode::Keygen => true,
+            Mode::Sign => self
+                .sessions
+                .get(&session)
+                .is_some_and(|route| route.signers.contains(&from) && route.signers.contains(&to)),
+        };
+        if known && from != to {
+            self.send(mode, to, FromRelay::Peer { session, from, bytes });
+        }
+    }
+
+    fn remove(&mut self, key: (Mode, PartyIndex)) {
+        let Some(link) = self.links.remove(&key) else { return };
+        link.close.cancel();
+        let (mode, party) = key;
+        if mode == Mode::Sign {
+            for events in self.proposals.values() {
+                let _ = events.send(ProposalEvent::Gone { party });
+            }
+            for route in self.sessions.values().filter(|route| route.signers.contains(&party)) {
+                let _ = route.events.send(SessionEvent::Gone { party });
+            }
+            if let Some(record) = self.records.get_mut(&party) {
+                record.since = None;
+            }
+        }
+    }
+
+    /// Tells everyone present for key generation who is.
+    fn announce(&mut self) {
+        self.keygen_epoch += 1;
+        let epoch = self.keygen_epoch;
+        let parties: Vec<PartyIndex> =
+            self.links.keys().filter(|(mode, _)| *mode == Mode::Keygen).map(|(_, party)| *party).collect();
+        for party in &parties {
+            self.send(Mode::Keygen, *party, FromRelay::Present { epoch, parties: parties.clone() });
+        }
+    }
+}
