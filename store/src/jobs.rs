@@ -143,9 +143,9 @@ pub async fn settle(
         Outcome::Failed { at, error } => (at, i64::from(claim.attempt) + 1, Some(error)),
     };
     // Token 0 belongs to nobody, so a claim settles once.
-    let settled = sqlx::query(
+    let row = sqlx::query(
         "UPDATE jobs SET due_at = CASE WHEN wanted = $1 OR $2 < $3 THEN $2 ELSE $3 END, attempt = $4, error = $5, \
-         lease_until = 0, token = 0 WHERE transfer = $6 AND token = $7",
+         lease_until = 0, token = 0 WHERE transfer = $6 AND token = $7 RETURNING transfer, due_at",
     )
     .bind(claim.wanted)
     .bind(due.micros())
@@ -154,14 +154,18 @@ pub async fn settle(
     .bind(error)
     .bind(claim.transfer.to_string())
     .bind(claim.token)
-    .execute(tx.connection())
+    .fetch_optional(tx.connection())
     .await
-    .during(OPERATION)?
-    .rows_affected();
-    // What is due at once must not wait for the next poll.
-    tx.will_wake_jobs();
+    .during(OPERATION)?;
+    let settled = row.is_some();
+    if let Some(row) = row {
+        // What is due at once must not wait for the next poll.
+        if Fields::new(&row, "jobs", "transfer")?.time("due_at")? <= now {
+            tx.will_wake_jobs();
+        }
+    }
     tx.commit().await?;
-    Ok(settled == 1)
+    Ok(settled)
 }
 
 /// When the next nudge can be claimed, if there is one: its due time, or the end of its lease when that is later.

@@ -188,7 +188,7 @@ async fn write(tx: &mut WriteTx, record: &TransactionRecord) -> Result<(), Store
 }
 
 /// Frees the reservations of a transaction that was never signed. Refused while a signature may exist: after it was signed,
-/// or after a signing session started that was not taken back by [`signing_not_started`].
+/// or after a signing session started, unless the transfer has since been saved as `signing_started: false`.
 pub async fn release(tx: &mut WriteTx, id: TransactionId) -> Result<(), StoreError> {
     const OPERATION: &str = "transactions.release";
     let released = sqlx::query(
@@ -262,22 +262,27 @@ pub async fn start_signing(tx: &mut WriteTx, id: TransactionId, now: Timestamp) 
     }
 }
 
-/// Takes one [`start_signing`] back: the coordinator knows for certain that no party began that session. Sessions that
-/// others started stay counted, so a signature that might come of them still holds the reservations.
-pub async fn signing_not_started(tx: &mut WriteTx, id: TransactionId) -> Result<(), StoreError> {
-    const OPERATION: &str = "transactions.signing_not_started";
-    let updated = sqlx::query(
-        "UPDATE transactions SET open_sessions = open_sessions - 1, \
-         signing_started_at = CASE WHEN open_sessions = 1 THEN NULL ELSE signing_started_at END \
-         WHERE id = $1 AND open_sessions > 0 AND tx_id IS NULL",
+/// Takes the only open session back, if there is one: the transfer's state says that no party began it. Refused when more
+/// than one is open, because what is known of the last says nothing of the others.
+pub(crate) async fn take_back_session(tx: &mut WriteTx, id: TransactionId) -> Result<(), StoreError> {
+    const OPERATION: &str = "transactions.take_back_session";
+    sqlx::query(
+        "UPDATE transactions SET open_sessions = 0, signing_started_at = NULL \
+         WHERE id = $1 AND open_sessions = 1 AND tx_id IS NULL",
     )
     .bind(id.to_string())
     .execute(tx.connection())
     .await
     .during(OPERATION)?;
-    match updated.rows_affected() {
-        0 => Err(refused(OPERATION, id, "no session of it is open")),
-        _ => Ok(()),
+    let left =
+        sqlx::query("SELECT 1 FROM transactions WHERE id = $1 AND (open_sessions > 0 OR tx_id IS NOT NULL)")
+            .bind(id.to_string())
+            .fetch_optional(tx.connection())
+            .await
+            .during(OPERATION)?;
+    match left {
+        Some(_) => Err(refused(OPERATION, id, "it is signed, or another session may have left a signature")),
+        None => Ok(()),
     }
 }
 

@@ -6,6 +6,7 @@ use crate::{
     events, jobs,
     page::{self, Page},
     row::{Fields, to_int, to_json},
+    transactions,
 };
 use bursar_domain::{
     asset::Asset,
@@ -97,6 +98,9 @@ pub async fn submit(tx: &mut WriteTx, transfer: &Transfer) -> Result<Submitted, 
 
 /// Writes the next version of a transfer if the one before it is still there, with the event `transfer.status_changed`, and
 /// a nudge when a worker must act next.
+///
+/// A transition to "no signing session began" is refused when more than one session of the transaction is open: the others
+/// may have left a signature.
 pub async fn save(tx: &mut WriteTx, transition: &Transition) -> Result<Saved, StoreError> {
     const OPERATION: &str = "transfers.save";
     let Transition { transfer, from } = transition;
@@ -122,6 +126,9 @@ pub async fn save(tx: &mut WriteTx, transition: &Transition) -> Result<Saved, St
     .during(OPERATION)?;
     if updated.rows_affected() == 0 {
         return Ok(Saved::Stale);
+    }
+    if let State::PendingSignature { transaction, signing_started: false } = transfer.state {
+        transactions::take_back_session(tx, transaction).await?;
     }
     let payload = json!({
         "transferId": transfer.id,
