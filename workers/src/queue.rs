@@ -152,7 +152,7 @@ impl tower::Service<Task<Claim>> for Look {
     }
     fn call(&mut self, task: Task<Claim>) -> Self::Future {
         let context = self.context.clone();
-        let claim = task.args().clone();
+        let claim = task.args;
         Box::pin(async move {
             work(&context, &claim).await;
             Ok(())

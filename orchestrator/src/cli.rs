@@ -1,0 +1,168 @@
+//! The command line. Exit codes: 0 done; 1 failed; 2 wrong usage or configuration; 3 refused by the API; 4 the API cannot be
+//! reached or is not able to now; 5 a watched transfer ended without being paid.
+
+mod admin;
+mod events;
+mod output;
+mod pay;
+mod transfers;
+mod wallets;
+
+use crate::{
+    client::{Client, ClientError},
+    config::{Config, InvalidConfig, LogConfig},
+    serve::{self, Role},
+};
+use clap::{Args, Parser, Subcommand};
+use output::Output;
+use std::{path::PathBuf, process::ExitCode};
+use tracing_subscriber::EnvFilter;
+use zeroize::Zeroizing;
+
+/// Bursar: a self-hosted transaction orchestrator for a custody desk.
+#[derive(Debug, Parser)]
+#[command(name = "bursar", version, max_term_width = 110)]
+pub struct Cli {
+    /// Print JSON instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run API, workers and the co-signers' relay in one process.
+    Serve(ConfigFile),
+    /// Run the API only.
+    Api(ConfigFile),
+    /// Run the workers and the co-signers' relay only.
+    Worker(ConfigFile),
+    /// Check the configuration and say everything that is wrong with it.
+    CheckConfig(ConfigFile),
+    /// Make the relay's identity key, which co-signers pin.
+    RelayIdentity(admin::KeyFile),
+    /// Make or revoke API keys (needs the database, not the API).
+    #[command(subcommand)]
+    ApiKeys(admin::ApiKeys),
+    /// Make an initiator's signing key, whose public half co-signers pin in their rules.
+    InitiatorKey(admin::KeyFile),
+    /// Wallets, balances and deposits.
+    #[command(subcommand)]
+    Wallets(wallets::Wallets),
+    /// Deposit addresses.
+    #[command(subcommand)]
+    Addresses(wallets::Addresses),
+    /// Ask for payments and follow them.
+    #[command(subcommand)]
+    Transfers(transfers::Transfers),
+    /// The event log.
+    Events(events::Events),
+    /// Nodes, co-signers, keys and queue.
+    Status(Connection),
+    /// Print the API's OpenAPI document.
+    Openapi,
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// Configuration file (README.md has an example).
+    #[arg(long, env = "BURSAR_CONFIG", default_value = "bursar.toml")]
+    config: PathBuf,
+}
+
+/// Where the API is, and the key for it.
+#[derive(Debug, Args)]
+struct Connection {
+    #[arg(long, env = "BURSAR_URL", default_value = "http://127.0.0.1:7700")]
+    url: String,
+    /// Made by `bursar api-keys create`.
+    #[arg(long, env = "BURSAR_API_KEY", hide_env_values = true)]
+    api_key: String,
+}
+
+impl Connection {
+    fn client(&self) -> Result<Client, ClientError> {
+        Client::new(&self.url, Zeroizing::new(self.api_key.clone()))
+    }
+}
+
+/// A watched transfer ended, and not by being paid.
+#[derive(Debug, thiserror::Error)]
+#[error("the transfer ended as {0}")]
+pub struct NotPaid(String);
+
+pub fn main(cli: Cli) -> ExitCode {
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        tracing::debug!("another TLS provider was installed before");
+    }
+    let output = Output { json: cli.json };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return output.failed(&error.into(), 1),
+    };
+    match runtime.block_on(run(cli.command, output)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => output.failed(&error, exit_code(&error)),
+    }
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<InvalidConfig>() || error.is::<pay::InvalidRequest>() {
+        2
+    } else if error.is::<NotPaid>() {
+        5
+    } else {
+        match error.downcast_ref::<ClientError>() {
+            Some(ClientError::Refused { status, .. }) if status.is_client_error() => 3,
+            Some(_) => 4,
+            None => 1,
+        }
+    }
+}
+
+async fn run(command: Command, output: Output) -> anyhow::Result<()> {
+    match command {
+        Command::Serve(file) => start(file, Role::All).await,
+        Command::Api(file) => start(file, Role::Api).await,
+        Command::Worker(file) => start(file, Role::Worker).await,
+        Command::CheckConfig(file) => {
+            Config::load(&file.config)?;
+            output.note("the configuration is valid");
+            Ok(())
+        }
+        Command::RelayIdentity(file) => admin::relay_identity(&file, output),
+        Command::ApiKeys(command) => admin::api_keys(command, output).await,
+        Command::InitiatorKey(file) => admin::initiator_key(&file, output),
+        Command::Wallets(command) => wallets::wallets(command, output).await,
+        Command::Addresses(command) => wallets::addresses(command, output).await,
+        Command::Transfers(command) => transfers::run(command, output).await,
+        Command::Events(command) => events::run(command, output).await,
+        Command::Status(connection) => {
+            output.value(&connection.client()?.get("/v1/status", &[]).await?);
+            Ok(())
+        }
+        Command::Openapi => {
+            println!("{}", crate::api::document().to_pretty_json()?);
+            Ok(())
+        }
+    }
+}
+
+async fn start(file: ConfigFile, role: Role) -> anyhow::Result<()> {
+    let config = Config::load(&file.config)?;
+    log(&config.log)?;
+    serve::run(config, role).await
+}
+
+/// Logs go to standard error. `RUST_LOG` comes before the configuration.
+fn log(config: &LogConfig) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_from_default_env().or_else(|_| EnvFilter::try_new(&config.filter))?;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if config.json {
+        subscriber.json().init();
+    } else {
+        subscriber.init();
+    }
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! Composing and signing an intent on the initiator's own machine: what is signed is computed here, not taken from the server.
+
+use super::admin;
+use crate::{
+    api::{assets::AssetView, problem::FieldError},
+    client::Client,
+    intake::{self, PaymentRequest, TransferRequest},
+};
+use bursar_bitcoin::BitcoinAdapter;
+use bursar_domain::{
+    asset::AssetInfo,
+    network::Chain,
+    ports::DeriveAddress,
+    wallet::WalletDescriptor,
+};
+use bursar_ethereum::EthereumAdapter;
+use bursar_xrp::XrpAdapter;
+use ed25519_dalek::Signer;
+use serde::Deserialize;
+use std::{path::Path, str::FromStr};
+
+/// The request is wrong before anything was sent.
+#[derive(Debug, thiserror::Error)]
+#[error("the request cannot be signed:\n{}", .0.iter().map(|e| format!("  {}: {}", e.field, e.message)).collect::<Vec<_>>().join("\n"))]
+pub struct InvalidRequest(Vec<FieldError>);
+
+/// `address=amount`, or `address:tag=amount` on XRP.
+#[derive(Debug, Clone)]
+pub struct To(pub PaymentRequest);
+
+impl FromStr for To {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (destination, amount) = text.rsplit_once('=').ok_or("expected ADDRESS=AMOUNT or ADDRESS:TAG=AMOUNT")?;
+        let (address, tag) = match destination.rsplit_once(':') {
+            Some((address, tag)) => (address, Some(tag.parse().map_err(|_| "a destination tag is a number under 2^32")?)),
+            None => (destination, None),
+        };
+        Ok(Self(PaymentRequest { address: address.into(), tag, amount: amount.into() }))
+    }
+}
+
+/// What the server says of the wallet. Its descriptor is part of what is signed, so co-signers hold it against their own keys.
+#[derive(Debug, Deserialize)]
+struct WalletInfo {
+    descriptor: WalletDescriptor,
+}
+
+#[derive(Debug, Deserialize)]
+struct AssetPage {
+    items: Vec<AssetView>,
+}
+
+fn adapter(chain: Chain) -> &'static dyn DeriveAddress {
+    match chain {
+        Chain::Bitcoin => &BitcoinAdapter,
+        Chain::Ethereum => &EthereumAdapter,
+        Chain::Xrp => &XrpAdapter,
+    }
+}
+
+/// The request with the initiator's signature.
+pub async fn sign(client: &Client, request: TransferRequest, key_file: &Path) -> anyhow::Result<TransferRequest> {
+    let key = admin::load_initiator_key(key_file)?;
+    let wallet: WalletInfo = client.get(&format!("/v1/wallets/{}", request.wallet_id), &[]).await?;
+    let assets: AssetPage = client.get("/v1/assets", &[]).await?;
+    let unknown = || InvalidRequest(vec![FieldError::new("asset", "unknown asset: see GET /v1/assets")]);
+    let named = |asset: &&AssetView| asset.symbol == request.asset || asset.asset.to_string() == request.asset;
+    let asset = assets.items.iter().find(named).ok_or_else(unknown)?;
+    let info = AssetInfo { asset: asset.asset, symbol: asset.symbol.clone(), decimals: asset.decimals };
+    let adapter = adapter(wallet.descriptor.network.chain());
+    let intent = intake::intent(&request, wallet.descriptor, &info, adapter).map_err(InvalidRequest)?;
+    let signature = key.sign(intent.canonical().as_bytes());
+    Ok(TransferRequest {
+        initiator: Some(hex::encode(key.verifying_key().as_bytes())),
+        signature: Some(hex::encode(signature.to_bytes())),
+        ..request
+    })
+}

@@ -1,0 +1,203 @@
+//! Transfers: create, sign, estimate, get, list, cancel, watch.
+
+use super::{
+    Connection, NotPaid,
+    output::Output,
+    pay::{self, To},
+    wallets::Paging,
+};
+use crate::{api::extract, client::Client, intake::TransferRequest};
+use anyhow::Context as _;
+use bursar_domain::{ids::TransferId, lifecycle::Status};
+use clap::{Args, Subcommand};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use std::{io::Read, path::PathBuf, time::Duration};
+
+#[derive(Debug, Subcommand)]
+pub enum Transfers {
+    /// Sign a payment and ask for it.
+    Create {
+        #[command(flatten)]
+        payment: Box<PaymentArgs>,
+        /// The initiator's key (see `bursar initiator-key`).
+        #[arg(long)]
+        key: PathBuf,
+        /// Follow it until it ends.
+        #[arg(long)]
+        watch: bool,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Sign a request and print it, ready to be posted to /v1/transfers.
+    Sign {
+        /// The request as JSON, without initiator and signature; standard input when absent.
+        #[arg(long)]
+        file: Option<PathBuf>,
+        #[arg(long)]
+        key: PathBuf,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Check a payment and estimate its fee; nothing is kept.
+    Estimate {
+        #[command(flatten)]
+        payment: Box<PaymentArgs>,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    Get(One),
+    /// Newest first.
+    List {
+        #[arg(long)]
+        status: Option<Status>,
+        #[arg(long)]
+        wallet: Option<String>,
+        #[arg(long)]
+        asset: Option<String>,
+        #[arg(long)]
+        external_id: Option<String>,
+        #[command(flatten)]
+        paging: Paging,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Cancel a transfer that no co-signer has begun to sign.
+    Cancel(One),
+    /// Print each status as it comes, until the transfer ends. Exit code 0 if it was paid, 5 if not.
+    Watch(One),
+}
+
+#[derive(Debug, Args)]
+pub struct One {
+    transfer: TransferId,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub struct PaymentArgs {
+    /// Your own permanent name for it; a fresh one when absent.
+    #[arg(long)]
+    external_id: Option<String>,
+    #[arg(long)]
+    wallet: String,
+    /// BTC, ETH, XRP, or a configured token's symbol.
+    #[arg(long)]
+    asset: String,
+    /// Which of the wallet's addresses pays (ethereum, xrp).
+    #[arg(long)]
+    source: Option<String>,
+    /// ADDRESS=AMOUNT, or ADDRESS:TAG=AMOUNT on xrp. Several make a batch on bitcoin.
+    #[arg(long = "to", required = true)]
+    to: Vec<To>,
+    /// The most that the network fee may be, in the chain's own asset.
+    #[arg(long)]
+    max_fee: String,
+    /// Nothing is signed after this many minutes.
+    #[arg(long, default_value_t = 60)]
+    valid_minutes: u32,
+}
+
+impl PaymentArgs {
+    fn request(self) -> TransferRequest {
+        let expires_at = Timestamp::now().saturating_add(SignedDuration::from_mins(i64::from(self.valid_minutes)));
+        TransferRequest {
+            external_id: self.external_id.unwrap_or_else(fresh_external_id),
+            wallet_id: self.wallet,
+            asset: self.asset,
+            source: self.source,
+            payments: self.to.into_iter().map(|To(payment)| payment).collect(),
+            max_fee: self.max_fee,
+            expires_at: expires_at.unwrap_or(Timestamp::MAX).to_string(),
+            initiator: None,
+            signature: None,
+        }
+    }
+}
+
+fn fresh_external_id() -> String {
+    use bursar_domain::ids::IdSource;
+    format!("cli-{}", crate::compose::SystemIds.uuid())
+}
+
+pub async fn run(command: Transfers, output: Output) -> anyhow::Result<()> {
+    match command {
+        Transfers::Create { payment, key, watch: follow, connection } => {
+            let client = connection.client()?;
+            let request = pay::sign(&client, payment.request(), &key).await?;
+            let created: Value = client.post_once("/v1/transfers", &request.external_id, &request).await?;
+            if !follow {
+                output.value(&created);
+                return Ok(());
+            }
+            let id = created["id"].as_str().context("the answer has no id")?;
+            watch(&client, id, output).await
+        }
+        Transfers::Sign { file, key, connection } => {
+            let mut text = Vec::new();
+            match file {
+                Some(path) => text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?,
+                None => drop(std::io::stdin().read_to_end(&mut text)?),
+            }
+            let request: TransferRequest = extract::parse(&text).map_err(|problem| {
+                let errors: Vec<_> = problem.errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect();
+                anyhow::anyhow!("the request is not of the documented form: {}", errors.join("; "))
+            })?;
+            let signed = pay::sign(&connection.client()?, request, &key).await?;
+            println!("{}", serde_json::to_string_pretty(&signed)?);
+            Ok(())
+        }
+        Transfers::Estimate { payment, connection } => {
+            output.value(&connection.client()?.post("/v1/transfers/estimate", &payment.request()).await?);
+            Ok(())
+        }
+        Transfers::Get(One { transfer, connection }) => {
+            output.value(&connection.client()?.get(&format!("/v1/transfers/{transfer}"), &[]).await?);
+            Ok(())
+        }
+        Transfers::List { status, wallet, asset, external_id, paging, connection } => {
+            let filters = [
+                ("status", status.map(|status| status.to_string())),
+                ("walletId", wallet),
+                ("asset", asset),
+                ("externalId", external_id),
+            ];
+            let mut query = paging.query();
+            query.extend(filters.into_iter().filter_map(|(name, value)| Some((name, value?))));
+            let page: Value = connection.client()?.get("/v1/transfers", &query).await?;
+            output.table(&page, &["id", "externalId", "asset", "payments.0.amount", "status", "subStatus", "updatedAt"]);
+            Ok(())
+        }
+        Transfers::Cancel(One { transfer, connection }) => {
+            let path = format!("/v1/transfers/{transfer}/cancel");
+            output.value(&connection.client()?.post(&path, &serde_json::json!({})).await?);
+            Ok(())
+        }
+        Transfers::Watch(One { transfer, connection }) => watch(&connection.client()?, &transfer.to_string(), output).await,
+    }
+}
+
+/// Prints the timeline as it grows.
+async fn watch(client: &Client, id: &str, output: Output) -> anyhow::Result<()> {
+    let mut shown = 0;
+    loop {
+        let transfer: Value = client.get(&format!("/v1/transfers/{id}"), &[]).await?;
+        let timeline = transfer["timeline"].as_array().map(Vec::as_slice).unwrap_or_default();
+        for entry in timeline.iter().skip(shown) {
+            if output.json {
+                println!("{entry}");
+            } else {
+                let text = |name: &str| entry[name].as_str().unwrap_or_default();
+                println!("{}  {:<22} {} {}", text("at"), text("status"), text("subStatus"), text("reason"));
+            }
+        }
+        shown = timeline.len();
+        let status: Option<Status> = transfer["status"].as_str().and_then(|status| status.parse().ok());
+        match status {
+            Some(Status::Completed) => return Ok(()),
+            Some(status) if status.is_terminal() => return Err(NotPaid(status.to_string()).into()),
+            _ => tokio::time::sleep(Duration::from_millis(300)).await,
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! Configuration: a TOML file, overridden by the environment (`BURSAR_STORE__URL`, `BURSAR_API__LISTEN`, …), checked at the start
+//! with all errors at once.
+
+mod chains;
+mod networks;
+
+pub use chains::{BitcoinConfig, EthereumConfig, TokenConfig, XrpConfig};
+
+use bursar_domain::signing::PartyRole;
+use bursar_signer_client::PublicIdentity;
+use figment::{
+    Figment,
+    providers::{Env, Format, Toml},
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+#[derive(Debug)]
+pub struct Config {
+    pub store: StoreConfig,
+    pub api: ApiConfig,
+    /// Where co-signers dial in; without it this process cannot sign.
+    pub relay: Option<RelayConfig>,
+    pub engine: EngineConfig,
+    pub bitcoin: Option<BitcoinConfig>,
+    pub ethereum: Option<EthereumConfig>,
+    pub xrp: Option<XrpConfig>,
+    pub log: LogConfig,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreConfig {
+    /// `sqlite:///absolute/path.db`
+    pub url: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApiConfig {
+    /// Loopback by default: put a TLS-terminating proxy in front of it for anyone else.
+    pub listen: SocketAddr,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RelayConfig {
+    pub listen: SocketAddr,
+    /// X25519 key file, made by `bursar relay-identity`. Co-signers pin its public half.
+    pub identity_file: PathBuf,
+    pub parties: Vec<PartyConfig>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartyConfig {
+    /// 0 to n − 1, the same at every co-signer.
+    pub index: u16,
+    pub name: String,
+    /// `CLIENT`, `WEALTH_MANAGER` or `CUSTODY_PLATFORM`
+    pub role: PartyRole,
+    /// Printed by `bursar-signer init`.
+    pub public_key: PublicIdentity,
+}
+
+/// Intervals of the engine, in milliseconds; see `bursar_workers::Settings`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EngineConfig {
+    pub concurrency: Option<usize>,
+    pub lease_ms: Option<u64>,
+    pub queue_poll_ms: Option<u64>,
+    pub retry_ms: Option<u64>,
+    pub rebroadcast_ms: Option<u64>,
+    pub package_lifetime_ms: Option<u64>,
+    pub sweep_ms: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// `tracing` filter, such as `info,bursar_workers=debug`.
+    pub filter: String,
+    /// One JSON object a line instead of text.
+    pub json: bool,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { filter: "info,sqlx=warn".into(), json: false }
+    }
+}
+
+/// Everything that is wrong with the configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("the configuration has {} problem(s):\n{}", .0.len(), .0.iter().map(|p| format!("  - {p}")).collect::<Vec<_>>().join("\n"))]
+pub struct InvalidConfig(pub Vec<String>);
+
+const SECTIONS: [&str; 8] = ["store", "api", "relay", "engine", "bitcoin", "ethereum", "xrp", "log"];
+
+impl Config {
+    /// Reads `path` and the environment.
+    pub fn load(path: &Path) -> Result<Self, InvalidConfig> {
+        if !path.is_file() {
+            let remedy = "write one (README.md has an example), or name it with --config";
+            return Err(InvalidConfig(vec![format!("{}: no such file: {remedy}", path.display())]));
+        }
+        let own = |key: &figment::value::UncasedStr| {
+            SECTIONS.iter().any(|section| key.as_str().to_lowercase().starts_with(&format!("{section}__")))
+        };
+        let environment = Env::prefixed("BURSAR_").filter(own).split("__");
+        let mut config = Self::read(&Figment::new().merge(Toml::file(path)).merge(environment))?;
+        config.resolve(path.parent().unwrap_or(Path::new(".")));
+        Ok(config)
+    }
+
+    fn read(figment: &Figment) -> Result<Self, InvalidConfig> {
+        let mut problems = Vec::new();
+        match figment.extract::<toml::Table>() {
+            Ok(table) => {
+                for unknown in table.keys().filter(|key| !SECTIONS.contains(&key.as_str())) {
+                    problems.push(format!("[{unknown}]: unknown section; known are {}", SECTIONS.join(", ")));
+                }
+            }
+            Err(error) => return Err(InvalidConfig(error.into_iter().map(|error| error.to_string()).collect())),
+        }
+        let config = (
+            required(figment, "store", &mut problems),
+            required(figment, "api", &mut problems),
+            optional(figment, "relay", &mut problems),
+            optional(figment, "engine", &mut problems),
+            optional(figment, "bitcoin", &mut problems),
+            optional(figment, "ethereum", &mut problems),
+            optional(figment, "xrp", &mut problems),
+            optional(figment, "log", &mut problems),
+        );
+        let (Some(store), Some(api), relay, engine, bitcoin, ethereum, xrp, log) = config else {
+            return Err(InvalidConfig(problems));
+        };
+        let config = Self {
+            store,
+            api,
+            relay,
+            engine: engine.unwrap_or_default(),
+            bitcoin,
+            ethereum,
+            xrp,
+            log: log.unwrap_or_default(),
+        };
+        config.check(&mut problems);
+        if problems.is_empty() { Ok(config) } else { Err(InvalidConfig(problems)) }
+    }
+
+    fn check(&self, problems: &mut Vec<String>) {
+        if self.bitcoin.is_none() && self.ethereum.is_none() && self.xrp.is_none() {
+            problems.push("no chain: add at least one of [bitcoin], [ethereum], [xrp]".into());
+        }
+        if let Some(relay) = &self.relay {
+            let indexes: BTreeSet<u16> = relay.parties.iter().map(|party| party.index).collect();
+            let expected: BTreeSet<u16> = (0u16..).take(relay.parties.len()).collect();
+            if relay.parties.len() < 2 || indexes != expected {
+                problems.push("relay.parties: at least two, with the indexes 0, 1, 2, … once each".into());
+            }
+            let keys: BTreeSet<_> = relay.parties.iter().map(|party| party.public_key).collect();
+            if keys.len() != relay.parties.len() {
+                problems.push("relay.parties: two parties have the same public_key".into());
+            }
+        }
+        let chains = [
+            self.bitcoin.as_ref().map(BitcoinConfig::check),
+            self.ethereum.as_ref().map(EthereumConfig::check),
+            self.xrp.as_ref().map(XrpConfig::check),
+        ];
+        problems.extend(chains.into_iter().flatten().flatten());
+    }
+
+    /// Paths in the file are relative to it.
+    fn resolve(&mut self, base: &Path) {
+        if let Some(relay) = &mut self.relay {
+            relay.identity_file = base.join(&relay.identity_file);
+        }
+        if let Some(cookie) = self.bitcoin.as_mut().and_then(|bitcoin| bitcoin.cookie_file.as_mut()) {
+            *cookie = base.join(&*cookie);
+        }
+    }
+}
+
+fn required<T: DeserializeOwned>(figment: &Figment, section: &str, problems: &mut Vec<String>) -> Option<T> {
+    if figment.find_value(section).is_err() {
+        problems.push(format!("[{section}]: this section is missing"));
+        return None;
+    }
+    optional(figment, section, problems)
+}
+
+fn optional<T: DeserializeOwned>(figment: &Figment, section: &str, problems: &mut Vec<String>) -> Option<T> {
+    figment.find_value(section).ok()?;
+    match figment.extract_inner(section) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            problems.extend(error.into_iter().map(|error| error.to_string()));
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, InvalidConfig> {
+        Config::read(&Figment::new().merge(Toml::string(text)))
+    }
+
+    #[test]
+    fn all_errors_are_told_at_once() {
+        let problems = read(
+            r#"
+            [api]
+            listen = "nowhere"
+            [bitcoin]
+            network = "moonnet"
+            url = "http://127.0.0.1:8332"
+            [xrp]
+            network_id = 0
+            url = "http://127.0.0.1:5005"
+            fee_floor_drops = 20
+            fee_cap_drops = 10
+            [colour]
+            "#,
+        )
+        .unwrap_err()
+        .0
+        .join("\n");
+        for expected in ["[colour]", "[store]", "api.listen", "bitcoin.network"] {
+            assert!(problems.contains(expected), "{expected} not in:\n{problems}");
+        }
+    }
+
+    #[test]
+    fn a_small_configuration_is_enough() {
+        let config = read(
+            r#"
+            [store]
+            url = "sqlite:///var/lib/bursar/bursar.db"
+            [api]
+            listen = "127.0.0.1:7700"
+            [ethereum]
+            chain_id = 1
+            url = "http://127.0.0.1:8545"
+            [[ethereum.tokens]]
+            symbol = "USDC"
+            contract = "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48"
+            decimals = 6
+            "#,
+        )
+        .unwrap();
+        assert!(config.relay.is_none());
+        assert_eq!(config.ethereum.unwrap().tokens[0].symbol, "USDC");
+    }
+}

@@ -1,0 +1,9 @@
+//! The composition root: configuration, HTTP API, and the command line. The binary `bursar` is a thin shell around this.
+
+pub mod api;
+pub mod cli;
+pub mod client;
+pub mod compose;
+pub mod config;
+pub mod intake;
+pub mod serve;

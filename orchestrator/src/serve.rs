@@ -1,0 +1,107 @@
+//! The long-running processes: API, workers, or both in one.
+
+use crate::{
+    api::{self, ApiState},
+    compose::{self, NoSigner},
+    config::{Config, RelayConfig},
+};
+use anyhow::Context as _;
+use bursar_domain::{ports::ThresholdSigner, signing::PartyIndex};
+use bursar_signer_client::{Coordinator, Deadlines, Identity, Relay, RelayTask};
+use bursar_workers::Workers;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use std::{sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
+
+/// What one process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// `bursar serve`: API, workers and relay.
+    All,
+    /// `bursar api`: API only; signs nothing.
+    Api,
+    /// `bursar worker`: workers and relay only.
+    Worker,
+}
+
+/// Runs until SIGINT or SIGTERM, then drains.
+pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
+    let metrics = PrometheusBuilder::new().install_recorder().context("cannot install the metrics recorder")?;
+    let relay = match (&config.relay, role) {
+        (Some(relay), Role::All | Role::Worker) => Some(bind_relay(relay).await?),
+        (None, Role::All | Role::Worker) => {
+            tracing::warn!("no [relay] is configured: transfers will wait for co-signers for ever");
+            None
+        }
+        (_, Role::Api) => None,
+    };
+    let coordinator = relay.as_ref().map(|(coordinator, _)| coordinator.clone());
+    let signer: Arc<dyn ThresholdSigner> = match &coordinator {
+        Some(coordinator) => Arc::new(coordinator.clone()),
+        None => Arc::new(NoSigner),
+    };
+    let context = compose::context(&config, signer).await?;
+
+    let stop = CancellationToken::new();
+    let workers = (role != Role::Api).then(|| Workers::start(context.clone()));
+    let server = match role {
+        Role::Worker => None,
+        Role::All | Role::Api => {
+            let listener = tokio::net::TcpListener::bind(config.api.listen).await;
+            let listener = listener.with_context(|| format!("api.listen: cannot listen on {}", config.api.listen))?;
+            tracing::info!(address = %listener.local_addr()?, "API ready; its document is at /openapi.json, a page of it at /docs");
+            let state = ApiState { context, assets: Arc::new(compose::assets(&config)), coordinator, metrics };
+            let graceful = stop.clone().cancelled_owned();
+            Some(tokio::spawn(axum::serve(listener, api::router(state)).with_graceful_shutdown(graceful).into_future()))
+        }
+    };
+
+    shutdown_signal().await;
+    tracing::info!("stopping: finishing what is under way");
+    stop.cancel();
+    if let Some(workers) = workers {
+        workers.shutdown().await;
+    }
+    if let Some(server) = server {
+        // Event streams never end by themselves.
+        let _ = tokio::time::timeout(Duration::from_secs(2), server).await;
+    }
+    drop(relay);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn bind_relay(config: &RelayConfig) -> anyhow::Result<(Coordinator, RelayTask)> {
+    let identity = Identity::load(&config.identity_file).context("relay.identity_file: make one with `bursar relay-identity`")?;
+    let parties = config.parties.iter().map(|party| bursar_signer_client::PartyConfig {
+        index: PartyIndex(party.index),
+        name: party.name.clone(),
+        role: party.role,
+        public_key: party.public_key,
+    });
+    let relay = bursar_signer_client::RelayConfig {
+        listen: config.listen,
+        identity,
+        parties: parties.collect(),
+        deadlines: Deadlines::default(),
+    };
+    let bound = Relay::bind(relay).await.with_context(|| format!("relay.listen: cannot listen on {}", config.listen))?;
+    tracing::info!(address = %config.listen, parties = config.parties.len(), "relay ready for co-signers");
+    Ok(bound)
+}
+
+async fn shutdown_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
+}
