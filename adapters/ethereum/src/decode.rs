@@ -2,7 +2,8 @@
 //!
 //! This is the check between a compromised orchestrator and a signature, so it shares no code with [`crate::build`]:
 //! neither alloy's transaction types nor its RLP or ABI codec. Every field is either in [`Effects`], or is required to
-//! have its one allowed value; the RLP reader admits one encoding of each. So bytes that differ have effects that differ.
+//! have its one allowed value; the RLP reader admits one encoding of each. So bytes that
+//! differ have effects that differ. Only the tip is not part of them: it is bounded by the fee.
 
 use crate::{
     EthereumAdapter, MAX_GAS_LIMIT, MIN_GAS_LIMIT, address,
