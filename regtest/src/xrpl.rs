@@ -106,7 +106,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Stops accepting, cuts what is open, and waits for the server to end.
+    /// Stops accepting, ends open connections after their current request, and waits for the server to end.
     pub async fn shutdown(mut self) {
         let _ = self.stop.send(true);
         if let Some(server) = self.server.take() {
@@ -130,20 +130,19 @@ pub async fn serve(config: Config) -> Result<Running, ServeError> {
     let listen = |source| ServeError::Listen { addr: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
     let addr = listener.local_addr().map_err(listen)?;
-    let server = Server::new(open_state(&config)?);
     let (stop, stopped) = watch::channel(false);
+    let server = Server::new(open_state(&config)?, stopped.clone());
     let router = server.clone().router();
     let interval = config.close_interval;
     let task = tokio::spawn(async move {
-        let mut stopped = stopped;
+        let serving = axum::serve(listener, router).with_graceful_shutdown(server::told_to_stop(stopped));
         tokio::select! {
-            result = axum::serve(listener, router) => {
+            result = serving => {
                 if let Err(error) = result {
                     tracing::error!(%error, "the XRP Ledger stand-in stopped serving");
                 }
             }
             () = close_ledgers(server, interval) => {}
-            _ = stopped.wait_for(|stop| *stop) => {}
         }
     });
     Ok(Running { addr, stop, server: Some(task) })
@@ -165,7 +164,7 @@ fn open_state(config: &Config) -> Result<State, JournalError> {
         None => (None, Chain::new(rules, now)),
     };
     let (closed, _) = broadcast::channel(LEDGER_STREAM_BUFFER);
-    Ok(State { chain, journal, clock: Arc::clone(&config.clock), closed })
+    Ok(State { chain, journal, clock: Arc::clone(&config.clock), closed, broken: false })
 }
 
 /// Closes ledgers by the clock; ends only when a ledger cannot be made durable, for then nothing may be answered.

@@ -76,6 +76,13 @@ pub type Answer = Result<Fields, RpcError>;
 /// # Errors
 /// As rippled answers; `unknownCmd` for a method that the stand-in does not have.
 pub fn call(state: &mut State, method: &str, params: &Fields) -> Answer {
+    if state.broken {
+        return Err(RpcError::new(
+            "internal",
+            73,
+            "A ledger could not be written to the state file; restart.",
+        ));
+    }
     match method {
         "ping" => Ok(Fields::new()),
         "server_info" => server::info(state),

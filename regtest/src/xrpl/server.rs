@@ -10,7 +10,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::{Value, json};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 use super::faults::take_one;
 use super::rpc::{self, Answer, Fields};
@@ -20,7 +20,15 @@ const MAX_REQUEST_BYTES: usize = 1024 * 1024;
 
 /// The state behind its lock. Methods are short and never wait, so a plain mutex serves.
 #[derive(Clone)]
-pub struct Server(Arc<Mutex<State>>);
+pub struct Server {
+    state: Arc<Mutex<State>>,
+    stopped: watch::Receiver<bool>,
+}
+
+/// Resolves when the server is to end, also when whoever could say so is gone.
+pub async fn told_to_stop(mut stopped: watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stop| *stop).await;
+}
 
 /// What a request led to.
 enum Reply {
@@ -31,14 +39,14 @@ enum Reply {
 
 impl Server {
     #[must_use]
-    pub fn new(state: State) -> Self {
-        Self(Arc::new(Mutex::new(state)))
+    pub fn new(state: State, stopped: watch::Receiver<bool>) -> Self {
+        Self { state: Arc::new(Mutex::new(state)), stopped }
     }
 
     /// The state. A panic under the lock would leave a half-applied transaction; the view rolls those back, so the
     /// poison flag carries no information here.
     pub fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn router(self) -> Router {
@@ -127,6 +135,7 @@ async fn talk(server: Server, mut socket: WebSocket) {
                 Some(closed) => closed,
                 None => continue,
             },
+            () = told_to_stop(server.stopped.clone()) => return,
         };
         if socket.send(Message::Text(outgoing.to_string().into())).await.is_err() {
             return;

@@ -18,6 +18,8 @@ pub struct State {
     pub clock: Clock,
     /// `ledgerClosed` messages for WebSocket subscribers.
     pub closed: broadcast::Sender<Value>,
+    /// A ledger could not be written: memory is ahead of the disk, so nothing may be answered any more.
+    pub broken: bool,
 }
 
 impl State {
@@ -29,7 +31,9 @@ impl State {
         let now = (self.clock)();
         let closing = self.chain.accept(now);
         if let Some(journal) = &mut self.journal {
-            journal.append(self.chain.last_closed(), &closing)?;
+            let written = journal.append(self.chain.last_closed(), &closing);
+            self.broken = written.is_err();
+            written?;
         }
         let ledger = self.chain.last_closed();
         let message = json!({

@@ -9,8 +9,11 @@ use std::sync::Arc;
 use super::entry::{Account, Entry, Stored};
 use super::ids::{AccountId, Hash256, keylet};
 
+/// An entry, or that there is none.
+pub type Version = Option<Arc<Stored>>;
+
 /// Changes not yet in a closed ledger; `None` is a deletion.
-pub type Overlay = BTreeMap<Hash256, Option<Arc<Stored>>>;
+pub type Overlay = BTreeMap<Hash256, Version>;
 
 /// One entry before and after a transaction.
 #[derive(Debug, Clone)]
@@ -26,7 +29,7 @@ pub struct Change {
 #[derive(Debug, Default)]
 pub struct Archive {
     /// Per key: (first ledger index with this version, version), ascending.
-    versions: BTreeMap<Hash256, Vec<(u32, Option<Arc<Stored>>)>>,
+    versions: BTreeMap<Hash256, Vec<(u32, Version)>>,
 }
 
 impl Archive {
@@ -46,6 +49,13 @@ impl Archive {
     }
 }
 
+/// What a transaction found at a key: in the state, and in the overlay itself (`None`: no slot there).
+#[derive(Debug)]
+struct Before {
+    state: Version,
+    slot: Option<Version>,
+}
+
 /// Reads a closed ledger through an overlay and writes into the overlay; keeps what it overwrote until
 /// [`View::commit`] so that a transaction can be undone.
 #[derive(Debug)]
@@ -53,8 +63,7 @@ pub struct View<'a> {
     archive: &'a Archive,
     base: u32,
     overlay: &'a mut Overlay,
-    /// Value of the *state* before the running transaction, and of the overlay slot itself.
-    undo: BTreeMap<Hash256, (Option<Arc<Stored>>, Option<Option<Arc<Stored>>>)>,
+    undo: BTreeMap<Hash256, Before>,
     /// Last state of what the running transaction removed.
     removed: BTreeMap<Hash256, Arc<Stored>>,
 }
@@ -107,13 +116,13 @@ impl<'a> View<'a> {
     fn set(&mut self, key: Hash256, value: Option<Arc<Stored>>) {
         let state = self.get(&key);
         let slot = self.overlay.insert(key, value);
-        self.undo.entry(key).or_insert((state, slot));
+        self.undo.entry(key).or_insert(Before { state, slot });
     }
 
     /// Undoes everything since the last commit.
     pub fn rollback(&mut self) {
         self.removed.clear();
-        for (key, (_, slot)) in std::mem::take(&mut self.undo) {
+        for (key, Before { slot, .. }) in std::mem::take(&mut self.undo) {
             match slot {
                 Some(slot) => self.overlay.insert(key, slot),
                 None => self.overlay.remove(&key),
@@ -125,7 +134,7 @@ impl<'a> View<'a> {
     /// `thread` names transaction and ledger (rippled leaves the open ledger unthreaded).
     pub fn commit(&mut self, thread: Option<(Hash256, u32)>) -> Vec<Change> {
         let mut changes = Vec::new();
-        for (key, (before, _)) in std::mem::take(&mut self.undo) {
+        for (key, Before { state: before, .. }) in std::mem::take(&mut self.undo) {
             let after = self.get(&key);
             if before == after {
                 continue;

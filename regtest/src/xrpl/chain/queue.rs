@@ -79,9 +79,7 @@ impl Chain {
                 }
                 sequence > self.queue.next_sequence(&tx.account, account.sequence)
             }
-            SeqProxy::Ticket(ticket) => !self
-                .open_entry(&keylet::ticket(&tx.account, ticket))
-                .is_some_and(|_| ticket < account.sequence),
+            SeqProxy::Ticket(ticket) => self.open_entry(&keylet::ticket(&tx.account, ticket)).is_none(),
         };
         if seq_is_ahead || (predecessors.is_empty() && !in_order) {
             return None;
