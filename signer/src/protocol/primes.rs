@@ -51,7 +51,7 @@ impl Primes {
         }
         progress(PrimesProgress { found: COUNT, of: COUNT });
         let primes = primes.map(|prime| prime.expect("each place was filled above"));
-        Some(Self(encode(&Stored { version: VERSION, primes })))
+        Some(Self(encode(&Stored { version: VERSION, primes }, 0)))
     }
 
     /// Versioned CBOR: a map of `version` and `primes`.

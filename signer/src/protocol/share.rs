@@ -8,6 +8,7 @@ use cggmp24::{
 };
 use givre::key_share::{DirtyKeyShare as DirtySchnorrShare, KeyShare as SchnorrShare};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use sha2::{Digest, Sha256};
 use std::io;
 use zeroize::Zeroizing;
 
@@ -72,7 +73,8 @@ impl Share {
         }
     }
 
-    /// Versioned CBOR: a map of `version`, `scheme`, `generation` and `share`, the last in the form that the protocol crates keep stable.
+    /// Versioned CBOR, a map of `version`, `scheme`, `generation` and `share` (the last in the form that the protocol
+    /// crates keep stable), and then its SHA-256: a changed chain code would still be a valid share, of other addresses.
     pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         match &self.inner {
             Inner::Ecdsa(share) => self.encode(&***share),
@@ -82,7 +84,11 @@ impl Share {
     }
 
     fn encode<T: Serialize>(&self, share: &T) -> Zeroizing<Vec<u8>> {
-        encode(&Stored { version: VERSION, scheme: self.scheme(), generation: self.generation, share })
+        let stored = Stored { version: VERSION, scheme: self.scheme(), generation: self.generation, share };
+        let mut bytes = encode(&stored, CHECKSUM);
+        let checksum = Sha256::digest(&bytes);
+        bytes.extend_from_slice(&checksum);
+        bytes
     }
 
     /// Reads what [`to_bytes`](Self::to_bytes) gave, and validates the share: its secret against the public shares, those against the
@@ -92,6 +98,11 @@ impl Share {
     ///
     /// [`ProtocolError::InvalidShare`], for any bytes that are not exactly a valid share.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ProtocolError> {
+        let (bytes, checksum) =
+            bytes.split_last_chunk::<CHECKSUM>().ok_or_else(|| invalid("it is cut short"))?;
+        if Sha256::digest(bytes).as_slice() != checksum {
+            return Err(invalid("its checksum does not match"));
+        }
         let header: Header = decode(bytes).map_err(invalid)?;
         if header.version != VERSION {
             return Err(invalid(format!("version {} is unknown, expected {VERSION}", header.version)));
@@ -106,6 +117,9 @@ impl Share {
 }
 
 const VERSION: u16 = 1;
+
+/// Bytes of the SHA-256 at the end.
+const CHECKSUM: usize = 32;
 
 #[derive(Deserialize)]
 struct Header {
@@ -158,11 +172,11 @@ fn invalid(reason: impl ToString) -> ProtocolError {
     ProtocolError::InvalidShare { reason: reason.to_string() }
 }
 
-/// CBOR in a buffer that is never reallocated, so that no copy of a secret stays behind.
-pub(super) fn encode<T: Serialize>(value: &T) -> Zeroizing<Vec<u8>> {
+/// CBOR in a buffer that has room for `more` bytes without being reallocated, so that no copy of a secret stays behind.
+pub(super) fn encode<T: Serialize>(value: &T, more: usize) -> Zeroizing<Vec<u8>> {
     let mut size = Count(0);
     ciborium::into_writer(value, &mut size).expect("counting bytes cannot fail");
-    let mut bytes = Zeroizing::new(Vec::with_capacity(size.0));
+    let mut bytes = Zeroizing::new(Vec::with_capacity(size.0 + more));
     ciborium::into_writer(value, &mut *bytes).expect("writing to memory cannot fail");
     bytes
 }

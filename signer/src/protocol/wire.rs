@@ -9,7 +9,7 @@ use cggmp24::round_based::{Incoming, MessageDestination, MessageType, Outgoing, 
 use futures::{Sink, Stream, sink, stream};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -76,7 +76,8 @@ pub(super) struct Link {
     outgoing: mpsc::Sender<Envelope>,
     /// Frames of the next part that came while this party was still in the part before.
     early: VecDeque<Envelope>,
-    messages: u64,
+    /// Sender and round of each message handed on in this part.
+    seen: BTreeSet<(u16, u16)>,
     fault: Fault,
 }
 
@@ -87,7 +88,7 @@ impl Link {
     pub(super) fn new(wire: Wire, me: u16, parties: u16) -> Self {
         let Wire { incoming, outgoing } = wire;
         let (early, fault) = (VecDeque::new(), Fault::default());
-        Self { me, parties, incoming, outgoing, early, messages: 0, fault }
+        Self { me, parties, incoming, outgoing, early, seen: BTreeSet::new(), fault }
     }
 
     pub(super) fn fault(&self) -> Fault {
@@ -99,6 +100,7 @@ impl Link {
     where
         M: Serialize + DeserializeOwned + ProtocolMessage + 'static,
     {
+        self.seen.clear();
         let sender = Sender {
             tag: current,
             me: self.me,
@@ -118,7 +120,7 @@ impl Link {
         (Box::pin(incoming), Box::pin(outgoing))
     }
 
-    async fn receive<M: DeserializeOwned>(
+    async fn receive<M: DeserializeOwned + ProtocolMessage>(
         &mut self,
         current: Tag,
         next: Option<Tag>,
@@ -149,18 +151,24 @@ impl Link {
         }
     }
 
-    fn decode<M: DeserializeOwned>(&mut self, envelope: &Envelope) -> Result<Incoming<M>, ProtocolError> {
+    fn decode<M: DeserializeOwned + ProtocolMessage>(
+        &mut self,
+        envelope: &Envelope,
+    ) -> Result<Incoming<M>, ProtocolError> {
         let peer = envelope.peer;
         let mut rest = envelope.bytes.get(size_of::<Tag>()..).unwrap_or_default();
-        let msg = ciborium::from_reader(&mut rest)
+        let msg: M = ciborium::from_reader(&mut rest)
             .map_err(|error| ProtocolError::Malformed { peer, reason: error.to_string() })?;
         if !rest.is_empty() {
             let reason = "bytes follow the message".to_owned();
             return Err(ProtocolError::Malformed { peer, reason });
         }
-        self.messages += 1;
+        // The protocols have one message of each sender in each round; a second one could differ from one that was checked.
+        if !self.seen.insert((peer, msg.round())) {
+            return Err(ProtocolError::Repeated { peer });
+        }
         let msg_type = if envelope.broadcast { MessageType::Broadcast } else { MessageType::P2P };
-        Ok(Incoming { id: self.messages, sender: peer, msg_type, msg })
+        Ok(Incoming { id: self.seen.len() as u64, sender: peer, msg_type, msg })
     }
 }
 
