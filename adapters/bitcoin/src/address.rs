@@ -62,16 +62,20 @@ pub(crate) fn wallet_address(
     }
     let bytes = derive_public_key(group, path)?;
     let key = CompressedPublicKey::from_slice(&bytes).map_err(|_| invalid.clone())?;
-    let hrp = KnownHrp::from(params(network));
-    let address = match wallet.kind {
+    let address = locked_to(wallet.kind, &key, KnownHrp::from(params(network))).ok_or(invalid)?;
+    Ok(OwnAddress { address, key: PublicKey::from(key) })
+}
+
+/// The address whose money `key` spends; `None` for kinds of other chains.
+fn locked_to(kind: WalletKind, key: &CompressedPublicKey, hrp: KnownHrp) -> Option<Address> {
+    match kind {
         WalletKind::P2tr => {
             let internal = XOnlyPublicKey::from(key.0);
-            Address::p2tr(&Secp256k1::verification_only(), internal, None, hrp)
+            Some(Address::p2tr(&Secp256k1::verification_only(), internal, None, hrp))
         }
-        WalletKind::P2wpkh => Address::p2wpkh(&key, hrp),
-        WalletKind::Ethereum | WalletKind::XrpEd25519 | WalletKind::XrpSecp256k1 => return Err(invalid),
-    };
-    Ok(OwnAddress { address, key: PublicKey::from(key) })
+        WalletKind::P2wpkh => Some(Address::p2wpkh(key, hrp)),
+        WalletKind::Ethereum | WalletKind::XrpEd25519 | WalletKind::XrpSecp256k1 => None,
+    }
 }
 
 /// Reads an address that a person wrote: checksum, network, and a type that this version pays.
@@ -143,6 +147,20 @@ mod tests {
         BitcoinAdapter
             .parse_destination(Network::Bitcoin(network), text, None)
             .map(|destination| destination.address)
+    }
+
+    /// BIP-86 and BIP-84 test vectors: the first receiving address of each.
+    #[test]
+    fn published_vectors() {
+        let bip86 = "02cc8a4bc64d897bddc5fbc2f670f7a8ba0b386779106cf1223c6fc5d7cd6fc115";
+        let bip84 = "0330d54fd0dd420a6e5f8d3624f5f3482cae350f79d5f0753bf5beef9c2d91af3c";
+        for (kind, key, address) in [
+            (WalletKind::P2tr, bip86, "bc1p5cyxnuxmeuwuvkwfem96lqzszd02n6xdcjrs20cac6yqjjwudpxqkedrcr"),
+            (WalletKind::P2wpkh, bip84, "bc1qcr8te4kr609gcawutmrza0j4xv80jy8z306fyu"),
+        ] {
+            let key: CompressedPublicKey = key.parse().unwrap();
+            assert_eq!(locked_to(kind, &key, KnownHrp::Mainnet).unwrap().to_string(), address);
+        }
     }
 
     #[test]

@@ -97,3 +97,29 @@ impl<'a> OwnKeys<'a> {
             .or_else(|error| refuse("outputs", format!("pay to a script that has no address: {error}")))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// BIP-86 test vector: from the internal key to the output's script, whatever the group key.
+    #[test]
+    fn bip86_vector() {
+        let internal: PublicKey =
+            "02cc8a4bc64d897bddc5fbc2f670f7a8ba0b386779106cf1223c6fc5d7cd6fc115".parse().unwrap();
+        let group = GroupKey {
+            scheme: Scheme::Bip340,
+            public_key: internal.serialize().to_vec(),
+            chain_code: [0; 32],
+            threshold: 2,
+            parties: 3,
+            generation: 0,
+        };
+        let wallet = "bitcoin:mainnet/p2tr/0".parse().unwrap();
+        let script = OwnKeys::new(&wallet, &group).unwrap().script(&internal);
+        assert_eq!(
+            script.to_hex_string(),
+            "5120a60869f0dbcf1dc659c9cecbaf8050135ea9e8cdc487053f1dc6880949dc684c"
+        );
+    }
+}

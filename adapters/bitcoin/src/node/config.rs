@@ -40,11 +40,14 @@ pub struct BitcoinNodeConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 pub enum NodeAuth {
-    #[serde(rename_all = "snake_case")]
-    UserPassword { user: String, password: Password },
+    UserPassword {
+        user: String,
+        password: Password,
+    },
     /// Read anew for each call: the node writes a new cookie at each start.
-    #[serde(rename_all = "snake_case")]
-    CookieFile { cookie_file: PathBuf },
+    CookieFile {
+        cookie_file: PathBuf,
+    },
 }
 
 /// An RPC password; never shown.

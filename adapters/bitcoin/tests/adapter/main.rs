@@ -1,0 +1,12 @@
+//! The pure side of the adapter, from outside: what is built is explained exactly, what is tampered with is refused, what
+//! is signed is valid, and the ecosystem's own library agrees. `regtest` holds it against a real node.
+
+mod assembling;
+mod differential;
+mod flips;
+mod hostile;
+mod limits;
+#[cfg(feature = "node")]
+mod regtest;
+mod round_trip;
+mod support;

@@ -1,0 +1,204 @@
+//! Against a real Bitcoin Core node: fund, build, sign, broadcast, find it in a block.
+
+use crate::support::{KINDS, LocalKey, NETWORKS, random_address};
+use bursar_bitcoin::{BitcoinAdapter, BitcoinNode, BitcoinNodeConfig, FeePolicy, NodeAuth};
+use bursar_domain::{
+    account::{AccountQuery, AccountState, Utxo},
+    amount::{Amount, Satoshi},
+    asset::Asset,
+    chain::{Liveness, ObservedTransaction, WatchSet},
+    effects::Resource,
+    ids::TransactionId,
+    intent::{Destination, Intent, Payment},
+    network::{BitcoinNetwork, Network},
+    package::SignedTransaction,
+    ports::{
+        AssembleTransaction, BroadcastOutcome, BroadcastTransaction, BuildRequest, BuildTransaction,
+        DecodeTransaction, DeriveAddress, NodeError, ObserveChain, ReadAccount, SentTransaction,
+    },
+    time::Timestamp,
+    wallet::{Branch, WalletDescriptor},
+};
+use bursar_regtest::{Bitcoind, StartOptions};
+use rand::{SeedableRng, rngs::StdRng};
+use std::time::Duration;
+
+fn client(bitcoind: &Bitcoind, network: BitcoinNetwork) -> BitcoinNode {
+    let auth = NodeAuth::UserPassword {
+        user: bitcoind.rpc_user().to_owned(),
+        password: bitcoind.rpc_password().to_owned().into(),
+    };
+    BitcoinNode::new(BitcoinNodeConfig {
+        network,
+        url: bitcoind.rpc_url().to_owned(),
+        auth,
+        fees: FeePolicy::default(),
+        finality_depth: 3,
+        timeout: Duration::from_secs(30),
+    })
+    .unwrap()
+}
+
+/// What concerns us in the tip.
+async fn tip(node: &BitcoinNode, watch: &WatchSet) -> Vec<ObservedTransaction> {
+    let height = node.tips().await.unwrap().tip.height;
+    node.block(height, watch).await.unwrap().transactions
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn payments_of_both_wallet_kinds_confirm() {
+    let folder = tempfile::tempdir().unwrap();
+    let bitcoind = Bitcoind::start(StartOptions::new(folder.path())).await.unwrap();
+    let node = client(&bitcoind, BitcoinNetwork::Regtest);
+    let network = Network::Bitcoin(BitcoinNetwork::Regtest);
+    let mut rng = StdRng::seed_from_u64(42);
+
+    for kind in KINDS {
+        let key = LocalKey::random(kind, &mut rng);
+        let group = key.group();
+        let wallet = WalletDescriptor::new(network, kind, 0).unwrap();
+        let change = wallet.path(Branch::Change, 0);
+        let address = |path| BitcoinAdapter.address(&wallet, &group, &path).unwrap();
+
+        // Three deposits to three addresses, found in blocks.
+        let mut watch = WatchSet::default();
+        watch.addresses.insert(address(change));
+        let mut utxos = Vec::new();
+        for index in 0..3 {
+            let path = wallet.path(Branch::Receive, index);
+            watch.addresses.insert(address(path));
+            bitcoind.fund(&address(path), 1_000_000 + u64::from(index)).await.unwrap();
+            let seen = tip(&node, &watch).await;
+            assert_eq!(seen.len(), 1);
+            let [credit] = seen[0].credits.as_slice() else { panic!("one credit: {seen:?}") };
+            assert_eq!((credit.address.clone(), credit.asset), (address(path), Asset::Btc));
+            assert_eq!(credit.amount, Amount::from_u64(1_000_000 + u64::from(index)));
+            let outpoint = credit.outpoint.unwrap();
+            watch.outpoints.insert(outpoint);
+            utxos.push(Utxo { outpoint, value: Satoshi(1_000_000 + u64::from(index)), path });
+        }
+
+        // One payment to every address type in one transaction, from more than one coin.
+        let mut payments: Vec<Payment> = Vec::new();
+        for _ in 0..12 {
+            let address = random_address(BitcoinNetwork::Regtest, &mut rng);
+            let amount = Amount::from_u64(150_000 + payments.len() as u64);
+            payments.push(Payment { destination: Destination { address, tag: None }, amount });
+        }
+        let intent = Intent {
+            external_id: format!("regtest-{kind}").parse().unwrap(),
+            wallet,
+            asset: Asset::Btc,
+            source: None,
+            payments,
+            max_fee: Amount::from_u64(50_000),
+            expires_at: Timestamp(0),
+        };
+        let query = AccountQuery { intent: &intent, key: &group, source: None };
+        let AccountState::Bitcoin(mut account) = node.account_state(query).await.unwrap() else {
+            panic!("state of another chain")
+        };
+        // A new regtest node has no estimate.
+        assert_eq!(account.fee_rate, FeePolicy::default().fallback);
+        account.utxos = utxos;
+        let state = AccountState::Bitcoin(account);
+        let request = BuildRequest {
+            intent: &intent,
+            key: &group,
+            state: &state,
+            source: None,
+            resource: None,
+            change: Some(change),
+        };
+        let unsigned = BitcoinAdapter.build(&request).unwrap();
+        let effects = BitcoinAdapter.decode(&unsigned, &group).unwrap();
+        assert!(effects.resources.len() >= 2);
+        let payloads = BitcoinAdapter.signing_payloads(&unsigned, &group).unwrap();
+        let signed = BitcoinAdapter.assemble(&unsigned, &group, &key.sign_all(&payloads)).unwrap();
+
+        assert_eq!(node.broadcast(&signed).await, BroadcastOutcome::Accepted);
+        // Core accepts a transaction of its mempool again as if it were new.
+        assert!(matches!(
+            node.broadcast(&signed).await,
+            BroadcastOutcome::Accepted | BroadcastOutcome::AlreadyKnown
+        ));
+        let sent = SentTransaction {
+            transaction: TransactionId::new(Default::default()),
+            tx_id: Some(signed.tx_id.clone()),
+            resources: effects.resources.clone(),
+            validity: effects.validity,
+        };
+        assert_eq!(node.liveness(&sent).await.unwrap(), Liveness::MayConfirm);
+
+        bitcoind.mine(1).await.unwrap();
+        let seen = tip(&node, &watch).await;
+        let [seen] = seen.as_slice() else { panic!("one transaction: {seen:?}") };
+        assert_eq!((&seen.tx_id, &seen.spends), (&signed.tx_id, &effects.resources));
+        let [credit] = seen.credits.as_slice() else { panic!("change alone: {seen:?}") };
+        assert_eq!((&credit.address, credit.amount), (&effects.change[0].address, effects.change[0].amount));
+        assert_eq!(node.broadcast(&signed).await, BroadcastOutcome::AlreadyKnown);
+        for payment in &intent.payments {
+            let held = bitcoind.balance(&payment.destination.address).await.unwrap();
+            assert_eq!(Amount::from_u64(held), payment.amount);
+        }
+
+        // Another transaction over the same coins is refused, for good.
+        let second = Intent { external_id: "again".parse().unwrap(), ..intent.clone() };
+        let mut shifted = second.clone();
+        shifted.payments.rotate_left(1);
+        let unsigned = BitcoinAdapter.build(&BuildRequest { intent: &shifted, ..request }).unwrap();
+        let payloads = BitcoinAdapter.signing_payloads(&unsigned, &group).unwrap();
+        let conflicting = BitcoinAdapter.assemble(&unsigned, &group, &key.sign_all(&payloads)).unwrap();
+        let outcome = node.broadcast(&conflicting).await;
+        assert!(matches!(outcome, BroadcastOutcome::Rejected { .. }), "{outcome:?}");
+        // Found by its id alone, too.
+        let by_id = WatchSet { transactions: [signed.tx_id.clone()].into(), ..WatchSet::default() };
+        assert_eq!(tip(&node, &by_id).await.len(), 1);
+        assert!(matches!(&seen.spends[0], Resource::Utxo(_)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_chain_is_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let bitcoind = Bitcoind::start(StartOptions::new(folder.path())).await.unwrap();
+    let node = client(&bitcoind, BitcoinNetwork::Regtest);
+    bitcoind.mine(5).await.unwrap();
+    let tips = node.tips().await.unwrap();
+    assert_eq!((tips.tip.height, tips.final_height), (5, 3));
+
+    let watch = WatchSet::default();
+    let fifth = node.block(5, &watch).await.unwrap();
+    assert_eq!(fifth.block, tips.tip);
+    assert_eq!(fifth.parent_hash, node.block(4, &watch).await.unwrap().block.hash);
+    assert!(matches!(node.block(6, &watch).await, Err(NodeError::NoBlock { height: 6, .. })));
+    assert!(node.block(u64::MAX, &watch).await.is_err());
+
+    bitcoind.reorg(2).await.unwrap();
+    let replaced = node.block(5, &watch).await.unwrap();
+    assert_ne!(replaced.block.hash, fifth.block.hash);
+    assert_eq!(node.tips().await.unwrap().tip.height, 6);
+
+    assert!(matches!(node.balance("x", Asset::Btc).await, Err(NodeError::Refused { .. })));
+    let garbage = SignedTransaction { tx_id: "00".repeat(32), bytes: vec![1, 2, 3] };
+    assert!(matches!(node.broadcast(&garbage).await, BroadcastOutcome::Rejected { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_of_another_network_or_none_is_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let bitcoind = Bitcoind::start(StartOptions::new(folder.path())).await.unwrap();
+    for network in NETWORKS {
+        let tips = client(&bitcoind, network).tips().await;
+        match network {
+            BitcoinNetwork::Regtest => assert!(tips.is_ok()),
+            _ => assert!(matches!(tips, Err(NodeError::WrongNetwork { .. })), "{tips:?}"),
+        }
+    }
+    let node = client(&bitcoind, BitcoinNetwork::Regtest);
+    node.tips().await.unwrap();
+    bitcoind.stop().await.unwrap();
+    assert!(matches!(node.tips().await, Err(NodeError::Unavailable { .. })));
+    let signed = SignedTransaction { tx_id: "00".repeat(32), bytes: vec![1, 2, 3] };
+    assert!(matches!(node.broadcast(&signed).await, BroadcastOutcome::MaybeSent { .. }));
+}
