@@ -84,6 +84,7 @@ async fn bind_relay(config: &RelayConfig) -> anyhow::Result<(Coordinator, RelayT
         identity,
         parties: parties.collect(),
         deadlines: Deadlines::default(),
+        clock: Arc::new(compose::SystemClock),
     };
     let bound = Relay::bind(relay).await.with_context(|| format!("relay.listen: cannot listen on {}", config.listen))?;
     tracing::info!(address = %config.listen, parties = config.parties.len(), "relay ready for co-signers");

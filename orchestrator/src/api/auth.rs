@@ -22,7 +22,7 @@ pub struct Caller(pub ApiKeyId);
 pub fn new_key(rng: &mut (impl rand::RngCore + rand::CryptoRng)) -> (Zeroizing<String>, [u8; 32]) {
     let mut secret = Zeroizing::new([0u8; 32]);
     rng.fill_bytes(secret.as_mut());
-    let key = Zeroizing::new(format!("{PREFIX}{}", *Zeroizing::new(hex::encode(secret.as_ref()))));
+    let key = Zeroizing::new(format!("{PREFIX}{}", *Zeroizing::new(hex::encode(*secret))));
     let hash = hash(&key);
     (key, hash)
 }
