@@ -1,5 +1,6 @@
 //! anvil, a local Ethereum node, with test tokens.
 
+mod state;
 mod tokens;
 
 use std::path::PathBuf;
@@ -91,6 +92,7 @@ impl Anvil {
         let dir = dir.canonicalize().map_err(RegtestError::io("could not resolve folder", dir))?;
         let port = options.port.map_or_else(free_port, Ok)?;
         let state_file = dir.join("state.json");
+        state::repair(&state_file)?;
         let mut command = Command::new(program);
         command
             .args(["--host", "127.0.0.1", "--port", &port.to_string()])
@@ -175,16 +177,7 @@ impl Anvil {
     pub async fn checkpoint(&self) -> Result<(), RegtestError> {
         let height = self.height().await?;
         eventually(Duration::from_secs(15), Duration::from_millis(100), "anvil's state file", || async {
-            let bytes = std::fs::read(&self.state_file).map_err(|error| error.to_string())?;
-            let state: Value = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
-            let saved = quantity("state file", &state["best_block_number"])
-                .or_else(|_| quantity("state file", &state["block"]["number"]))
-                .map_err(|error| error.to_string())?;
-            if saved >= U256::from(height) {
-                Ok(())
-            } else {
-                Err(format!("block {saved} of {height} is saved"))
-            }
+            state::keep(&self.state_file, height)
         })
         .await
     }

@@ -127,7 +127,8 @@ fn check(json: bool) -> anyhow::Result<()> {
         if json {
             println!("{}", json!({ "tool": tool, "path": path, "problem": problem }));
         } else {
-            println!("{tool}: {}", path.or(problem).unwrap_or_default());
+            // The problem names the tool itself.
+            println!("{}", path.map(|path| format!("{tool}: {path}")).or(problem).unwrap_or_default());
         }
     }
     anyhow::ensure!(
