@@ -1,0 +1,236 @@
+//! One link to one relay, from hello to its end, and what arrives on it.
+
+use super::{Cosigner, LinkEnded, session};
+use crate::{
+    config::RelayAddress,
+    verify::{Allowed, Refusal, RefusalCode},
+};
+use bursar_domain::{package::SigningPackage, signing::PartyIndex};
+use bursar_signer_client::{
+    link::{self, LinkReader, LinkWriter},
+    message::{Answer, Bytes, FromRelay, Hello, Nonce, ProposalId, SessionId, Start, ToRelay},
+};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{net::TcpStream, sync::mpsc, task::JoinSet, time::timeout};
+
+/// How a link went.
+pub(super) struct Ended {
+    /// Whether the relay had welcomed this party.
+    pub served: bool,
+    pub error: LinkEnded,
+}
+
+/// Accepted packages and running sessions that one relay may have open here.
+const MAX_OPEN: usize = 1024;
+/// Packages that are examined at once for one relay.
+const MAX_EXAMINED: usize = 32;
+/// Frames that may wait for one session.
+const FRAMES: usize = 64;
+const QUEUE: usize = 256;
+
+/// What this link has open.
+#[derive(Default)]
+pub(super) struct Table {
+    pending: HashMap<ProposalId, Pending>,
+    sessions: HashMap<SessionId, mpsc::Sender<(PartyIndex, Bytes)>>,
+    examining: usize,
+}
+
+/// A package that this party accepted, waiting for its sessions.
+pub(super) struct Pending {
+    pub package: Arc<SigningPackage>,
+    pub allowed: Arc<Allowed>,
+    pub nonce: Nonce,
+    /// Payloads whose session has been started.
+    pub started: BTreeSet<u32>,
+}
+
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub cosigner: Arc<Cosigner>,
+    pub outbound: mpsc::Sender<ToRelay>,
+    table: Arc<Mutex<Table>>,
+}
+
+pub(super) async fn serve(cosigner: &Arc<Cosigner>, relay: &RelayAddress) -> Ended {
+    let (reader, writer) = match open(cosigner, relay, cosigner.hello()).await {
+        Ok(open) => open,
+        Err(error) => return Ended { served: false, error },
+    };
+    tracing::info!(relay = relay.address, "linked to the relay");
+    let (outbound, queue) = mpsc::channel(QUEUE);
+    let shared = Shared { cosigner: cosigner.clone(), outbound, table: Arc::default() };
+    let heartbeat = cosigner.config.heartbeat();
+    let error = tokio::select! {
+        error = write(writer, queue, heartbeat) => error,
+        error = read(reader, shared, heartbeat) => error,
+    };
+    Ended { served: true, error }
+}
+
+/// Dials a relay and says hello.
+pub(crate) async fn open(
+    cosigner: &Cosigner,
+    relay: &RelayAddress,
+    hello: Hello,
+) -> Result<(LinkReader, LinkWriter), LinkEnded> {
+    dial(&cosigner.identity, cosigner.config.heartbeat(), relay, hello).await
+}
+
+pub(crate) async fn dial(
+    identity: &bursar_signer_client::Identity,
+    patience: Duration,
+    relay: &RelayAddress,
+    hello: Hello,
+) -> Result<(LinkReader, LinkWriter), LinkEnded> {
+    let address = || relay.address.clone();
+    let greet = async {
+        let stream = TcpStream::connect(&relay.address)
+            .await
+            .map_err(|source| LinkEnded::Connect { address: address(), source })?;
+        let (mut reader, mut writer) = link::connect(stream, identity, relay.public_key).await?;
+        writer.send(&ToRelay::Hello(hello)).await?;
+        match reader.recv().await? {
+            FromRelay::Welcome { .. } => Ok((reader, writer)),
+            FromRelay::Rejected { reason } => Err(LinkEnded::Rejected(reason)),
+            _ => Err(LinkEnded::Protocol("it did not answer the hello")),
+        }
+    };
+    timeout(patience, greet).await.unwrap_or_else(|_| Err(LinkEnded::Timeout { address: address() }))
+}
+
+/// Sends what is queued, and a sign of life where there is nothing.
+pub(crate) async fn write(
+    mut writer: LinkWriter,
+    mut queue: mpsc::Receiver<ToRelay>,
+    heartbeat: Duration,
+) -> LinkEnded {
+    loop {
+        let message = match timeout(heartbeat, queue.recv()).await {
+            Ok(Some(message)) => message,
+            Ok(None) => return LinkEnded::Protocol("the queue was closed"),
+            Err(_) => ToRelay::Ping,
+        };
+        match timeout(heartbeat * 3, writer.send(&message)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return error.into(),
+            Err(_) => return LinkEnded::Protocol("it does not read"),
+        }
+    }
+}
+
+async fn read(mut reader: LinkReader, shared: Shared, heartbeat: Duration) -> LinkEnded {
+    // Sessions end with their link: dropping the set aborts them.
+    let mut tasks = JoinSet::new();
+    loop {
+        let message = match timeout(heartbeat * 3, reader.recv::<FromRelay>()).await {
+            Ok(Ok(message)) => message,
+            Ok(Err(error)) => return error.into(),
+            Err(_) => return LinkEnded::Protocol("it fell silent"),
+        };
+        while tasks.try_join_next().is_some() {}
+        match message {
+            FromRelay::Ping | FromRelay::Present { .. } => {}
+            FromRelay::Propose { proposal, package } => {
+                shared.propose(proposal, package, &mut tasks);
+            }
+            FromRelay::Start(start) => shared.start(start, &mut tasks),
+            FromRelay::Close { proposal } => {
+                shared.table().pending.remove(&proposal);
+            }
+            FromRelay::Abort { session } => {
+                shared.table().sessions.remove(&session);
+            }
+            FromRelay::Peer { session, from, bytes } => shared.deliver(session, from, bytes),
+            FromRelay::Welcome { .. } | FromRelay::Rejected { .. } => {
+                return LinkEnded::Protocol("it greeted twice");
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn propose(&self, proposal: ProposalId, package: Box<SigningPackage>, tasks: &mut JoinSet<()>) {
+        let mut table = self.table();
+        let overloaded = table.pending.len() >= MAX_OPEN || table.examining >= MAX_EXAMINED;
+        if !overloaded {
+            table.examining += 1;
+        }
+        drop(table);
+        let shared = self.clone();
+        tasks.spawn(async move {
+            let answer = if overloaded {
+                refuse(&Refusal::new(RefusalCode::Overloaded, "too many packages at once; try again later"))
+            } else {
+                shared.examine(proposal, package).await
+            };
+            let _ = shared.outbound.send(ToRelay::Answer { proposal, answer }).await;
+        });
+    }
+
+    async fn examine(&self, proposal: ProposalId, package: Box<SigningPackage>) -> Answer {
+        let (cosigner, package) = (self.cosigner.clone(), Arc::new(*package));
+        let examined = package.clone();
+        // Decoding, signature checks and disk: off the async threads.
+        let decided = tokio::task::spawn_blocking(move || cosigner.decide(&examined)).await;
+        let mut table = self.table();
+        table.examining -= 1;
+        match decided {
+            Ok(Ok(allowed)) => {
+                let nonce = Nonce::random();
+                let allowed = Arc::new(allowed);
+                table.pending.insert(proposal, Pending { package, allowed, nonce, started: BTreeSet::new() });
+                Answer::Accept { nonce }
+            }
+            Ok(Err(refusal)) => refuse(&refusal),
+            Err(_) => refuse(&Refusal::new(RefusalCode::Internal, "this party failed; see its log")),
+        }
+    }
+
+    fn start(&self, start: Start, tasks: &mut JoinSet<()>) {
+        let (sender, inbound) = mpsc::channel(FRAMES);
+        let mut table = self.table();
+        let session = start.session;
+        let plan = match session::plan(&self.cosigner, &mut table.pending, start) {
+            Ok(_) if table.sessions.len() >= MAX_OPEN => {
+                Err(Refusal::new(RefusalCode::Overloaded, "too many sessions at once"))
+            }
+            planned => planned,
+        };
+        if plan.is_ok() {
+            table.sessions.insert(session, sender);
+        }
+        drop(table);
+        let shared = self.clone();
+        tasks.spawn(async move {
+            let result = match plan {
+                Ok(plan) => session::run(&shared, plan, inbound).await,
+                Err(refusal) => Err(session::failure(refusal.to_string(), None)),
+            };
+            shared.table().sessions.remove(&session);
+            let _ = shared.outbound.send(ToRelay::Done { session, result }).await;
+        });
+    }
+
+    fn deliver(&self, session: SessionId, from: PartyIndex, bytes: Bytes) {
+        let mut table = self.table();
+        if let Some(inbound) = table.sessions.get(&session)
+            && inbound.try_send((from, bytes)).is_err()
+        {
+            // More than a protocol has, or over already: without this frame the session cannot go on.
+            table.sessions.remove(&session);
+        }
+    }
+}
+
+fn refuse(refusal: &Refusal) -> Answer {
+    Answer::Refuse { code: refusal.code.name().to_owned(), reason: refusal.reason.clone() }
+}

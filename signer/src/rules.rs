@@ -1,0 +1,287 @@
+//! What this party allows. Read from its own file; nobody else can change it.
+
+use bursar_domain::{
+    amount::Amount,
+    asset::Asset,
+    intent::{Destination, InitiatorKey},
+    network::Network,
+    ports::Adapter,
+    signing::PartyRole,
+};
+use serde::Deserialize;
+use std::{collections::BTreeSet, fmt, time::Duration};
+
+use crate::adapters::Adapters;
+
+/// Checked rules: complete, and with addresses in canonical form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    pub networks: BTreeSet<Network>,
+    pub initiators: Vec<Initiator>,
+    pub assets: Vec<AssetRule>,
+    pub destinations: Destinations,
+    /// How far ahead an intent's expiry may lie.
+    pub max_expiry: Option<Duration>,
+}
+
+/// Who may initiate payments.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Initiator {
+    pub name: String,
+    /// The party that this key belongs to. Never the custody platform.
+    pub role: PartyRole,
+    pub public_key: InitiatorKey,
+}
+
+/// Caps, in the asset's smallest unit; the fee in that of the chain's own asset.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AssetRule {
+    pub asset: Asset,
+    /// The most that one transfer may pay in total.
+    pub max_amount: Amount,
+    /// The most that its transaction may cost.
+    pub max_fee: Amount,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destinations {
+    Any,
+    Only(BTreeSet<(Network, Destination)>),
+}
+
+/// Everything that is wrong with a rules file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct InvalidRules(pub Vec<String>);
+
+impl fmt::Display for InvalidRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rules: {}", self.0.join("; "))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RulesFile {
+    #[serde(default)]
+    networks: Vec<Network>,
+    #[serde(default)]
+    initiators: Vec<Initiator>,
+    #[serde(default)]
+    assets: Vec<AssetRule>,
+    destinations: Option<DestinationsFile>,
+    max_expiry_seconds: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DestinationsFile {
+    #[serde(default)]
+    any: bool,
+    #[serde(default)]
+    allow: Vec<Allowed>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Allowed {
+    network: Network,
+    address: String,
+    tag: Option<u32>,
+}
+
+impl Rules {
+    /// Reads a rules file and reports all that is wrong with it at once. A file without rules is an error: a co-signer
+    /// without rules must not run.
+    pub fn parse(text: &str, adapters: Adapters) -> Result<Self, InvalidRules> {
+        let file: RulesFile =
+            toml::from_str(text).map_err(|error| InvalidRules(vec![error.to_string()]))?;
+        let mut errors = Vec::new();
+        for (field, missing) in [
+            ("networks", file.networks.is_empty()),
+            ("initiators", file.initiators.is_empty()),
+            ("assets", file.assets.is_empty()),
+            ("destinations", file.destinations.is_none()),
+        ] {
+            if missing {
+                errors.push(format!("{field}: nothing is allowed yet; write down what this party may sign"));
+            }
+        }
+        let mut keys = BTreeSet::new();
+        for (index, initiator) in file.initiators.iter().enumerate() {
+            if initiator.role == PartyRole::CustodyPlatform {
+                errors.push(format!("initiators[{index}].role: the custody platform may never initiate"));
+            }
+            if ed25519_dalek::VerifyingKey::from_bytes(&initiator.public_key.0).is_err() {
+                errors.push(format!("initiators[{index}].public_key: not a valid Ed25519 public key"));
+            }
+            if !keys.insert(initiator.public_key) {
+                errors.push(format!("initiators[{index}].public_key: appears twice"));
+            }
+        }
+        let mut assets = BTreeSet::new();
+        for (index, rule) in file.assets.iter().enumerate() {
+            if !assets.insert(rule.asset) {
+                errors.push(format!("assets[{index}].asset: {} appears twice", rule.asset));
+            }
+            if rule.max_amount.is_zero() || rule.max_fee.is_zero() {
+                errors.push(format!("assets[{index}]: max_amount and max_fee must be greater than zero"));
+            }
+        }
+        let destinations = match file.destinations {
+            Some(section) if section.any && !section.allow.is_empty() => {
+                errors.push("destinations: give either any = true or a list of allowed ones".into());
+                Destinations::Any
+            }
+            Some(section) if section.any => Destinations::Any,
+            Some(section) => {
+                if section.allow.is_empty() {
+                    errors.push("destinations: allow any = true or list what is allowed".into());
+                }
+                Destinations::Only(canonical(section.allow, adapters, &mut errors))
+            }
+            None => Destinations::Only(BTreeSet::new()),
+        };
+        if !errors.is_empty() {
+            return Err(InvalidRules(errors));
+        }
+        Ok(Self {
+            networks: file.networks.into_iter().collect(),
+            initiators: file.initiators,
+            assets: file.assets,
+            destinations,
+            max_expiry: file.max_expiry_seconds.map(Duration::from_secs),
+        })
+    }
+
+    /// Whether every network is a throw-away one.
+    pub fn regtest_only(&self) -> bool {
+        !self.networks.is_empty() && self.networks.iter().all(|network| network.is_regtest())
+    }
+
+    /// For people, on one line.
+    pub fn summary(&self) -> String {
+        let networks: Vec<String> = self.networks.iter().map(ToString::to_string).collect();
+        let assets: Vec<String> = self
+            .assets
+            .iter()
+            .map(|rule| format!("{} up to {} (fee {})", rule.asset, rule.max_amount, rule.max_fee))
+            .collect();
+        let initiators: Vec<&str> =
+            self.initiators.iter().map(|initiator| initiator.name.as_str()).collect();
+        let destinations = match &self.destinations {
+            Destinations::Any => "any destination".to_owned(),
+            Destinations::Only(list) => format!("{} destinations", list.len()),
+        };
+        format!(
+            "{}; {}; initiated by {}; {destinations}",
+            networks.join(", "),
+            assets.join(", "),
+            initiators.join(", ")
+        )
+    }
+}
+
+fn canonical(
+    allow: Vec<Allowed>,
+    adapters: Adapters,
+    errors: &mut Vec<String>,
+) -> BTreeSet<(Network, Destination)> {
+    let mut out = BTreeSet::new();
+    for (index, entry) in allow.into_iter().enumerate() {
+        let adapter: &dyn Adapter = adapters(entry.network.chain());
+        match adapter.parse_destination(entry.network, &entry.address, entry.tag) {
+            Ok(destination) => {
+                out.insert((entry.network, destination));
+            }
+            Err(error) => errors.push(format!("destinations.allow[{index}].address: {error}")),
+        }
+    }
+    out
+}
+
+/// What `init` writes: denies everything until someone edits it.
+pub const TEMPLATE: &str = r#"# What this co-signer may sign. Nobody but you can change it. It denies everything until you fill it in, and
+# bursar-signer refuses to start without rules. Amounts are integers in the asset's smallest unit (satoshi, wei, drop).
+
+# networks = ["bitcoin:mainnet", "ethereum:1", "xrp:0"]
+
+# The furthest that a payment's expiry may lie ahead, in seconds.
+# max_expiry_seconds = 604800
+
+# Who may initiate payments: role CLIENT or WEALTH_MANAGER, Ed25519 public key in hex. The custody platform never may.
+# [[initiators]]
+# name = "back office"
+# role = "CLIENT"
+# public_key = "..."
+
+# One for each asset. max_amount: in total for one transfer. max_fee: in the chain's own asset.
+# [[assets]]
+# asset = "BTC"
+# max_amount = "100000000"
+# max_fee = "200000"
+
+# Either any destination ...
+# [destinations]
+# any = true
+
+# ... or only these.
+# [[destinations.allow]]
+# network = "xrp:0"
+# address = "r..."
+# tag = 1
+"#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::by_chain;
+
+    const GOOD: &str = r#"
+        networks = ["bitcoin:regtest"]
+        [[initiators]]
+        name = "desk"
+        role = "CLIENT"
+        public_key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
+        [[assets]]
+        asset = "BTC"
+        max_amount = "1000"
+        max_fee = "10"
+        [destinations]
+        any = true
+    "#;
+
+    fn errors(text: &str) -> Vec<String> {
+        Rules::parse(text, by_chain).expect_err("must be refused").0
+    }
+
+    #[test]
+    fn good_rules_are_read() {
+        let rules = Rules::parse(GOOD, by_chain).unwrap();
+        assert!(rules.regtest_only());
+        assert_eq!(rules.assets[0].max_amount, Amount::from_u64(1000));
+    }
+
+    #[test]
+    fn no_rules_and_the_template_are_refused_with_every_gap_named() {
+        for text in ["", TEMPLATE] {
+            let errors = errors(text);
+            for field in ["networks", "initiators", "assets", "destinations"] {
+                assert!(errors.iter().any(|error| error.starts_with(field)), "{field}: {errors:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_custody_platform_may_not_be_an_initiator() {
+        let errors = errors(&GOOD.replace("\"CLIENT\"", "\"CUSTODY_PLATFORM\""));
+        assert!(errors[0].contains("initiators[0].role"), "{errors:?}");
+    }
+
+    #[test]
+    fn unknown_fields_are_refused() {
+        assert!(errors(&format!("max_amout = 1\n{GOOD}"))[0].contains("max_amout"));
+        assert!(errors(&GOOD.replace("max_fee", "maxfee"))[0].contains("maxfee"));
+    }
+}

@@ -1,0 +1,232 @@
+//! What this party remembers: burnt session ids, what it took part in signing for each intent, and what it refused.
+//!
+//! This is where "one intent, at most one payment" holds even against a hostile orchestrator. Once this party may have
+//! given its part of a signature to a transaction, that transaction may confirm at any time. A further transaction for the same
+//! intent is safe only if no ledger can ever hold both, so it must share a resource (a UTXO, a nonce, a Sequence) with
+//! *every* earlier one. The record is on disk before the first protocol message leaves, and nothing is ever removed.
+
+use crate::verify::{Allowed, Refusal, RefusalCode};
+use bursar_domain::{effects::Resource, package::PackageDigest, time::Timestamp};
+use bursar_signer_client::message::SessionId;
+use redb::{Database, ReadableDatabase as _, ReadableTable, ReadableTableMetadata as _, TableDefinition};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use sha2::{Digest as _, Sha256};
+use std::{collections::BTreeMap, path::Path};
+
+const SESSIONS: TableDefinition<'static, [u8; 32], &[u8]> = TableDefinition::new("sessions");
+const INTENTS: TableDefinition<'static, [u8; 32], &[u8]> = TableDefinition::new("intents");
+const EXTERNAL_IDS: TableDefinition<'static, &str, [u8; 32]> = TableDefinition::new("external_ids");
+const REFUSALS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("refusals");
+const COUNTERS: TableDefinition<'static, &str, u64> = TableDefinition::new("counters");
+
+/// Refusals that are kept; older ones go.
+const KEEP_REFUSALS: u64 = 10_000;
+
+pub struct Store(Database);
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("the co-signer's store: {0}")]
+    Database(#[source] Box<redb::Error>),
+    #[error("the co-signer's store: table {table}: a row does not decode: {source}")]
+    Row { table: &'static str, source: serde_json::Error },
+}
+impl<E: Into<redb::Error>> From<E> for StoreError {
+    fn from(error: E) -> Self {
+        Self::Database(Box::new(error.into()))
+    }
+}
+
+/// One run of the protocol, burnt for ever.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BurntSession {
+    pub package: PackageDigest,
+    /// SHA-256 of what was signed, hex.
+    pub message: String,
+    pub at: Timestamp,
+}
+
+/// A transaction that this party took part in signing, so that may exist.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct TookPart {
+    /// SHA-256 of the unsigned transaction, hex.
+    transaction: String,
+    resources: Vec<Resource>,
+    at: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedRefusal {
+    pub at: Timestamp,
+    pub package: PackageDigest,
+    #[serde(flatten)]
+    pub refusal: Refusal,
+}
+
+/// Totals since the store was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counter {
+    Completed,
+    Failed,
+    Refused,
+}
+impl Counter {
+    const ALL: [Self; 3] = [Self::Completed, Self::Failed, Self::Refused];
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Completed => "sessionsCompleted",
+            Self::Failed => "sessionsFailed",
+            Self::Refused => "refusals",
+        }
+    }
+}
+
+impl Store {
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let database = Database::create(path)?;
+        let write = database.begin_write()?;
+        write.open_table(SESSIONS)?;
+        write.open_table(INTENTS)?;
+        write.open_table(EXTERNAL_IDS)?;
+        write.open_table(REFUSALS)?;
+        write.open_table(COUNTERS)?;
+        write.commit()?;
+        Ok(Self(database))
+    }
+
+    /// Whether the past allows this package, as things stand. [`take_part`](Self::take_part) decides again, for good.
+    pub fn check(&self, allowed: &Allowed) -> Result<Result<(), Refusal>, StoreError> {
+        let read = self.0.begin_read()?;
+        let (intents, externals) = (read.open_table(INTENTS)?, read.open_table(EXTERNAL_IDS)?);
+        Ok(history(&intents, &externals, allowed)?.map(|_| ()))
+    }
+
+    /// Burns the session id and records that this party takes part in signing this transaction, if the past allows it. On
+    /// disk when it returns. Call it before the first protocol message.
+    pub fn take_part(
+        &self,
+        session: SessionId,
+        message: &[u8],
+        allowed: &Allowed,
+        now: Timestamp,
+    ) -> Result<Result<(), Refusal>, StoreError> {
+        let write = self.0.begin_write()?;
+        {
+            let mut sessions = write.open_table(SESSIONS)?;
+            if sessions.get(session.0)?.is_some() {
+                let reason = format!("session {session} was used before");
+                return Ok(Err(Refusal::new(RefusalCode::SessionReused, reason)));
+            }
+            let burnt = BurntSession {
+                package: allowed.digest,
+                message: hex::encode(Sha256::digest(message)),
+                at: now,
+            };
+            sessions.insert(session.0, to_json(&burnt).as_slice())?;
+            let mut intents = write.open_table(INTENTS)?;
+            let mut externals = write.open_table(EXTERNAL_IDS)?;
+            let mut earlier = match history(&intents, &externals, allowed)? {
+                Ok(earlier) => earlier,
+                Err(refusal) => return Ok(Err(refusal)),
+            };
+            let transaction = hex::encode(Sha256::digest(&allowed.unsigned));
+            if !earlier.iter().any(|one| one.transaction == transaction) {
+                earlier.push(TookPart { transaction, resources: allowed.resources.clone(), at: now });
+                intents.insert(allowed.intent.0, to_json(&earlier).as_slice())?;
+            }
+            externals.insert(external_key(allowed).as_str(), allowed.intent.0)?;
+        }
+        write.commit()?;
+        Ok(Ok(()))
+    }
+
+    pub fn session(&self, session: SessionId) -> Result<Option<BurntSession>, StoreError> {
+        let table = self.0.begin_read()?.open_table(SESSIONS)?;
+        table.get(session.0)?.map(|row| from_json("sessions", row.value())).transpose()
+    }
+
+    pub fn sessions(&self) -> Result<u64, StoreError> {
+        Ok(self.0.begin_read()?.open_table(SESSIONS)?.len()?)
+    }
+
+    pub fn record_refusal(&self, refusal: &RecordedRefusal) -> Result<(), StoreError> {
+        let write = self.0.begin_write()?;
+        {
+            let mut table = write.open_table(REFUSALS)?;
+            let next = table.last()?.map_or(0, |(key, _)| key.value() + 1);
+            table.insert(next, to_json(refusal).as_slice())?;
+            if let Some(old) = next.checked_sub(KEEP_REFUSALS) {
+                table.remove(old)?;
+            }
+            add(&mut write.open_table(COUNTERS)?, Counter::Refused)?;
+        }
+        write.commit()?;
+        Ok(())
+    }
+
+    /// The newest first.
+    pub fn refusals(&self, limit: usize) -> Result<Vec<RecordedRefusal>, StoreError> {
+        let table = self.0.begin_read()?.open_table(REFUSALS)?;
+        table.iter()?.rev().take(limit).map(|row| from_json("refusals", row?.1.value())).collect()
+    }
+
+    pub fn count(&self, counter: Counter) -> Result<(), StoreError> {
+        let write = self.0.begin_write()?;
+        add(&mut write.open_table(COUNTERS)?, counter)?;
+        write.commit()?;
+        Ok(())
+    }
+
+    pub fn counters(&self) -> Result<BTreeMap<&'static str, u64>, StoreError> {
+        let table = self.0.begin_read()?.open_table(COUNTERS)?;
+        let mut out = BTreeMap::new();
+        for counter in Counter::ALL {
+            out.insert(counter.name(), table.get(counter.name())?.map_or(0, |row| row.value()));
+        }
+        Ok(out)
+    }
+}
+
+/// The transactions that this party took part in for the intent, or why no further one is allowed.
+fn history(
+    intents: &impl ReadableTable<[u8; 32], &'static [u8]>,
+    externals: &impl ReadableTable<&'static str, [u8; 32]>,
+    allowed: &Allowed,
+) -> Result<Result<Vec<TookPart>, Refusal>, StoreError> {
+    if let Some(known) = externals.get(external_key(allowed).as_str())?
+        && known.value() != allowed.intent.0
+    {
+        let reason =
+            format!("external id {} was signed for with another intent", allowed.external_id);
+        return Ok(Err(Refusal::new(RefusalCode::ExternalIdReused, reason)));
+    }
+    let earlier: Vec<TookPart> = match intents.get(allowed.intent.0)? {
+        Some(row) => from_json("intents", row.value())?,
+        None => Vec::new(),
+    };
+    let transaction = hex::encode(Sha256::digest(&allowed.unsigned));
+    let exclusive = |one: &TookPart| one.resources.iter().any(|used| allowed.resources.contains(used));
+    if earlier.iter().any(|one| one.transaction != transaction && !exclusive(one)) {
+        let reason = "another transaction for this intent was signed, and both could confirm";
+        return Ok(Err(Refusal::new(RefusalCode::WouldPayTwice, reason)));
+    }
+    Ok(Ok(earlier))
+}
+
+fn external_key(allowed: &Allowed) -> String {
+    format!("{}/{}", allowed.initiator, allowed.external_id)
+}
+
+fn add(table: &mut redb::Table<'_, &'static str, u64>, counter: Counter) -> Result<(), StoreError> {
+    let value = table.get(counter.name())?.map_or(0, |row| row.value());
+    table.insert(counter.name(), value.saturating_add(1))?;
+    Ok(())
+}
+
+fn to_json<T: Serialize>(value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).expect("these types have string keys and no fallible serialisers")
+}
+
+fn from_json<T: DeserializeOwned>(table: &'static str, row: &[u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(row).map_err(|source| StoreError::Row { table, source })
+}

@@ -1,0 +1,221 @@
+//! The decision on one signing package: allowed, or refused with a reason that names what is wrong.
+//!
+//! This is the second promise of Bursar: a fully compromised orchestrator can withhold signatures, never obtain one for
+//! something that the initiator did not ask for. So nothing in a package is believed. The transaction is decoded by this
+//! party's own adapter under its own group key; the intent counts only under a pinned initiator's signature; limits and time are
+//! this party's own. What depends on the past (a session id seen before, a second transaction for one intent) is
+//! decided by [`crate::store`] in the same transaction that records it.
+
+use crate::rules::{Destinations, Rules};
+use bursar_domain::{
+    effects::{Effects, Resource},
+    ids::ExternalId,
+    intent::{InitiatorKey, IntentDigest},
+    package::{PackageDigest, SigningPackage},
+    ports::Adapter,
+    signing::{GroupKey, PartyRole, SigningPayload},
+    time::Timestamp,
+    verify::{EffectsMismatch, effects_match},
+};
+use serde::{Deserialize, Serialize};
+
+/// Why a package is refused. `code` is stable; `reason` is for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{code}: {reason}")]
+pub struct Refusal {
+    pub code: RefusalCode,
+    pub reason: String,
+}
+
+macro_rules! codes {
+    ($($variant:ident = $text:literal),+ $(,)?) => {
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        pub enum RefusalCode {
+            $(#[serde(rename = $text)] $variant,)+
+        }
+        impl RefusalCode {
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+    };
+}
+codes! {
+    MalformedPackage = "MALFORMED_PACKAGE",
+    UnknownInitiator = "UNKNOWN_INITIATOR",
+    InitiatorRole = "INITIATOR_ROLE",
+    InitiatorSignature = "INITIATOR_SIGNATURE",
+    InvalidIntent = "INVALID_INTENT",
+    IntentExpired = "INTENT_EXPIRED",
+    ExpiryTooFar = "EXPIRY_TOO_FAR",
+    NetworkNotAllowed = "NETWORK_NOT_ALLOWED",
+    NoKey = "NO_KEY",
+    Undecodable = "UNDECODABLE",
+    EffectsRecipient = "EFFECTS_RECIPIENT",
+    EffectsAmount = "EFFECTS_AMOUNT",
+    EffectsFee = "EFFECTS_FEE",
+    EffectsOther = "EFFECTS_OTHER",
+    AssetNotAllowed = "ASSET_NOT_ALLOWED",
+    AmountAboveCap = "AMOUNT_ABOVE_CAP",
+    FeeAboveCap = "FEE_ABOVE_CAP",
+    DestinationNotAllowed = "DESTINATION_NOT_ALLOWED",
+    SessionReused = "SESSION_REUSED",
+    SessionTerms = "SESSION_TERMS",
+    ExternalIdReused = "EXTERNAL_ID_REUSED",
+    WouldPayTwice = "WOULD_PAY_TWICE",
+    Overloaded = "OVERLOADED",
+    Internal = "INTERNAL",
+}
+impl std::fmt::Display for RefusalCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Refusal {
+    pub fn new(code: RefusalCode, reason: impl Into<String>) -> Self {
+        Self { code, reason: reason.into() }
+    }
+}
+
+/// A package that this party's rules allow, with what was found in it. Only [`verify`] makes one.
+#[derive(Debug, Clone)]
+pub struct Allowed {
+    pub digest: PackageDigest,
+    pub intent: IntentDigest,
+    pub initiator: InitiatorKey,
+    pub external_id: ExternalId,
+    pub resources: Vec<Resource>,
+    /// The transaction's own bytes.
+    pub unsigned: Vec<u8>,
+    pub payloads: Vec<SigningPayload>,
+}
+
+/// Larger transactions are not relayed by any of the chains.
+const MAX_TRANSACTION: usize = 512 * 1024;
+const MAX_PAYLOADS: usize = 1000;
+
+/// Holds a package against the intent in it, the initiator's signature, and this party's rules. `now` is this party's clock.
+pub fn verify(
+    package: &SigningPackage,
+    rules: &Rules,
+    key: Option<&GroupKey>,
+    adapter: &dyn Adapter,
+    now: Timestamp,
+) -> Result<Allowed, Refusal> {
+    use RefusalCode as Code;
+    let refuse = |code, reason: String| Err(Refusal::new(code, reason));
+    let intent = &package.intent.intent;
+    let wallet = package.unsigned.wallet;
+    if wallet != intent.wallet {
+        return refuse(
+            Code::MalformedPackage,
+            format!("unsigned.wallet: {wallet} is not the intent's {}", intent.wallet),
+        );
+    }
+    if package.unsigned.bytes.len() > MAX_TRANSACTION {
+        return refuse(Code::MalformedPackage, "unsigned.bytes: too large".into());
+    }
+    let Some(initiator) = rules.initiators.iter().find(|known| known.public_key == package.intent.initiator)
+    else {
+        return refuse(
+            Code::UnknownInitiator,
+            format!("initiator {} is not in this party's rules", package.intent.initiator),
+        );
+    };
+    if initiator.role == PartyRole::CustodyPlatform {
+        return refuse(Code::InitiatorRole, format!("{}: the custody platform never initiates", initiator.name));
+    }
+    if let Err(error) = package.intent.verify_signature() {
+        return refuse(Code::InitiatorSignature, error.to_string());
+    }
+    if let Err(error) = intent.validate() {
+        return refuse(Code::InvalidIntent, error.to_string());
+    }
+    if intent.expires_at <= now {
+        return refuse(Code::IntentExpired, "expires_at: the intent has expired by this party's clock".into());
+    }
+    if rules.max_expiry.is_some_and(|horizon| intent.expires_at > now.plus(horizon)) {
+        return refuse(Code::ExpiryTooFar, "expires_at: lies further ahead than this party allows".into());
+    }
+    if !rules.networks.contains(&intent.network()) {
+        return refuse(Code::NetworkNotAllowed, format!("{} is not in this party's rules", intent.network()));
+    }
+    let Some(key) = key.filter(|key| key.scheme == wallet.kind.scheme()) else {
+        return refuse(Code::NoKey, format!("this party holds no {} share", wallet.kind.scheme()));
+    };
+    let undecodable =
+        |error: bursar_domain::ports::DecodeError| Refusal::new(Code::Undecodable, error.to_string());
+    let effects = adapter.decode(&package.unsigned, key).map_err(undecodable)?;
+    effects_match(intent, &effects).map_err(mismatch)?;
+    within_limits(rules, package, &effects)?;
+    let payloads = adapter.signing_payloads(&package.unsigned, key).map_err(undecodable)?;
+    check_payloads(package, &payloads)?;
+    Ok(Allowed {
+        digest: package.digest(),
+        intent: intent.digest(),
+        initiator: package.intent.initiator,
+        external_id: intent.external_id.clone(),
+        resources: effects.resources,
+        unsigned: package.unsigned.bytes.clone(),
+        payloads,
+    })
+}
+
+fn within_limits(rules: &Rules, package: &SigningPackage, effects: &Effects) -> Result<(), Refusal> {
+    use RefusalCode as Code;
+    let intent = &package.intent.intent;
+    let Some(rule) = rules.assets.iter().find(|rule| rule.asset == effects.asset) else {
+        let reason = format!("{} is not in this party's rules", effects.asset);
+        return Err(Refusal::new(Code::AssetNotAllowed, reason));
+    };
+    if intent.total().is_none_or(|total| total > rule.max_amount) {
+        let reason = format!("its total of {} is above this party's cap of {}", rule.asset, rule.max_amount);
+        return Err(Refusal::new(Code::AmountAboveCap, reason));
+    }
+    if effects.fee > rule.max_fee {
+        let reason = format!("a fee of {} is above this party's cap of {}", effects.fee, rule.max_fee);
+        return Err(Refusal::new(Code::FeeAboveCap, reason));
+    }
+    if let Destinations::Only(allowed) = &rules.destinations {
+        for (index, payment) in effects.payments.iter().enumerate() {
+            if !allowed.contains(&(effects.network, payment.destination.clone())) {
+                let reason = format!(
+                    "payments[{index}].destination: {} is not in this party's rules",
+                    payment.destination.address
+                );
+                return Err(Refusal::new(Code::DestinationNotAllowed, reason));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What is signed must be with keys of the very wallet that the intent names.
+fn check_payloads(package: &SigningPackage, payloads: &[SigningPayload]) -> Result<(), Refusal> {
+    let wallet = package.unsigned.wallet;
+    if payloads.is_empty() || payloads.len() > MAX_PAYLOADS {
+        let reason = format!("it needs {} signatures; 1 to {MAX_PAYLOADS} are possible", payloads.len());
+        return Err(Refusal::new(RefusalCode::MalformedPackage, reason));
+    }
+    let foreign = payloads.iter().any(|payload| {
+        payload.scheme != wallet.kind.scheme()
+            || payload.path.purpose != wallet.kind.purpose()
+            || payload.path.account != wallet.account
+    });
+    if foreign {
+        let reason = format!("it needs a signature of a key outside of {wallet}");
+        return Err(Refusal::new(RefusalCode::Undecodable, reason));
+    }
+    Ok(())
+}
+
+fn mismatch(error: EffectsMismatch) -> Refusal {
+    let code = match error {
+        EffectsMismatch::Recipient { .. } => RefusalCode::EffectsRecipient,
+        EffectsMismatch::Amount { .. } => RefusalCode::EffectsAmount,
+        EffectsMismatch::Fee { .. } => RefusalCode::EffectsFee,
+        _ => RefusalCode::EffectsOther,
+    };
+    Refusal::new(code, format!("the transaction is not what was intended: {error}"))
+}
