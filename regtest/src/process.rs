@@ -3,7 +3,7 @@
 //! Each child is started through `bursar-regtest launch`, which asks the kernel to kill it when its parent dies
 //! (`PR_SET_PDEATHSIG`) and then becomes the program: this also covers a parent that gets SIGKILL and runs no destructor.
 //! The kernel means the parent *thread*, so all children are started from one thread that lives as long as the process
-//! ([`spawner`]). A dropped [`Process`] is killed and reaped at once.
+//! (`spawner`). A dropped [`Process`] is killed and reaped at once.
 
 pub mod launch;
 mod log;
