@@ -3,18 +3,18 @@
 //! This module is dangerous in three ways, each met in one place:
 //!
 //! - **Hostile peers.** Up to t − 1 of the other participants may send anything. Frames are bounded, tied to their
-//!   session, and decoded strictly ([`wire`]); the one proof check that the ECDSA crate gets wrong is done again before it
-//!   sees the message ([`guard`]); and no signature leaves before another implementation has verified it under the
-//!   key that the rest of the system derives ([`verify`]).
+//!   session, and decoded strictly (`wire`); the one proof check that the ECDSA crate gets wrong is done again before
+//!   it sees the message (`guard`); and no signature leaves before another implementation has verified it under the
+//!   key that the rest of the system derives (`verify`).
 //! - **Reuse.** A session runs once, from its first message to its last. Nothing of an aborted session is kept, there
-//!   is no way to resume one and there are no presignatures (CVE-2025-66016 and 66017 are about those). The caller must never give
-//!   the same execution id twice; ids of the sub-protocols are derived from it, the participants and what is signed, so
-//!   that two parties who disagree on any of these refuse each other's first message.
+//!   is no way to resume one, and there are no presignatures (CVE-2025-66016 and CVE-2025-66017 are about those). The
+//!   caller must never give the same execution id twice; ids of the sub-protocols are derived from it, the
+//!   participants and what is signed, so that two parties who disagree refuse each other's first message.
 //! - **Waiting.** A participant that goes silent must not hold anything for ever. The protocols wait only on the
 //!   [`Wire`]: closing it (a deadline, a lost peer) or dropping the future ends the session.
 //!
-//! The protocols burn processor time for seconds between two messages, so each runs on a thread of its own and
-//! [`runner`] lets only as many compute at once as there are cores.
+//! The protocols burn processor time for seconds between two messages, so each runs on a thread of its own, and
+//! `runner` lets only as many compute at once as there are cores.
 
 mod ecdsa;
 mod error;
@@ -139,8 +139,8 @@ pub enum Progress {
 
 /// Generates a distributed key with all other parties and returns this party's share of it.
 ///
-/// `primes` are needed for ECDSA, are used up by it, and must never be used again. ECDSA costs some 9 s of processor time per party,
-/// the others a few milliseconds.
+/// `primes` are needed for ECDSA, are used up by it, and must never be used again. ECDSA costs some 9 s of processor
+/// time per party, the others a few milliseconds.
 ///
 /// # Errors
 ///

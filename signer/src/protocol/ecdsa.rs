@@ -20,7 +20,7 @@ use std::sync::Mutex;
 
 const SCHEME: Scheme = Scheme::EcdsaSecp256k1;
 
-/// Key generation, then the auxiliary data that signing needs (CGGMP24, figures 6 and 7).
+/// Key generation, then the auxiliary data that signing needs (CGGMP24).
 pub(super) async fn keygen<P: Fn(Progress) + Send>(
     session: [u8; 32],
     params: KeygenParams,
@@ -63,7 +63,7 @@ pub(super) async fn keygen<P: Fn(Progress) + Send>(
     Ok(Share::new(Inner::Ecdsa(Box::new(share)), 0))
 }
 
-/// Full interactive signing of a digest (CGGMP24, figures 8 to 10): low-S, for the child key at the payload's path.
+/// Full interactive signing of a digest (CGGMP24, without presignatures): low-S, for the child key at the payload's path.
 pub(super) async fn sign(
     session: [u8; 32],
     share: &KeyShare<Secp256k1>,

@@ -1,12 +1,14 @@
 //! A check of two zero-knowledge proofs that the ECDSA crate fails to enforce.
 //!
-//! In round 1 of signing a party proves that its ciphertexts K and G hide numbers in range (ψ⁰ and ψ¹; CGGMP24, ePrint 2021/060,
-//! figure 8). Every published cggmp24 up to 0.7.0-alpha.3 (`signing.rs`, lines 1007 to 1042: `verify(ψ⁰).err()?` inside a
-//! closure that returns the fault) leaves the closure with "no fault" when ψ⁰ holds *or* when ψ¹ does, and so refuses a peer only when *both* are
-//! invalid. An out-of-range K with one good proof is the opening of known key extraction attacks. This wrapper stands between the transport and
-//! the protocol: it verifies both proofs of a peer before the later of the two messages that carry them is handed on.
+//! In the first round of signing a party proves that its ciphertexts K and G hide numbers in range, by ψ⁰ and ψ¹
+//! (CGGMP24, ePrint 2021/060). In every published cggmp24 up to 0.7.0-alpha.3 (`signing.rs`, lines 1000 to 1042) the
+//! closure that looks for a fault reads `verify(ψ⁰).err()?; verify(ψ¹).err()`: when ψ⁰ holds, the `?` leaves it with "no
+//! fault" before ψ¹ is looked at; when ψ⁰ fails, ψ¹ alone decides. So a peer is refused only when *both* are invalid,
+//! and numbers out of range are what key extraction attacks begin with. This wrapper stands between the transport and the
+//! protocol: it verifies both proofs of a peer before the later of the two messages that carry them is handed on.
 //!
-//! Look at every newer release: once it refuses either proof alone, and the tamper tests pass without this file, delete it.
+//! Look at every newer release. Once it refuses each proof alone, and the tamper tests pass without this file, delete
+//! it.
 
 use super::{
     ProtocolError,

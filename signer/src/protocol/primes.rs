@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, Ordering};
 use zeroize::Zeroizing;
 
-/// Four safe primes of 1536 bits, for one key generation. They are as secret as the share that is made with them: never use them
-/// twice, and delete them once used.
+/// Four safe primes of 1536 bits, for one key generation. They are as secret as the share that is made with them: never
+/// use them twice, and delete them once used.
 pub struct Primes(Zeroizing<Vec<u8>>);
 
 /// How many of the four primes are found.
@@ -37,8 +37,8 @@ struct Stored {
 }
 
 impl Primes {
-    /// Blocks the thread, which should be one of low priority, for 56 to 125 s of processor time. `cancel` is looked at between primes;
-    /// `None` when it was set.
+    /// Blocks its thread for 56 to 125 s of processor time: call it from one of its own. `cancel` is looked at between
+    /// primes; `None` when it was set.
     pub fn generate(cancel: &AtomicBool, mut progress: impl FnMut(PrimesProgress)) -> Option<Self> {
         let mut primes = [(); COUNT as usize].map(|()| None);
         for (found, place) in (0..).zip(&mut primes) {
@@ -63,8 +63,8 @@ impl Primes {
     ///
     /// # Errors
     ///
-    /// [`ProtocolError::InvalidPrimes`] unless it is four distinct numbers of the right size. That they are prime is proven
-    /// to the other parties during key generation, not tested here.
+    /// [`ProtocolError::InvalidPrimes`] unless it is four distinct numbers of the right size. That they are prime is
+    /// proven to the other parties during key generation, not tested here.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ProtocolError> {
         let primes = Self(Zeroizing::new(bytes.to_vec()));
         primes.pregenerated().map(|_| primes)

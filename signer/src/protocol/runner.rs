@@ -1,8 +1,8 @@
 //! Threads for protocols, which compute for seconds between two messages.
 //!
-//! Every session has a thread, because sessions wait for one another across machines: were a session to keep a place in
-//! a fixed pool while it waits, two co-signers could each wait for a session that the other has not begun. Instead a
-//! session holds a core only while it computes.
+//! Every session has a thread, because sessions wait for one another across machines: were a session to keep a place
+//! in a fixed pool while it waits, two co-signers could each wait for a session that the other has not begun. Instead
+//! a session holds a core only while it computes.
 
 use super::ProtocolError;
 use futures::future::{Either, select};

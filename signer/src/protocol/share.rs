@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 use std::io;
 use zeroize::Zeroizing;
 
-/// A valid key share. The secret scalar is wiped when it is dropped; the Paillier primes of an ECDSA share are not, for
-/// their crate does not offer it.
+/// A valid key share. The secret scalar is wiped when it is dropped; the Paillier primes of an ECDSA share are not,
+/// for their crate does not offer it.
 pub struct Share {
     inner: Inner,
     generation: u32,
@@ -91,8 +91,8 @@ impl Share {
         bytes
     }
 
-    /// Reads what [`to_bytes`](Self::to_bytes) gave, and validates the share: its secret against the public shares, those against the
-    /// group key, and the sizes of the Paillier keys.
+    /// Reads what [`to_bytes`](Self::to_bytes) gave, and validates the share: its secret against the public shares,
+    /// those against the group key, and the sizes of the Paillier keys.
     ///
     /// # Errors
     ///
@@ -172,7 +172,7 @@ fn invalid(reason: impl ToString) -> ProtocolError {
     ProtocolError::InvalidShare { reason: reason.to_string() }
 }
 
-/// CBOR in a buffer that has room for `more` bytes without being reallocated, so that no copy of a secret stays behind.
+/// CBOR in a buffer with room for `more` bytes, so that it need not move and leave a copy of a secret behind.
 pub(super) fn encode<T: Serialize>(value: &T, more: usize) -> Zeroizing<Vec<u8>> {
     let mut size = Count(0);
     ciborium::into_writer(value, &mut size).expect("counting bytes cannot fail");

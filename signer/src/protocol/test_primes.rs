@@ -1,7 +1,7 @@
 //! Published primes, so that tests and demonstrations need not wait minutes for new ones.
 //!
-//! **Insecure**: everyone knows them, and with them the Paillier key of the party that uses them. Whoever calls this must refuse
-//! any network but a regtest one.
+//! **Insecure**: everyone knows them, and with them the Paillier key of the party that uses them. Whoever calls this
+//! must refuse any network but a regtest one.
 
 use super::Primes;
 

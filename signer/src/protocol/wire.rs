@@ -14,6 +14,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio::sync::mpsc;
+use zeroize::Zeroizing;
 
 /// Largest frame in bytes. The largest honest one (auxiliary data of the ECDSA key) has some 100 KB.
 pub const MAX_FRAME: usize = 1 << 20;
@@ -182,8 +183,9 @@ struct Sender {
 
 impl Sender {
     async fn send<M: Serialize>(&self, message: &Outgoing<M>) -> Result<(), ProtocolError> {
-        let mut bytes = self.tag.to_vec();
-        ciborium::into_writer(&message.msg, &mut bytes)
+        // In key generation it holds a secret of its recipient.
+        let mut bytes = Zeroizing::new(self.tag.to_vec());
+        ciborium::into_writer(&message.msg, &mut *bytes)
             .map_err(|error| ProtocolError::Malformed { peer: self.me, reason: error.to_string() })?;
         if bytes.len() > MAX_FRAME {
             let (peer, len) = (self.me, bytes.len());
@@ -194,7 +196,7 @@ impl Sender {
             MessageDestination::OneParty(peer) => (false, peer..peer.saturating_add(1)),
         };
         for peer in recipients.filter(|&peer| peer != self.me) {
-            let envelope = Envelope { peer, broadcast, bytes: bytes.clone() };
+            let envelope = Envelope { peer, broadcast, bytes: bytes.to_vec() };
             self.outgoing.send(envelope).await.map_err(|_| ProtocolError::Aborted)?;
         }
         Ok(())

@@ -4,6 +4,8 @@ use crate::network::{Frame, Tamper, ecdsa_fixture, honest, payload, try_sign};
 use bursar_domain::{signing::Scheme, wallet::Branch};
 use bursar_signer::protocol::ProtocolError;
 use cggmp24::{
+    backend::Integer,
+    generic_ec::{Point, Scalar},
     signing::msg::{Msg, MsgRound1b, MsgRound2},
     supported_curves::Secp256k1,
 };
@@ -74,6 +76,49 @@ async fn honest_signer__should_refuse_wrong_proofs_of_later_rounds() {
     for change in changes {
         let outcome = honest_outcome(second_round(change)).await;
         assert!(matches!(outcome, Err(ProtocolError::Protocol { .. })), "{outcome:?}");
+    }
+}
+
+/// Numbers that arithmetic may choke on: the answer is an error, not a crash.
+#[tokio::test]
+async fn honest_signer__should_refuse_degenerate_ciphertexts_and_points() {
+    let changes: [fn(&mut SignMsg); 6] = [
+        |message| {
+            if let Msg::Round1a(round) = message {
+                round.K = Integer::zero()
+            }
+        },
+        |message| {
+            if let Msg::Round1a(round) = message {
+                round.G = Integer::one()
+            }
+        },
+        |message| {
+            if let Msg::Round1a(round) = message {
+                round.K = -&round.K
+            }
+        },
+        |message| {
+            if let Msg::Round1a(round) = message {
+                round.Y = Point::zero()
+            }
+        },
+        |message| {
+            if let Msg::Round2(round) = message {
+                round.D = Integer::zero()
+            }
+        },
+        |message| {
+            if let Msg::Round3(round) = message {
+                round.delta = Scalar::zero()
+            }
+        },
+    ];
+    for (case, change) in changes.into_iter().enumerate() {
+        let outcome = honest_outcome(liar(change)).await;
+        let refused =
+            matches!(outcome, Err(ProtocolError::InvalidProof { .. } | ProtocolError::Protocol { .. }));
+        assert!(refused, "case {case}: {outcome:?}");
     }
 }
 
