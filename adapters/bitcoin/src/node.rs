@@ -85,7 +85,7 @@ impl ObserveChain for BitcoinNode {
     async fn tips(&self) -> Result<Tips, NodeError> {
         self.rpc.check_network().await?;
         let info = self.rpc.chain_info().await?;
-        let final_height = (info.blocks + 1).saturating_sub(self.finality_depth);
+        let final_height = info.blocks.saturating_add(1).saturating_sub(self.finality_depth);
         Ok(Tips { tip: BlockRef { height: info.blocks, hash: info.best_block_hash }, final_height })
     }
 

@@ -78,88 +78,115 @@ fn path(elements: [u32; 4]) -> bitcoin::bip32::DerivationPath {
     elements.map(ChildNumber::from).to_vec().into()
 }
 
-type Attack = (&'static str, fn(&mut Psbt));
+/// What is done, what the refusal says, and how.
+type Attack = (&'static str, &'static str, fn(&mut Psbt));
 
 const ATTACKS: &[Attack] = &[
-    ("unknown global field", |psbt| psbt.unknown.extend([unknown()])),
-    ("unknown input field", |psbt| psbt.inputs[1].unknown.extend([unknown()])),
-    ("unknown output field", |psbt| psbt.outputs[0].unknown.extend([unknown()])),
-    ("proprietary global field", |psbt| psbt.proprietary.extend([proprietary()])),
-    ("proprietary input field", |psbt| psbt.inputs[0].proprietary.extend([proprietary()])),
-    ("proprietary output field", |psbt| psbt.outputs[1].proprietary.extend([proprietary()])),
-    ("extended public key", |psbt| {
+    ("unknown global field", "PSBT globals", |psbt| psbt.unknown.extend([unknown()])),
+    ("unknown input field", "fields that are not explained", |psbt| {
+        psbt.inputs[1].unknown.extend([unknown()])
+    }),
+    ("unknown output field", "output has fields", |psbt| psbt.outputs[0].unknown.extend([unknown()])),
+    ("proprietary global field", "PSBT globals", |psbt| psbt.proprietary.extend([proprietary()])),
+    ("proprietary input field", "fields that are not explained", |psbt| {
+        psbt.inputs[0].proprietary.extend([proprietary()])
+    }),
+    ("proprietary output field", "output has fields", |psbt| {
+        psbt.outputs[1].proprietary.extend([proprietary()])
+    }),
+    ("extended public key", "PSBT globals", |psbt| {
         let master = Xpriv::new_master(bitcoin::Network::Regtest, &[1; 32]).unwrap();
         psbt.xpub.insert(Xpub::from_priv(&Secp256k1::new(), &master), (Fingerprint::default(), path([0; 4])));
     }),
-    ("ECDSA signature", |psbt| {
+    ("ECDSA signature", "signatures already", |psbt| {
         psbt.inputs[0].partial_sigs.insert(PublicKey::from(stranger_point()), ecdsa_signature());
     }),
-    ("taproot signature", |psbt| psbt.inputs[0].tap_key_sig = Some(taproot_signature())),
-    ("script path signature", |psbt| {
+    ("taproot signature", "signatures already", |psbt| {
+        psbt.inputs[0].tap_key_sig = Some(taproot_signature())
+    }),
+    ("script path signature", "signatures already", |psbt| {
         let key = (XOnlyPublicKey::from(stranger_point()), TapLeafHash::all_zeros());
         psbt.inputs[0].tap_script_sigs.insert(key, taproot_signature());
     }),
-    ("SIGHASH_ALL spelt out", |psbt| {
+    ("SIGHASH_ALL spelt out", "sighash type", |psbt| {
         psbt.inputs[0].sighash_type = Some(PsbtSighashType::from(EcdsaSighashType::All));
     }),
-    ("SIGHASH_NONE", |psbt| {
+    ("SIGHASH_NONE", "sighash type", |psbt| {
         psbt.inputs[1].sighash_type = Some(PsbtSighashType::from(EcdsaSighashType::None));
     }),
-    ("SIGHASH_SINGLE|ANYONECANPAY", |psbt| {
+    ("SIGHASH_SINGLE|ANYONECANPAY", "sighash type", |psbt| {
         let kind = TapSighashType::SinglePlusAnyoneCanPay;
         psbt.inputs[0].sighash_type = Some(PsbtSighashType::from(kind));
     }),
-    ("redeem script", |psbt| psbt.inputs[0].redeem_script = Some(ScriptBuf::new())),
-    ("witness script", |psbt| psbt.inputs[0].witness_script = Some(ScriptBuf::new())),
-    ("final scriptSig", |psbt| psbt.inputs[0].final_script_sig = Some(ScriptBuf::new())),
-    ("final witness", |psbt| psbt.inputs[0].final_script_witness = Some(Witness::from_slice(&[[1u8; 64]]))),
-    ("preimage", |psbt| {
+    ("redeem script", "carries scripts", |psbt| psbt.inputs[0].redeem_script = Some(ScriptBuf::new())),
+    ("witness script", "carries scripts", |psbt| psbt.inputs[0].witness_script = Some(ScriptBuf::new())),
+    ("final scriptSig", "signatures already", |psbt| {
+        psbt.inputs[0].final_script_sig = Some(ScriptBuf::new())
+    }),
+    ("final witness", "signatures already", |psbt| {
+        psbt.inputs[0].final_script_witness = Some(Witness::from_slice(&[[1u8; 64]]))
+    }),
+    ("preimage", "fields that are not explained", |psbt| {
         let preimage = vec![1];
         psbt.inputs[0].sha256_preimages.insert(bitcoin::hashes::sha256::Hash::hash(&preimage), preimage);
     }),
-    ("merkle root", |psbt| psbt.inputs[0].tap_merkle_root = Some(TapNodeHash::all_zeros())),
-    ("output redeem script", |psbt| psbt.outputs[0].redeem_script = Some(ScriptBuf::new())),
-    ("output witness script", |psbt| psbt.outputs[0].witness_script = Some(ScriptBuf::new())),
-    ("no witness_utxo", |psbt| psbt.inputs[0].witness_utxo = None),
-    ("previous transaction", |psbt| psbt.inputs[0].non_witness_utxo = Some(psbt.unsigned_tx.clone())),
-    ("witness_utxo of a stranger", |psbt| {
+    ("merkle root", "carries scripts", |psbt| {
+        psbt.inputs[0].tap_merkle_root = Some(TapNodeHash::all_zeros())
+    }),
+    ("output redeem script", "output has fields", |psbt| {
+        psbt.outputs[0].redeem_script = Some(ScriptBuf::new())
+    }),
+    ("output witness script", "output has fields", |psbt| {
+        psbt.outputs[0].witness_script = Some(ScriptBuf::new())
+    }),
+    ("no witness_utxo", "witness_utxo is missing", |psbt| psbt.inputs[0].witness_utxo = None),
+    ("previous transaction", "fields that are not explained", |psbt| {
+        psbt.inputs[0].non_witness_utxo = Some(psbt.unsigned_tx.clone())
+    }),
+    ("witness_utxo of a stranger", "not locked to the wallet's key", |psbt| {
         let script = ScriptBuf::new_p2wpkh(&PublicKey::from(stranger_point()).wpubkey_hash().unwrap());
         psbt.inputs[0].witness_utxo.as_mut().unwrap().script_pubkey = script;
     }),
-    ("witness_utxos swapped", |psbt| {
+    ("witness_utxos swapped", "not locked to the wallet's key", |psbt| {
         let first = psbt.inputs[0].witness_utxo.take();
         psbt.inputs[0].witness_utxo = psbt.inputs[1].witness_utxo.take();
         psbt.inputs[1].witness_utxo = first;
     }),
-    ("no key origin", |psbt| {
+    ("no key origin", "key origin is missing", |psbt| {
         psbt.inputs[0].tap_key_origins.clear();
         psbt.inputs[0].bip32_derivation.clear();
     }),
-    ("two key origins", |psbt| {
+    ("two key origins", "given more than once", |psbt| {
         let source = sources(psbt).remove(0).clone();
         psbt.inputs[0].bip32_derivation.insert(stranger_point(), source.clone());
         psbt.inputs[0].tap_key_origins.insert(XOnlyPublicKey::from(stranger_point()), (Vec::new(), source));
     }),
-    ("another internal key", |psbt| {
+    ("another internal key", "key origin is missing", |psbt| {
         psbt.inputs[0].tap_internal_key = Some(XOnlyPublicKey::from(stranger_point()));
     }),
-    ("another master fingerprint", |psbt| sources(psbt).remove(0).0 = Fingerprint::from([1, 2, 3, 4])),
-    ("another wallet's account", |psbt| {
+    ("another master fingerprint", "fingerprint", |psbt| {
+        sources(psbt).remove(0).0 = Fingerprint::from([1, 2, 3, 4])
+    }),
+    ("another wallet's account", "not a path of the wallet", |psbt| {
         let purpose = u32::from(sources(psbt).remove(0).1[0]);
         sources(psbt).remove(0).1 = path([purpose, 77, 0, 0]);
     }),
-    ("another path", |psbt| {
+    ("another path", "not locked to the wallet's key", |psbt| {
         let source = sources(psbt).remove(0);
         let elements: Vec<u32> = source.1.into_iter().map(|child| u32::from(*child)).collect();
         source.1 = path([elements[0], elements[1], elements[2], elements[3] + 1]);
     }),
-    ("a hardened path", |psbt| sources(psbt).remove(0).1 = path([86, 0, 0, 1 << 31])),
-    ("an empty path", |psbt| sources(psbt).remove(0).1 = Vec::<ChildNumber>::new().into()),
-    ("a longer path", |psbt| {
+    ("a hardened path", "not a path of the wallet", |psbt| {
+        sources(psbt).remove(0).1 = path([86, 0, 0, 1 << 31])
+    }),
+    ("an empty path", "not a path of the wallet", |psbt| {
+        sources(psbt).remove(0).1 = Vec::<ChildNumber>::new().into()
+    }),
+    ("a longer path", "not a path of the wallet", |psbt| {
         let source = sources(psbt).remove(0);
         source.1 = source.1.child(ChildNumber::from(0));
     }),
-    ("a script path leaf", |psbt| {
+    ("a script path leaf", "key origin", |psbt| {
         for input in &mut psbt.inputs {
             let source = (Fingerprint::default(), path([86, 0, 0, 0]));
             let key = XOnlyPublicKey::from(stranger_point());
@@ -167,54 +194,62 @@ const ATTACKS: &[Attack] = &[
             origin.0.push(TapLeafHash::all_zeros());
         }
     }),
-    ("the same output spent twice", |psbt| {
+    ("the same output spent twice", "same output twice", |psbt| {
         psbt.unsigned_tx.input[1] = psbt.unsigned_tx.input[0].clone();
         psbt.inputs[1] = psbt.inputs[0].clone();
     }),
-    ("version 1", |psbt| psbt.unsigned_tx.version = Version::ONE),
-    ("version 3", |psbt| psbt.unsigned_tx.version = Version(3)),
-    ("a lock time", |psbt| psbt.unsigned_tx.lock_time = LockTime::from_consensus(1)),
-    ("a final sequence", |psbt| psbt.unsigned_tx.input[0].sequence = Sequence::MAX),
-    ("a relative lock time", |psbt| psbt.unsigned_tx.input[0].sequence = Sequence::from_height(9)),
-    ("OP_RETURN", |psbt| add_output(psbt, 0, ScriptBuf::new_op_return([1, 2, 3]))),
-    ("a bare public key", |psbt| {
+    ("version 1", "version is", |psbt| psbt.unsigned_tx.version = Version::ONE),
+    ("version 3", "version is", |psbt| psbt.unsigned_tx.version = Version(3)),
+    ("a lock time", "nLockTime", |psbt| psbt.unsigned_tx.lock_time = LockTime::from_consensus(1)),
+    ("a final sequence", "nSequence", |psbt| psbt.unsigned_tx.input[0].sequence = Sequence::MAX),
+    ("a relative lock time", "nSequence", |psbt| {
+        psbt.unsigned_tx.input[0].sequence = Sequence::from_height(9)
+    }),
+    ("OP_RETURN", "no standard address", |psbt| add_output(psbt, 0, ScriptBuf::new_op_return([1, 2, 3]))),
+    ("a bare public key", "no standard address", |psbt| {
         add_output(psbt, 1_000, ScriptBuf::new_p2pk(&PublicKey::from(stranger_point())));
     }),
-    ("an empty script", |psbt| add_output(psbt, 1_000, ScriptBuf::new())),
-    ("witness version 2", |psbt| add_output(psbt, 1_000, ScriptBuf::from_hex("52020102").unwrap())),
-    ("pay to anchor", |psbt| add_output(psbt, 1_000, ScriptBuf::from_hex("51024e73").unwrap())),
-    ("a taproot output off the curve", |psbt| {
+    ("an empty script", "no standard address", |psbt| add_output(psbt, 1_000, ScriptBuf::new())),
+    ("witness version 2", "no standard address", |psbt| {
+        add_output(psbt, 1_000, ScriptBuf::from_hex("52020102").unwrap())
+    }),
+    ("pay to anchor", "no standard address", |psbt| {
+        add_output(psbt, 1_000, ScriptBuf::from_hex("51024e73").unwrap())
+    }),
+    ("a taproot output off the curve", "no standard address", |psbt| {
         add_output(psbt, 1_000, ScriptBuf::from_hex(&format!("5120{}", "ff".repeat(32))).unwrap());
     }),
-    ("more out than in", |psbt| psbt.unsigned_tx.output[0].value = Amount::from_sat(1_000_000)),
-    ("no fee", |psbt| {
+    ("more out than in", "satoshi out of", |psbt| {
+        psbt.unsigned_tx.output[0].value = Amount::from_sat(1_000_000)
+    }),
+    ("no fee", "fee is zero", |psbt| {
         let inputs: Amount = psbt.inputs.iter().map(|input| input.witness_utxo.as_ref().unwrap().value).sum();
         let outputs: Amount = psbt.unsigned_tx.output.iter().map(|output| output.value).sum();
         let change = change_index(psbt);
         psbt.unsigned_tx.output[change].value += inputs - outputs;
     }),
-    ("amounts that overflow", |psbt| {
+    ("amounts that overflow", "more than the supply", |psbt| {
         psbt.inputs[0].witness_utxo.as_mut().unwrap().value = Amount::from_sat(u64::MAX);
     }),
-    ("outputs that overflow", |psbt| {
+    ("outputs that overflow", "more than the supply", |psbt| {
         psbt.unsigned_tx.output[0].value = Amount::from_sat(u64::MAX);
         psbt.unsigned_tx.output[1].value = Amount::from_sat(u64::MAX);
     }),
-    ("an input beyond the supply", |psbt| {
+    ("an input beyond the supply", "more than the supply", |psbt| {
         psbt.inputs[0].witness_utxo.as_mut().unwrap().value =
             Amount::from_sat(Amount::MAX_MONEY.to_sat() + 1);
     }),
-    ("change to a stranger", |psbt| {
+    ("change to a stranger", "does not return", |psbt| {
         let script = ScriptBuf::new_p2wpkh(&PublicKey::from(stranger_point()).wpubkey_hash().unwrap());
         let change = change_index(psbt);
         psbt.unsigned_tx.output[change].script_pubkey = script;
     }),
-    ("a payment that claims to be change", |psbt| {
+    ("a payment that claims to be change", "does not return", |psbt| {
         let change = change_index(psbt);
         let other = (change + 1) % psbt.outputs.len();
         psbt.outputs[other] = psbt.outputs[change].clone();
     }),
-    ("change twice", |psbt| {
+    ("change twice", "more than once", |psbt| {
         let change = change_index(psbt);
         let script = psbt.unsigned_tx.output[change].script_pubkey.clone();
         psbt.unsigned_tx.output[change].value -= Amount::from_sat(5_000);
@@ -222,11 +257,11 @@ const ATTACKS: &[Attack] = &[
         let fields = psbt.outputs[change].clone();
         *psbt.outputs.last_mut().unwrap() = fields;
     }),
-    ("a map too few", |psbt| {
+    ("a map too few", "malformed", |psbt| {
         psbt.inputs.pop();
     }),
-    ("a map too many", |psbt| psbt.outputs.push(Default::default())),
-    ("501 inputs", |psbt| {
+    ("a map too many", "not the canonical encoding", |psbt| psbt.outputs.push(Default::default())),
+    ("501 inputs", "inputs are 501", |psbt| {
         for vout in 0..499 {
             let mut input = psbt.unsigned_tx.input[0].clone();
             input.previous_output = OutPoint { vout: 1_000 + vout, ..input.previous_output };
@@ -234,7 +269,7 @@ const ATTACKS: &[Attack] = &[
             psbt.inputs.push(psbt.inputs[0].clone());
         }
     }),
-    ("no outputs", |psbt| {
+    ("no outputs", "no inputs or no outputs", |psbt| {
         psbt.unsigned_tx.output.clear();
         psbt.outputs.clear();
     }),
@@ -258,15 +293,15 @@ fn every_attack_is_refused() {
         let scenario = small(kind);
         let unsigned = scenario.build().unwrap();
         assert!(decodes(&scenario, &unsigned));
-        for (name, attack) in ATTACKS {
+        for (name, reason, attack) in ATTACKS {
             let mut psbt = Psbt::deserialize(&unsigned.bytes).unwrap();
             attack(&mut psbt);
             let bytes = psbt.serialize();
             assert_ne!(bytes, unsigned.bytes, "{kind}: {name} changes nothing");
-            assert!(
-                !decodes(&scenario, &UnsignedTransaction { bytes, ..unsigned.clone() }),
-                "{kind}: {name}"
-            );
+            let tampered = UnsignedTransaction { bytes, ..unsigned.clone() };
+            assert!(!decodes(&scenario, &tampered), "{kind}: {name}");
+            let refusal = BitcoinAdapter.decode(&tampered, &scenario.group).unwrap_err().to_string();
+            assert!(refusal.contains(reason), "{kind}: {name}: {refusal}");
         }
     }
 }
