@@ -104,9 +104,10 @@ pub async fn set_final_height(tx: &mut WriteTx, network: Network, height: u64) -
         .map(|_| ())
 }
 
-const WATCHED_ADDRESSES: &str = "SELECT address FROM addresses WHERE network = $1";
-const WATCHED_OUTPOINTS: &str = "SELECT outpoint FROM utxos WHERE network = $1 AND spent_height IS NULL";
-const WATCHED_TRANSACTIONS: &str = "SELECT tx_id FROM transactions WHERE network = $1 AND tx_id IS NOT NULL \
+pub(crate) const WATCHED_ADDRESSES: &str = "SELECT address FROM addresses WHERE network = $1";
+pub(crate) const WATCHED_OUTPOINTS: &str =
+    "SELECT outpoint FROM utxos WHERE network = $1 AND spent_height IS NULL";
+pub(crate) const WATCHED_TRANSACTIONS: &str = "SELECT tx_id FROM transactions WHERE network = $1 AND tx_id IS NOT NULL \
                                     AND finalized_at IS NULL AND ended IS NULL";
 
 /// What to look for in the next block: our addresses, our unspent outputs, and what was signed and is not final. Read it

@@ -49,7 +49,7 @@ pub async fn nudge(tx: &mut WriteTx, transfer: TransferId, due: Timestamp) -> Re
     Ok(())
 }
 
-const DUE: &str = "SELECT transfer, wanted, attempt FROM jobs WHERE due_at <= $1 AND lease_until <= $1 ORDER BY due_at LIMIT $2";
+pub(crate) const DUE: &str = "SELECT transfer, wanted, attempt FROM jobs WHERE due_at <= $1 AND lease_until <= $1 ORDER BY due_at LIMIT $2";
 
 /// Leases up to `limit` due nudges, oldest first. Nobody else gets them until `now + lease` or they are settled.
 pub async fn claim(

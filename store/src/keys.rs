@@ -12,11 +12,11 @@ use sqlx::{AnyConnection, any::AnyRow};
 /// of every wallet would change under our feet.
 pub async fn put(tx: &mut WriteTx, key: &GroupKey) -> Result<(), StoreError> {
     const OPERATION: &str = "group_keys.put";
-    if let Some(known) = get_on(tx.connection(), key.scheme).await? {
-        if known.public_key != key.public_key || known.chain_code != key.chain_code {
-            let reason = format!("another {} key is in use; its wallets' addresses depend on it", key.scheme);
-            return Err(StoreError::Conflict { operation: OPERATION, reason });
-        }
+    if let Some(known) = get_on(tx.connection(), key.scheme).await?
+        && (known.public_key != key.public_key || known.chain_code != key.chain_code)
+    {
+        let reason = format!("another {} key is in use; its wallets' addresses depend on it", key.scheme);
+        return Err(StoreError::Conflict { operation: OPERATION, reason });
     }
     sqlx::query(
         "INSERT INTO group_keys (scheme, value) VALUES ($1, $2) ON CONFLICT (scheme) DO UPDATE SET value = excluded.value",

@@ -24,6 +24,8 @@ pub mod jobs;
 pub mod keys;
 mod migrate;
 pub mod page;
+#[cfg(test)]
+mod plans;
 pub mod reservations;
 mod row;
 mod store;

@@ -20,9 +20,9 @@ use std::collections::BTreeSet;
 /// How many of an account's used numbers [`taken`] tells: as far behind as a node may be.
 const USED_REMEMBERED: i64 = 256;
 
-const LIVE: &str =
+pub(crate) const LIVE: &str =
     "SELECT resource, number FROM reservations WHERE network = $1 AND account = $2 AND used = 0";
-const USED: &str = "SELECT resource, number FROM reservations WHERE network = $1 AND account = $2 AND used = 1 \
+pub(crate) const USED: &str = "SELECT resource, number FROM reservations WHERE network = $1 AND account = $2 AND used = 1 \
                     ORDER BY number DESC LIMIT $3";
 
 /// Nonces (or Sequences) of the account that must not be chosen: those that live transactions have reserved, and the newest

@@ -207,7 +207,7 @@ pub async fn list(
 }
 
 /// Only the conditions that are asked for, so that the planner sees which index serves them.
-fn list_query(filter: &Filter, before: Option<TransferId>) -> (String, Vec<String>) {
+pub(crate) fn list_query(filter: &Filter, before: Option<TransferId>) -> (String, Vec<String>) {
     let conditions = [
         ("status =", filter.status.map(|v| v.to_string())),
         ("wallet =", filter.wallet.map(|v| v.to_string())),
@@ -228,7 +228,7 @@ fn list_query(filter: &Filter, before: Option<TransferId>) -> (String, Vec<Strin
     (sql, values)
 }
 
-const UNFINISHED: &str = "SELECT id FROM transfers WHERE has_step = 1 AND updated_at < $1 \
+pub(crate) const UNFINISHED: &str = "SELECT id FROM transfers WHERE has_step = 1 AND updated_at < $1 \
      AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.transfer = transfers.id) ORDER BY updated_at, id LIMIT $2";
 
 /// What a worker must act on, has not been touched since then, and has no job: what the reconciler sweeps up. Oldest first.
@@ -255,7 +255,7 @@ pub async fn in_status(
     in_status_on(&mut *store.reader().await?, network, status).await
 }
 
-const IN_STATUS: &str =
+pub(crate) const IN_STATUS: &str =
     "SELECT id FROM transfers WHERE network = $1 AND status = $2 AND finished = 0 ORDER BY id";
 const IN_FINAL_STATUS: &str =
     "SELECT id FROM transfers WHERE network = $1 AND status = $2 AND finished = 1 ORDER BY id";

@@ -1,0 +1,22 @@
+//! What every database behind the store must do. Nothing here names one: another joins by giving its URL in `fixtures`.
+#![allow(non_snake_case)]
+#![expect(clippy::unwrap_used, reason = "a helper of a test fails the test")]
+
+#[path = "conformance/chain.rs"]
+mod chain;
+#[path = "conformance/events.rs"]
+mod events;
+#[path = "conformance/fixtures.rs"]
+mod fixtures;
+#[path = "conformance/jobs.rs"]
+mod jobs;
+#[path = "conformance/model.rs"]
+mod model;
+#[path = "conformance/ours.rs"]
+mod ours;
+#[path = "conformance/rows.rs"]
+mod rows;
+#[path = "conformance/transactions.rs"]
+mod transactions;
+#[path = "conformance/transfers.rs"]
+mod transfers;

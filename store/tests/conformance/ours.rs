@@ -1,0 +1,125 @@
+//! What is ours, and who calls.
+
+use crate::fixtures::*;
+use bursar_domain::{
+    ids::{AddressId, ApiKeyId, WalletId},
+    signing::{GroupKey, Scheme},
+    wallet::{Branch, WalletKind},
+};
+use bursar_store::{
+    StoreError,
+    addresses::{self, AddressRecord},
+    api_keys::{self, ApiKey},
+    idempotency::{self, Begun},
+    keys, wallets,
+};
+
+#[tokio::test]
+async fn wallets__should_have_one_descriptor_each() {
+    let database = Database::open().await;
+    let store = &database.store;
+    let wallet = wallets::get(store, WalletId::new(uuid(1))).await.unwrap().unwrap();
+    assert_eq!(wallet.descriptor.to_string(), BTC);
+    assert_eq!(wallets::by_descriptor(store, &wallet.descriptor).await.unwrap(), Some(wallet.clone()));
+    assert_eq!(wallets::list(store).await.unwrap().len(), 2);
+    let mut tx = store.write().await.unwrap();
+    assert_eq!(wallets::next_account(&mut tx, network(BTC), WalletKind::P2tr).await.unwrap(), 1);
+    assert_eq!(wallets::next_account(&mut tx, network(BTC), WalletKind::P2wpkh).await.unwrap(), 0);
+    let twin = wallets::Wallet { id: WalletId::new(uuid(9)), ..wallet };
+    let refused = wallets::insert(&mut tx, &twin).await;
+    assert!(matches!(refused, Err(StoreError::Conflict { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn addresses__should_count_up_on_each_branch() {
+    let database = Database::open().await;
+    let store = &database.store;
+    let wallet = WalletId::new(uuid(1));
+    assert_eq!(addresses::first(store, wallet).await.unwrap(), None);
+    let mut records = Vec::new();
+    for branch in [Branch::Receive, Branch::Receive, Branch::Change, Branch::Receive] {
+        records.push(database.address(1, branch).await);
+    }
+    assert_eq!(records.iter().map(|record| record.path.index).collect::<Vec<_>>(), [0, 1, 0, 2]);
+    assert_eq!(addresses::first(store, wallet).await.unwrap().as_ref(), Some(&records[0]));
+    let found = addresses::find(store, network(BTC), &records[2].address).await.unwrap();
+    assert_eq!(found.as_ref(), Some(&records[2]));
+    assert_eq!(addresses::find(store, network(ETH), &records[2].address).await.unwrap(), None);
+    let page = addresses::of_wallet(store, wallet, None, 3).await.unwrap();
+    let rest = addresses::of_wallet(store, wallet, page.next.as_deref(), 3).await.unwrap();
+    records.sort_by_key(|record| record.id);
+    assert_eq!([page.items, rest.items].concat(), records);
+
+    let mut tx = store.write().await.unwrap();
+    let nobody =
+        AddressRecord { wallet: WalletId::new(uuid(77)), id: AddressId::new(uuid(78)), ..records[0].clone() };
+    assert!(matches!(addresses::insert(&mut tx, &nobody).await, Err(StoreError::NotFound { .. })));
+    let twin = AddressRecord { id: AddressId::new(uuid(79)), ..records[0].clone() };
+    assert!(matches!(addresses::insert(&mut tx, &twin).await, Err(StoreError::Conflict { .. })));
+}
+
+#[tokio::test]
+async fn group_keys__should_never_change_under_their_wallets() {
+    let database = Database::open().await;
+    let key = GroupKey {
+        scheme: Scheme::Ed25519,
+        public_key: vec![3; 32],
+        chain_code: [4; 32],
+        threshold: 2,
+        parties: 3,
+        generation: 0,
+    };
+    let refreshed = GroupKey { generation: 1, ..key.clone() };
+    let mut tx = database.store.write().await.unwrap();
+    keys::put(&mut tx, &key).await.unwrap();
+    keys::put(&mut tx, &refreshed).await.unwrap();
+    for other in
+        [GroupKey { public_key: vec![5; 32], ..key.clone() }, GroupKey { chain_code: [5; 32], ..key }]
+    {
+        assert!(matches!(keys::put(&mut tx, &other).await, Err(StoreError::Conflict { .. })));
+    }
+    tx.commit().await.unwrap();
+    assert_eq!(keys::get(&database.store, Scheme::Ed25519).await.unwrap(), Some(refreshed.clone()));
+    assert_eq!(keys::get(&database.store, Scheme::Bip340).await.unwrap(), None);
+    assert_eq!(keys::all(&database.store).await.unwrap(), [refreshed]);
+}
+
+#[tokio::test]
+async fn api_keys__should_be_found_by_hash_and_revoked_once() {
+    let database = Database::open().await;
+    let store = &database.store;
+    let key = ApiKey { id: ApiKeyId::new(uuid(5)), name: "desk".into(), created_at: T0, revoked_at: None };
+    let mut tx = store.write().await.unwrap();
+    api_keys::insert(&mut tx, &key, &[1; 32]).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(api_keys::by_hash(store, &[1; 32]).await.unwrap(), Some(key.clone()));
+    assert_eq!(api_keys::by_hash(store, &[2; 32]).await.unwrap(), None);
+    let mut tx = store.write().await.unwrap();
+    assert!(api_keys::revoke(&mut tx, key.id, at(5)).await.unwrap());
+    assert!(!api_keys::revoke(&mut tx, key.id, at(6)).await.unwrap());
+    tx.commit().await.unwrap();
+    assert_eq!(api_keys::list(store).await.unwrap(), [ApiKey { revoked_at: Some(at(5)), ..key }]);
+}
+
+#[tokio::test]
+async fn idempotency_keys__should_replay_the_first_answer() {
+    let database = Database::open().await;
+    let store = &database.store;
+    let caller = ApiKeyId::new(uuid(5));
+    let mut tx = store.write().await.unwrap();
+    assert_eq!(idempotency::begin(&mut tx, caller, "k", &[1; 32], at(0)).await.unwrap(), Begun::New);
+    idempotency::complete(&mut tx, caller, "k", 201, "{}").await.unwrap();
+    assert!(idempotency::complete(&mut tx, caller, "other", 201, "{}").await.is_err());
+    tx.commit().await.unwrap();
+    let mut tx = store.write().await.unwrap();
+    let replay = Begun::Replay { status: 201, body: "{}".into() };
+    assert_eq!(idempotency::begin(&mut tx, caller, "k", &[1; 32], at(1)).await.unwrap(), replay);
+    assert_eq!(
+        idempotency::begin(&mut tx, caller, "k", &[2; 32], at(1)).await.unwrap(),
+        Begun::DifferentRequest
+    );
+    let someone_else = ApiKeyId::new(uuid(6));
+    assert_eq!(idempotency::begin(&mut tx, someone_else, "k", &[2; 32], at(1)).await.unwrap(), Begun::New);
+    assert_eq!(idempotency::purge(&mut tx, at(1)).await.unwrap(), 1);
+    assert_eq!(idempotency::begin(&mut tx, caller, "k", &[2; 32], at(2)).await.unwrap(), Begun::New);
+}

@@ -1,0 +1,228 @@
+use crate::fixtures::*;
+use bursar_domain::{
+    effects::Resource,
+    lifecycle::{Fact, SubStatus},
+    package::SignedTransaction,
+};
+use bursar_store::{
+    StoreError, chain, reservations,
+    transactions::{self, ReservationConflict},
+    transfers,
+};
+
+fn conflict(resource: Resource) -> Result<(), ReservationConflict> {
+    Err(ReservationConflict { resource })
+}
+
+async fn taken(database: &Database) -> Vec<u64> {
+    reservations::taken(&database.store, network(ETH), "0xA").await.unwrap().into_iter().collect()
+}
+
+#[tokio::test]
+async fn insert__should_claim_all_resources_or_write_nothing() {
+    let database = Database::open().await;
+    let (a, b) = (database.transfer(10, ETH).await, database.transfer(11, ETH).await);
+    let first = record(20, &a, vec![nonce(5)]);
+    assert_eq!(database.insert(&first).await, Ok(()));
+    assert_eq!(transactions::get(&database.store, first.id).await.unwrap(), Some(first.clone()));
+
+    let mut tx = database.store.write().await.unwrap();
+    let wants_both = record(21, &b, vec![nonce(4), nonce(5), nonce(6)]);
+    assert_eq!(transactions::insert(&mut tx, &wants_both).await.unwrap(), conflict(nonce(5)));
+    let wants_free = record(22, &b, vec![nonce(4)]);
+    assert_eq!(
+        transactions::insert(&mut tx, &wants_free).await.unwrap(),
+        Ok(()),
+        "the transaction is usable"
+    );
+    tx.commit().await.unwrap();
+
+    assert_eq!(transactions::get(&database.store, wants_both.id).await.unwrap(), None);
+    assert_eq!(taken(&database).await, [4, 5]);
+    let holder = |n| {
+        let store = database.store.clone();
+        async move { reservations::holder(&store, network(ETH), &nonce(n)).await.unwrap() }
+    };
+    assert_eq!(holder(5).await, Some(first.id));
+    assert_eq!(holder(6).await, None);
+    assert_eq!(transactions::of_transfer(&database.store, b.id).await.unwrap(), [wants_free]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn insert__should_let_exactly_one_of_many_win() {
+    let database = Database::open().await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..16 {
+        let transfer = database.transfer(100 + n, ETH).await;
+        let store = database.store.clone();
+        tasks.spawn(async move {
+            let mut tx = store.write().await.unwrap();
+            let inserted = transactions::insert(&mut tx, &record(200 + n, &transfer, vec![nonce(7)])).await;
+            tx.commit().await.unwrap();
+            inserted.unwrap()
+        });
+    }
+    let won = tasks.join_all().await.into_iter().filter(Result::is_ok).count();
+    assert_eq!(won, 1);
+}
+
+#[tokio::test]
+async fn replacement__should_share_with_its_own_transfer_only() {
+    let database = Database::open().await;
+    let (a, b) = (database.transfer(10, ETH).await, database.transfer(11, ETH).await);
+    database.signed(&record(20, &a, vec![nonce(5)]), "0x1").await;
+    assert_eq!(database.insert(&record(21, &a, vec![nonce(5)])).await, Ok(()), "a replacement");
+    let mut tx = database.store.write().await.unwrap();
+    let elsewhere = transactions::insert(&mut tx, &record(22, &a, vec![nonce(6)])).await;
+    assert!(
+        matches!(elsewhere, Err(StoreError::NotExclusive { transfer, .. }) if transfer == a.id),
+        "{elsewhere:?}"
+    );
+    drop(tx);
+    let mut tx = database.store.write().await.unwrap();
+    transactions::release(&mut tx, transaction_id(21)).await.unwrap();
+    transactions::release(&mut tx, transaction_id(21)).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(
+        database.insert(&record(23, &b, vec![nonce(5)])).await,
+        conflict(nonce(5)),
+        "20 still holds it"
+    );
+    let mut tx = database.store.write().await.unwrap();
+    transactions::release_dead(&mut tx, transaction_id(20), "nonce 5 was used by 0xdead").await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(database.insert(&record(24, &b, vec![nonce(5)])).await, Ok(()));
+    assert_eq!(database.insert(&record(25, &a, vec![nonce(6)])).await, Ok(()), "everything earlier is dead");
+}
+
+#[tokio::test]
+async fn insert__should_share_with_every_earlier_one() {
+    let database = Database::open().await;
+    let a = database.transfer(10, ETH).await;
+    assert_eq!(database.insert(&record(20, &a, vec![nonce(1), nonce(2)])).await, Ok(()));
+    assert_eq!(database.insert(&record(21, &a, vec![nonce(2), nonce(3)])).await, Ok(()));
+    let mut tx = database.store.write().await.unwrap();
+    let refused = transactions::insert(&mut tx, &record(22, &a, vec![nonce(3)])).await;
+    assert!(
+        matches!(refused, Err(StoreError::NotExclusive { other, .. }) if other == transaction_id(20)),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn insert__should_refuse_what_nothing_makes_unique() {
+    let database = Database::open().await;
+    let a = database.transfer(10, ETH).await;
+    let fresh = record(20, &a, vec![nonce(1)]);
+    let without = record(20, &a, vec![]);
+    let foreign = record(20, &a, vec![utxo(1)]);
+    let signed = transactions::TransactionRecord {
+        signed: Some(SignedTransaction { tx_id: "0x1".into(), bytes: vec![1] }),
+        ..fresh.clone()
+    };
+    let other_network =
+        transactions::TransactionRecord { network: network("ethereum:1/ethereum/0"), ..fresh };
+    for record in [without, foreign, signed, other_network] {
+        let mut tx = database.store.write().await.unwrap();
+        let refused = transactions::insert(&mut tx, &record).await;
+        assert!(matches!(refused, Err(StoreError::Refused { .. })), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn release__should_wait_for_certainty_that_nobody_signed() {
+    let database = Database::open().await;
+    let a = database.transfer(10, ETH).await;
+    let id = transaction_id(20);
+    assert_eq!(database.insert(&record(20, &a, vec![nonce(5)])).await, Ok(()));
+    let a = database.drive(a, until_frozen(id)).await;
+    let mut tx = database.store.write().await.unwrap();
+    assert_eq!(transactions::start_signing(&mut tx, id, at(50)).await.unwrap(), 1);
+    tx.commit().await.unwrap();
+    let a = database.drive(a, vec![Fact::SigningStarted]).await;
+
+    let mut tx = database.store.write().await.unwrap();
+    let refused = transactions::release(&mut tx, id).await;
+    assert!(matches!(refused, Err(StoreError::Refused { .. })), "{refused:?}");
+    drop(tx);
+
+    let certain =
+        || Fact::SigningNotStarted { sub_status: SubStatus::SignersOffline, reason: "nobody came".into() };
+    let a = database.drive(a, vec![certain()]).await;
+    let not_started = transactions::get(&database.store, id).await.unwrap().unwrap();
+    assert_eq!((not_started.signing_started_at, not_started.signing_attempts), (None, 1));
+
+    // Two sessions are open: certainty about the second says nothing of the first.
+    let mut tx = database.store.write().await.unwrap();
+    assert_eq!(transactions::start_signing(&mut tx, id, at(60)).await.unwrap(), 2);
+    assert_eq!(transactions::start_signing(&mut tx, id, at(61)).await.unwrap(), 3);
+    tx.commit().await.unwrap();
+    let a = database.drive(a, vec![Fact::SigningStarted]).await;
+    let mut tx = database.store.write().await.unwrap();
+    let refused = transfers::save(&mut tx, &a.apply(certain(), at(70)).unwrap()).await;
+    assert!(matches!(refused, Err(StoreError::Refused { .. })), "{refused:?}");
+    drop(tx);
+    let mut tx = database.store.write().await.unwrap();
+    assert!(transactions::release(&mut tx, id).await.is_err());
+    drop(tx);
+    assert_eq!(taken(&database).await, [5]);
+    let mut tx = database.store.write().await.unwrap();
+    transactions::release_dead(&mut tx, id, "nonce used by another final transaction").await.unwrap();
+    assert!(transactions::start_signing(&mut tx, id, at(80)).await.is_err(), "it was released");
+    tx.commit().await.unwrap();
+    assert!(taken(&database).await.is_empty());
+}
+
+#[tokio::test]
+async fn signed_bytes__should_never_change() {
+    let database = Database::open().await;
+    let a = database.transfer(10, ETH).await;
+    let id = transaction_id(20);
+    database.signed(&record(20, &a, vec![nonce(5)]), "0x1").await;
+    let signed = |bytes: &[u8]| SignedTransaction { tx_id: "0x1".into(), bytes: bytes.to_vec() };
+    let mut tx = database.store.write().await.unwrap();
+    transactions::store_signed(&mut tx, id, &signed(&[1, 2, 3]), at(9)).await.unwrap();
+    assert!(transactions::store_signed(&mut tx, id, &signed(&[1, 2, 4]), at(9)).await.is_err());
+    assert!(transactions::release(&mut tx, id).await.is_err());
+    assert!(transactions::start_signing(&mut tx, id, at(9)).await.is_err());
+    transactions::mark_broadcast(&mut tx, id, at(30)).await.unwrap();
+    transactions::mark_broadcast(&mut tx, id, at(31)).await.unwrap();
+    assert!(transactions::mark_finalized(&mut tx, id, at(31)).await.is_err(), "it is in no block");
+    for result in [
+        transactions::mark_broadcast(&mut tx, transaction_id(99), at(1)).await,
+        transactions::release(&mut tx, transaction_id(99)).await,
+        transactions::store_signed(&mut tx, transaction_id(99), &signed(&[1]), at(1)).await,
+    ] {
+        assert!(result.is_err());
+    }
+    tx.commit().await.unwrap();
+    let kept = transactions::get(&database.store, id).await.unwrap().unwrap();
+    assert_eq!(kept.signed, Some(signed(&[1, 2, 3])));
+    assert_eq!((kept.signed_at, kept.broadcast_at), (Some(T0), Some(at(30))));
+}
+
+#[tokio::test]
+async fn final_transactions__should_keep_what_they_used_until_reorganised() {
+    let database = Database::open().await;
+    let (a, b) = (database.transfer(10, ETH).await, database.transfer(11, ETH).await);
+    let id = transaction_id(20);
+    database.signed(&record(20, &a, vec![nonce(5)]), "0x1").await;
+    let mut tx = database.store.write().await.unwrap();
+    chain::start_at(&mut tx, network(ETH), &block_ref(1, "")).await.unwrap();
+    let with = block(2, "", "", vec![observed("0x1", vec![nonce(5)], vec![])]);
+    chain::apply_block(&mut tx, network(ETH), &with, at(40)).await.unwrap();
+    assert!(transactions::release_dead(&mut tx, id, "wrong").await.is_err(), "it is in a block");
+    transactions::mark_finalized(&mut tx, id, at(41)).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(taken(&database).await, [5]);
+    assert_eq!(database.insert(&record(21, &b, vec![nonce(5)])).await, conflict(nonce(5)));
+    assert_eq!(database.insert(&record(22, &a, vec![nonce(5)])).await, conflict(nonce(5)), "it is used up");
+
+    let mut tx = database.store.write().await.unwrap();
+    assert_eq!(chain::rollback_to(&mut tx, network(ETH), 1, at(50)).await.unwrap(), [a.id]);
+    tx.commit().await.unwrap();
+    let reopened = transactions::get(&database.store, id).await.unwrap().unwrap();
+    assert_eq!((reopened.inclusion, reopened.finalized_at), (None, None));
+    assert_eq!(database.insert(&record(21, &b, vec![nonce(5)])).await, conflict(nonce(5)));
+    assert_eq!(database.insert(&record(22, &a, vec![nonce(5)])).await, Ok(()), "a replacement again may");
+}
