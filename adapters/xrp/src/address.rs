@@ -177,6 +177,3 @@ impl DeriveAddress for XrpAdapter {
         Ok(Destination { address: account.to_string(), tag })
     }
 }
-
-#[cfg(test)]
-mod tests;

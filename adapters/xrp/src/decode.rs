@@ -76,13 +76,23 @@ pub(crate) fn explain(unsigned: &UnsignedTransaction, key: &GroupKey) -> Result<
         .filter(|path| is_account_path(&unsigned.wallet, path))
         .ok_or_else(|| unexplained("source", "is not an account of the wallet"))?;
     let expected_key = PublicKey::derive(&unsigned.wallet, key, &path)?;
-    let fields = check(&fields::read(&unsigned.bytes)?, network_id, expected_key)?;
-    // A second implementation must make the same bytes of what was understood.
-    if fields.unsigned_bytes().as_deref() != Ok(unsigned.bytes.as_slice()) {
-        return Err(malformed("is not what its own fields encode to"));
-    }
+    let fields = read_for_key(&unsigned.bytes, network_id, expected_key)?;
     let payload = payload(unsigned.wallet.scheme(), path, &unsigned.bytes);
     Ok(Explained { fields, payload })
+}
+
+/// Reads `bytes` as a payment of the account of `key`.
+pub(crate) fn read_for_key(
+    bytes: &[u8],
+    network_id: u32,
+    key: PublicKey,
+) -> Result<PaymentFields, DecodeError> {
+    let fields = check(&fields::read(bytes)?, network_id, key)?;
+    // A second implementation must make the same bytes of what was understood.
+    if fields.unsigned_bytes().as_deref() != Ok(bytes) {
+        return Err(malformed("is not what its own fields encode to"));
+    }
+    Ok(fields)
 }
 
 fn payload(scheme: Scheme, path: DerivationPath, unsigned: &[u8]) -> SigningPayload {
@@ -155,6 +165,3 @@ fn require<T>(value: Option<T>, field: &'static str) -> Result<T, DecodeError> {
 fn unexplained(field: &'static str, reason: &str) -> DecodeError {
     DecodeError::Unexplained { field, reason: reason.to_owned() }
 }
-
-#[cfg(test)]
-mod tests;
