@@ -148,6 +148,9 @@ fn fee(account: &EthereumAccount) -> Result<Amount, BuildError> {
     if !(MIN_GAS_LIMIT..=MAX_GAS_LIMIT).contains(&account.gas_limit) {
         return Err(BuildError::Inconsistent("the gas limit is out of range"));
     }
+    if account.max_fee_per_gas == 0 {
+        return Err(BuildError::Inconsistent("the maximum fee is zero"));
+    }
     if account.max_priority_fee_per_gas > account.max_fee_per_gas {
         return Err(BuildError::Inconsistent("the priority fee is above the maximum fee"));
     }

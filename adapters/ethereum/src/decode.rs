@@ -140,6 +140,10 @@ impl<'a> Fields<'a> {
             let range = format!("is {}, outside {MIN_GAS_LIMIT} to {MAX_GAS_LIMIT}", self.gas_limit);
             return Err(refused("gasLimit", range));
         }
+        // Any gas limit times zero is the same fee, and no block takes it: the base fee never falls to zero (EIP-1559).
+        if self.max_fee_per_gas == 0 {
+            return Err(refused("maxFeePerGas", "is zero"));
+        }
         if self.max_priority_fee_per_gas > self.max_fee_per_gas {
             return Err(refused("maxPriorityFeePerGas", "is above maxFeePerGas"));
         }

@@ -36,7 +36,7 @@ pub struct EthereumNodeConfig {
 pub struct FeePolicy {
     /// The most that is offered per gas, in wei, whatever the base fee is.
     pub max_fee_cap_wei_per_gas: u128,
-    /// The least tip per gas, in wei, however low the node's suggestion.
+    /// The least tip per gas, in wei, however low the node's suggestion. At least 1.
     pub priority_floor_wei_per_gas: u128,
     /// The highest tip per gas, in wei, however high the node's suggestion.
     pub priority_cap_wei_per_gas: u128,
@@ -78,7 +78,7 @@ pub enum InvalidNodeConfig {
     #[error("timeout: must be greater than zero")]
     Timeout,
     #[error(
-        "fees.priority_floor_wei_per_gas: must not be above priority_cap_wei_per_gas or max_fee_cap_wei_per_gas"
+        "fees.priority_floor_wei_per_gas: must be at least 1, and not above priority_cap_wei_per_gas or max_fee_cap_wei_per_gas"
     )]
     PriorityFloor,
     #[error("fees.base_fee_multiplier_percent: must be 100 to 1000")]

@@ -26,7 +26,7 @@ pub(super) struct Offer {
 impl FeePolicy {
     pub(super) fn validate(&self) -> Result<(), InvalidNodeConfig> {
         let floor = self.priority_floor_wei_per_gas;
-        if floor > self.priority_cap_wei_per_gas || floor > self.max_fee_cap_wei_per_gas {
+        if floor == 0 || floor > self.priority_cap_wei_per_gas || floor > self.max_fee_cap_wei_per_gas {
             return Err(InvalidNodeConfig::PriorityFloor);
         }
         if !(100..=1000).contains(&self.base_fee_multiplier_percent) {
@@ -168,6 +168,7 @@ mod tests {
             policy.validate()
         };
         assert_eq!(with(|p| p.priority_floor_wei_per_gas = 101), Err(InvalidNodeConfig::PriorityFloor));
+        assert_eq!(with(|p| p.priority_floor_wei_per_gas = 0), Err(InvalidNodeConfig::PriorityFloor));
         assert_eq!(with(|p| p.base_fee_multiplier_percent = 99), Err(InvalidNodeConfig::Multiplier));
         assert_eq!(with(|p| p.gas_limit_cap = 20_999), Err(InvalidNodeConfig::GasLimitCap));
         assert_eq!(with(|p| p.gas_margin_percent = 1_001), Err(InvalidNodeConfig::GasMargin));

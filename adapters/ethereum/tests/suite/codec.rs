@@ -65,7 +65,7 @@ fn cases() -> impl Strategy<Value = Case> {
     let amount = (any::<[u64; 4]>(), 8usize..=255)
         .prop_map(|(limbs, shift)| Amount((U256::from_limbs(limbs) >> shift).max(U256::from(1))));
     let fees = (any::<u128>(), 16u32..128, any::<u128>()).prop_map(|(fee, shift, tip)| {
-        let max_fee = fee >> shift;
+        let max_fee = (fee >> shift).max(1);
         (max_fee, tip % (max_fee + 1))
     });
     let nonce = prop_oneof![0u64..300, 0..u64::MAX];
@@ -198,6 +198,8 @@ fn anything_but_a_plain_payment_is_refused() {
     assert_eq!(altered(plain(), &|tx| tx.gas_limit = 20_999), "gasLimit");
     assert_eq!(altered(plain(), &|tx| tx.gas_limit = 30_000_001), "gasLimit");
     assert_eq!(altered(plain(), &|tx| tx.max_priority_fee_per_gas = u128::MAX), "maxPriorityFeePerGas");
+    let free = |tx: &mut TxEip1559| (tx.max_fee_per_gas, tx.max_priority_fee_per_gas) = (0, 0);
+    assert_eq!(altered(plain(), &free), "maxFeePerGas");
     assert_eq!(altered(plain(), &|tx| tx.nonce = u64::MAX), "nonce");
     assert_eq!(altered(plain(), &|tx| tx.input = Bytes::from_static(&[0])), "data");
     assert_eq!(altered(plain(), &|tx| tx.input = Bytes::from_static(b"hello")), "data");
@@ -303,6 +305,7 @@ fn facts_that_do_not_fit_are_refused() {
     inconsistent(build(Case { gas_limit: 20_999, ..plain() }));
     inconsistent(build(Case { gas_limit: MAX_GAS_LIMIT + 1, ..plain() }));
     inconsistent(build(Case { priority: 31_000_000_000, ..plain() }));
+    inconsistent(build(Case { max_fee: 0, priority: 0, ..plain() }));
     inconsistent(build(Case { asset: Asset::Btc, ..plain() }));
 
     let case = plain();

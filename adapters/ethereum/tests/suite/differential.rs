@@ -23,7 +23,7 @@ fn folder() -> PathBuf {
 
 fn random_case(rng: &mut StdRng) -> Case {
     let amount: U256 = U256::from_limbs(rng.r#gen()) >> rng.gen_range(8usize..256);
-    let max_fee = rng.r#gen::<u128>() >> rng.gen_range(16u32..128);
+    let max_fee = (rng.r#gen::<u128>() >> rng.gen_range(16u32..128)).max(1);
     let mut payee: [u8; 20] = rng.r#gen();
     payee[0] |= 1;
     let mut token: [u8; 20] = rng.r#gen();

@@ -1,5 +1,7 @@
 //! The adapter from outside: as the signers and the workers use it.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
+
 #[cfg(feature = "node")]
 mod anvil;
 mod codec;

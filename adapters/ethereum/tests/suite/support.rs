@@ -47,7 +47,7 @@ impl LocalKey {
     /// The child at `path`: the root's scalar plus the tweak of each step.
     pub fn child(&self, path: &DerivationPath) -> SigningKey {
         let child = path.elements().into_iter().fold(self.root.clone(), |parent, element| {
-            Slip10::derive_child_key_pair(&parent, ChildIndex::try_from(element).unwrap())
+            Slip10::derive_child_key_pair(&parent, ChildIndex::from(element))
         });
         let secret: &Scalar<Secp256k1> = child.secret_key().secret_key.as_ref();
         SigningKey::from_slice(&secret.to_be_bytes()).unwrap()

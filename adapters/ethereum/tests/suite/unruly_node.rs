@@ -42,15 +42,22 @@ use Answer::{Error, Html, Result as Gives, Stalls, Status, Truncated};
 
 /// Answers by method; what is not set is "method not found".
 #[derive(Clone, Default)]
-struct Script(Arc<Mutex<(HashMap<String, Answer>, Vec<String>)>>);
+struct Script(Arc<Mutex<Dialogue>>);
+
+#[derive(Default)]
+struct Dialogue {
+    answers: HashMap<String, Answer>,
+    calls: Vec<String>,
+}
 
 impl Respond for Script {
     fn respond(&self, request: &Request) -> ResponseTemplate {
         let call: Value = serde_json::from_slice(&request.body).unwrap();
         let method = call["method"].as_str().unwrap().to_owned();
-        let mut script = self.0.lock().unwrap();
-        let answer = script.0.get(&method).cloned().unwrap_or(Error(-32601, "method not found", Value::Null));
-        script.1.push(method);
+        let mut dialogue = self.0.lock().unwrap();
+        let answer =
+            dialogue.answers.get(&method).cloned().unwrap_or(Error(-32601, "method not found", Value::Null));
+        dialogue.calls.push(method);
         let body = |key: &str, value: Value| {
             let mut body = json!({ "jsonrpc": "2.0", "id": call["id"] });
             body[key] = value;
@@ -91,11 +98,11 @@ impl Unruly {
     }
 
     fn set(&self, method: &str, answer: Answer) {
-        self.script.0.lock().unwrap().0.insert(method.to_owned(), answer);
+        self.script.0.lock().unwrap().answers.insert(method.to_owned(), answer);
     }
 
     fn calls(&self, method: &str) -> usize {
-        self.script.0.lock().unwrap().1.iter().filter(|called| *called == method).count()
+        self.script.0.lock().unwrap().calls.iter().filter(|called| *called == method).count()
     }
 
     async fn broadcast(&self) -> BroadcastOutcome {
