@@ -3,7 +3,7 @@
 use crate::support::{KINDS, LocalKey, NETWORKS, random_address};
 use bursar_bitcoin::{BitcoinAdapter, BitcoinNode, BitcoinNodeConfig, FeePolicy, NodeAuth};
 use bursar_domain::{
-    account::{AccountQuery, AccountState, Utxo},
+    account::{AccountQuery, AccountState, BitcoinAccount, Utxo},
     amount::{Amount, Satoshi},
     asset::Asset,
     chain::{Liveness, ObservedTransaction, WatchSet},
@@ -17,24 +17,28 @@ use bursar_domain::{
         DecodeTransaction, DeriveAddress, NodeError, ObserveChain, ReadAccount, SentTransaction,
     },
     time::Timestamp,
-    wallet::{Branch, WalletDescriptor},
+    wallet::{Branch, WalletDescriptor, WalletKind},
 };
-use bursar_regtest::{Bitcoind, StartOptions};
+use bursar_regtest::{Bitcoind, Fault, FaultProxy, Rule, StartOptions};
 use rand::{SeedableRng, rngs::StdRng};
 use std::time::Duration;
 
 fn client(bitcoind: &Bitcoind, network: BitcoinNetwork) -> BitcoinNode {
+    client_at(bitcoind, bitcoind.rpc_url().to_owned(), network, Duration::from_secs(30))
+}
+
+fn client_at(bitcoind: &Bitcoind, url: String, network: BitcoinNetwork, timeout: Duration) -> BitcoinNode {
     let auth = NodeAuth::UserPassword {
         user: bitcoind.rpc_user().to_owned(),
         password: bitcoind.rpc_password().to_owned().into(),
     };
     BitcoinNode::new(BitcoinNodeConfig {
         network,
-        url: bitcoind.rpc_url().to_owned(),
+        url,
         auth,
         fees: FeePolicy::default(),
         finality_depth: 3,
-        timeout: Duration::from_secs(30),
+        timeout,
     })
     .unwrap()
 }
@@ -201,4 +205,75 @@ async fn a_node_of_another_network_or_none_is_told_apart() {
     assert!(matches!(node.tips().await, Err(NodeError::Unavailable { .. })));
     let signed = SignedTransaction { tx_id: "00".repeat(32), bytes: vec![1, 2, 3] };
     assert!(matches!(node.broadcast(&signed).await, BroadcastOutcome::MaybeSent { .. }));
+}
+
+/// A signed payment from a coin that was made for it.
+async fn signed_payment(bitcoind: &Bitcoind, node: &BitcoinNode, rng: &mut StdRng) -> SignedTransaction {
+    let network = Network::Bitcoin(BitcoinNetwork::Regtest);
+    let key = LocalKey::random(WalletKind::P2tr, rng);
+    let group = key.group();
+    let wallet = WalletDescriptor::new(network, WalletKind::P2tr, 0).unwrap();
+    let path = wallet.path(Branch::Receive, 0);
+    let ours = BitcoinAdapter.address(&wallet, &group, &path).unwrap();
+    bitcoind.fund(&ours, 100_000).await.unwrap();
+    let watch = WatchSet { addresses: [ours].into(), ..WatchSet::default() };
+    let outpoint = tip(node, &watch).await[0].credits[0].outpoint.unwrap();
+    let destination = Destination { address: random_address(BitcoinNetwork::Regtest, rng), tag: None };
+    let intent = Intent {
+        external_id: "lost".parse().unwrap(),
+        wallet,
+        asset: Asset::Btc,
+        source: None,
+        payments: vec![Payment { destination, amount: Amount::from_u64(50_000) }],
+        max_fee: Amount::from_u64(10_000),
+        expires_at: Timestamp(0),
+    };
+    let utxos = vec![Utxo { outpoint, value: Satoshi(100_000), path }];
+    let state = AccountState::Bitcoin(BitcoinAccount { fee_rate: Satoshi(2_000), utxos });
+    let unsigned = BitcoinAdapter
+        .build(&BuildRequest {
+            intent: &intent,
+            key: &group,
+            state: &state,
+            source: None,
+            resource: None,
+            change: Some(wallet.path(Branch::Change, 0)),
+        })
+        .unwrap();
+    let payloads = BitcoinAdapter.signing_payloads(&unsigned, &group).unwrap();
+    BitcoinAdapter.assemble(&unsigned, &group, &key.sign_all(&payloads)).unwrap()
+}
+
+/// Whatever the network does to a request or its reply, it is never taken for a refusal, and the same bytes sent again are
+/// accepted or known.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_request_or_reply_leaves_the_payment_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let bitcoind = Bitcoind::start(StartOptions::new(folder.path())).await.unwrap();
+    let direct = client(&bitcoind, BitcoinNetwork::Regtest);
+    let proxy = FaultProxy::start(bitcoind.rpc_url()).await.unwrap();
+    let through = client_at(&bitcoind, proxy.url(), BitcoinNetwork::Regtest, Duration::from_secs(2));
+    through.tips().await.unwrap();
+    let mut rng = StdRng::seed_from_u64(8);
+    for (fault, arrives) in [
+        (Fault::DropReply, true),
+        (Fault::Truncate(10), true),
+        (Fault::Refuse, false),
+        (Fault::Status(503), false),
+        (Fault::Delay(Duration::from_secs(3600)), false),
+    ] {
+        let signed = signed_payment(&bitcoind, &direct, &mut rng).await;
+        proxy.add(Rule::new(fault.clone()).method("sendrawtransaction").once());
+        let outcome = through.broadcast(&signed).await;
+        assert!(matches!(outcome, BroadcastOutcome::MaybeSent { .. }), "{fault:?}: {outcome:?}");
+        let mempool = bitcoind.call("getrawmempool", serde_json::json!([])).await.unwrap();
+        let sent = mempool.as_array().unwrap().contains(&serde_json::json!(signed.tx_id));
+        assert_eq!(sent, arrives, "{fault:?}");
+        let again = through.broadcast(&signed).await;
+        assert!(
+            matches!(again, BroadcastOutcome::Accepted | BroadcastOutcome::AlreadyKnown),
+            "{fault:?}: {again:?}"
+        );
+    }
+    assert_eq!(proxy.faults(), 5);
 }
