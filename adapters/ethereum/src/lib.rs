@@ -2,11 +2,11 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`address`] | our addresses derived (EIP-55), others' read |
-//! | [`build`] | intent and facts to unsigned bytes, by alloy |
-//! | [`rlp`], [`decode`] | unsigned bytes to effects, by a reader of its own, so that one mistake cannot be in both |
-//! | [`assemble`] | signatures verified and put in |
-//! | [`node`] | the JSON-RPC client (feature `node`) |
+//! | `address` | our addresses derived (EIP-55), others' read |
+//! | `build` | intent and facts to unsigned bytes, by alloy |
+//! | `rlp`, `decode` | unsigned bytes to effects, by a reader of its own, so that one mistake cannot be in both |
+//! | `assemble` | signatures verified and put in |
+//! | `node` | the JSON-RPC client (feature `node`) |
 //!
 //! A payment is one type-2 transaction: plain ETH with empty calldata, or `transfer(address,uint256)` of one token with
 //! value zero. Nothing else is built and nothing else is explained.
