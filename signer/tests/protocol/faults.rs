@@ -13,6 +13,7 @@ use std::{
 
 const SCHEME: Scheme = Scheme::Ed25519;
 const TAG: usize = 16;
+type Change = fn(&mut SignParams);
 
 /// Changes every frame of participant 0.
 fn from_0(change: impl Fn(Frame) -> Vec<Frame> + Send + 'static) -> Tamper {
@@ -210,7 +211,7 @@ async fn unfit_parameters__should_be_refused_before_anything_is_sent() {
         signers: vec![0, 2],
         payload: payload(Scheme::Bip340, Branch::Receive, 0),
     };
-    let changes: [(&str, fn(&mut SignParams)); 9] = [
+    let changes: [(&str, Change); 9] = [
         ("signers", |p| p.signers = vec![2, 0]),
         ("signers", |p| p.signers = vec![2, 2]),
         ("signers", |p| p.signers = vec![0, 1, 2]),
