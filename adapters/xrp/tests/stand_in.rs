@@ -266,6 +266,11 @@ async fn liveness__should_prove_an_unapplied_payment_dead_only_at_its_last_ledge
             break;
         }
     }
+    // A node that lags has not seen the last ledger.
+    ledger.fault(json!({ "stale": 1 })).await;
+    assert_eq!(ledger.node.liveness(&sent).await.unwrap(), Liveness::MayConfirm);
+    ledger.fault(json!({ "stale": 0 })).await;
+
     let expired = ledger.node.broadcast(&signed).await;
     assert!(matches!(expired, BroadcastOutcome::Rejected { .. }), "{expired:?}");
 

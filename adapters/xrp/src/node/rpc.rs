@@ -21,6 +21,9 @@ pub(super) enum RpcError {
     Refused { code: String, message: String },
 }
 
+/// A full ledger with its metadata is a few MiB. What is far longer shall not fill the memory.
+const MAX_ANSWER: usize = 64 << 20;
+
 #[derive(Deserialize)]
 struct Envelope {
     result: Value,
@@ -46,12 +49,19 @@ impl Rpc {
         params["api_version"] = 1.into();
         let unavailable = |error: reqwest::Error| RpcError::Unavailable(describe(error.without_url()));
         let body = json!({ "method": method, "params": [params] });
-        let response = self.client.post(self.url.clone()).json(&body).send().await.map_err(unavailable)?;
+        let mut response =
+            self.client.post(self.url.clone()).json(&body).send().await.map_err(unavailable)?;
         let status = response.status();
         if !status.is_success() {
             return Err(RpcError::Unavailable(format!("HTTP status {status}")));
         }
-        let bytes = response.bytes().await.map_err(unavailable)?;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(unavailable)? {
+            if bytes.len() + chunk.len() > MAX_ANSWER {
+                return Err(RpcError::Malformed(format!("longer than {MAX_ANSWER} bytes")));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
         let Envelope { result } =
             serde_json::from_slice(&bytes).map_err(|error| RpcError::Malformed(error.to_string()))?;
         match result["error"].as_str() {
