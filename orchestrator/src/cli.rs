@@ -1,7 +1,7 @@
 //! The command line. Exit codes: 0 done; 1 failed; 2 wrong usage or configuration; 3 refused by the API; 4 the API cannot be
 //! reached or is not able to now; 5 a watched transfer ended without being paid.
 
-mod admin;
+pub mod admin;
 mod events;
 mod output;
 mod pay;
@@ -65,7 +65,7 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
-struct ConfigFile {
+pub struct ConfigFile {
     /// Configuration file (README.md has an example).
     #[arg(long, env = "BURSAR_CONFIG", default_value = "bursar.toml")]
     config: PathBuf,
@@ -73,7 +73,7 @@ struct ConfigFile {
 
 /// Where the API is, and the key for it.
 #[derive(Debug, Args)]
-struct Connection {
+pub struct Connection {
     #[arg(long, env = "BURSAR_URL", default_value = "http://127.0.0.1:7700")]
     url: String,
     /// Made by `bursar api-keys create`.

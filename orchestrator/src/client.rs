@@ -17,14 +17,17 @@ pub enum ClientError {
     /// The API answered with a problem document.
     #[error("{}", describe(.problem))]
     Refused { status: StatusCode, problem: Value },
-    #[error("cannot reach {url}: {source}\n  is it running? start it with `bursar serve`, or name another address with --url or BURSAR_URL")]
+    #[error(
+        "cannot reach {url}: {source}\n  is it running? start it with `bursar serve`, or name another address with --url or BURSAR_URL"
+    )]
     Unreachable { url: String, source: reqwest::Error },
     #[error("{url} answered with something else than Bursar's API: {reason}")]
     Unexpected { url: String, reason: String },
 }
 
 fn describe(problem: &Value) -> String {
-    let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text =
+        |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let mut lines = vec![text(problem, "title")];
     lines.extend(Some(text(problem, "detail")).filter(|detail| !detail.is_empty()));
     for error in problem.get("errors").and_then(Value::as_array).into_iter().flatten() {
@@ -43,10 +46,18 @@ impl Client {
         Ok(Self { http, base, key })
     }
 
-    pub async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> Result<T, ClientError> {
+    pub async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<T, ClientError> {
         self.send(self.request(Method::GET, path).query(query)).await
     }
-    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
         self.send(self.request(Method::POST, path).json(body)).await
     }
     /// A POST that the server answers the same way however often it is sent.
@@ -59,7 +70,11 @@ impl Client {
         self.send(self.request(Method::POST, path).header("idempotency-key", key).json(body)).await
     }
     /// Server-sent events, as raw chunks.
-    pub async fn stream(&self, path: &str, last_event: Option<&str>) -> Result<reqwest::Response, ClientError> {
+    pub async fn stream(
+        &self,
+        path: &str,
+        last_event: Option<&str>,
+    ) -> Result<reqwest::Response, ClientError> {
         let mut request = self.request(Method::GET, path).timeout(Duration::from_secs(24 * 3600));
         if let Some(id) = last_event {
             request = request.header("last-event-id", id);
@@ -79,7 +94,10 @@ impl Client {
         }
         response.json().await.map_err(|error| self.unexpected(error))
     }
-    fn answered(&self, answer: Result<reqwest::Response, reqwest::Error>) -> Result<reqwest::Response, ClientError> {
+    fn answered(
+        &self,
+        answer: Result<reqwest::Response, reqwest::Error>,
+    ) -> Result<reqwest::Response, ClientError> {
         answer.map_err(|source| ClientError::Unreachable { url: self.base.clone(), source })
     }
     async fn refused(&self, response: reqwest::Response) -> ClientError {

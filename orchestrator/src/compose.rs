@@ -1,5 +1,6 @@
 //! Puts the parts together as the configuration says.
 
+use crate::api::state::Assets;
 use crate::config::{BitcoinConfig, Config, EngineConfig, EthereumConfig, XrpConfig};
 use anyhow::Context as _;
 use bursar_bitcoin::{BitcoinAdapter, BitcoinNode, BitcoinNodeConfig};
@@ -8,8 +9,8 @@ use bursar_domain::{
     asset::AssetInfo,
     ids::IdSource,
     network::Network,
-    ports::{SignError, ThresholdSigner},
     package::SigningPackage,
+    ports::{SignError, ThresholdSigner},
     signing::{GroupKey, Scheme, SignatureBytes, SigningPayload},
     time::{Clock, Timestamp},
 };
@@ -17,7 +18,6 @@ use bursar_ethereum::{EthereumAdapter, EthereumNode, EthereumNodeConfig, Finalit
 use bursar_store::Store;
 use bursar_workers::{ChainPorts, Context, Settings};
 use bursar_xrp::{FeeBounds, XrpAdapter, XrpNode, XrpNodeConfig};
-use crate::api::state::Assets;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -53,7 +53,11 @@ impl ThresholdSigner for NoSigner {
     fn online(&self, _: Scheme) -> u16 {
         0
     }
-    async fn sign(&self, package: &SigningPackage, _: &[SigningPayload]) -> Result<Vec<SignatureBytes>, SignError> {
+    async fn sign(
+        &self,
+        package: &SigningPackage,
+        _: &[SigningPayload],
+    ) -> Result<Vec<SignatureBytes>, SignError> {
         Err(SignError::NoKey(package.unsigned.wallet.scheme()))
     }
 }
@@ -108,9 +112,10 @@ fn bitcoin_ports(config: &BitcoinConfig) -> anyhow::Result<ChainPorts> {
     use bursar_bitcoin::{FeePolicy, NodeAuth, Password};
     let auth = match (&config.cookie_file, &config.user, &config.password) {
         (Some(cookie_file), ..) => NodeAuth::CookieFile { cookie_file: cookie_file.clone() },
-        (None, Some(user), Some(password)) => {
-            NodeAuth::UserPassword { user: user.clone(), password: Password::from(password.reveal().to_owned()) }
-        }
+        (None, Some(user), Some(password)) => NodeAuth::UserPassword {
+            user: user.clone(),
+            password: Password::from(password.reveal().to_owned()),
+        },
         _ => anyhow::bail!("bitcoin: credentials are missing"),
     };
     let node = BitcoinNode::new(BitcoinNodeConfig {

@@ -126,7 +126,9 @@ impl Config {
                     problems.push(format!("[{unknown}]: unknown section; known are {}", SECTIONS.join(", ")));
                 }
             }
-            Err(error) => return Err(InvalidConfig(error.into_iter().map(|error| error.to_string()).collect())),
+            Err(error) => {
+                return Err(InvalidConfig(error.into_iter().map(|error| error.to_string()).collect()));
+            }
         }
         let config = (
             required(figment, "store", &mut problems),

@@ -69,9 +69,11 @@ pub fn intent(
     let external_id =
         request.external_id.parse().map_err(|error| errors.push(FieldError::new("externalId", error))).ok();
     let fee_decimals = Asset::native_decimals(network.chain());
-    let max_fee = positive(&request.max_fee, fee_decimals).map_err(|e| errors.push(FieldError::new("maxFee", e))).ok();
-    let expires_at =
-        parse_time(&request.expires_at).map_err(|error| errors.push(FieldError::new("expiresAt", error))).ok();
+    let max_fee =
+        positive(&request.max_fee, fee_decimals).map_err(|e| errors.push(FieldError::new("maxFee", e))).ok();
+    let expires_at = parse_time(&request.expires_at)
+        .map_err(|error| errors.push(FieldError::new("expiresAt", error)))
+        .ok();
     let source = match &request.source {
         None => None,
         Some(address) => adapter
@@ -83,15 +85,18 @@ pub fn intent(
     let mut payments = Vec::with_capacity(request.payments.len());
     for (index, payment) in request.payments.iter().enumerate() {
         let destination = adapter.parse_destination(network, &payment.address, payment.tag);
-        let destination =
-            destination.map_err(|e| errors.push(FieldError::new(format!("payments[{index}].address"), e))).ok();
+        let destination = destination
+            .map_err(|e| errors.push(FieldError::new(format!("payments[{index}].address"), e)))
+            .ok();
         let amount = positive(&payment.amount, asset.decimals);
-        let amount = amount.map_err(|e| errors.push(FieldError::new(format!("payments[{index}].amount"), e))).ok();
+        let amount =
+            amount.map_err(|e| errors.push(FieldError::new(format!("payments[{index}].amount"), e))).ok();
         if let (Some(destination), Some(amount)) = (destination, amount) {
             payments.push(Payment { destination, amount });
         }
     }
-    let (Some(external_id), Some(max_fee), Some(expires_at), true) = (external_id, max_fee, expires_at, errors.is_empty())
+    let (Some(external_id), Some(max_fee), Some(expires_at), true) =
+        (external_id, max_fee, expires_at, errors.is_empty())
     else {
         return Err(errors);
     };
@@ -107,7 +112,9 @@ fn positive(text: &str, decimals: u8) -> Result<Amount, AmountError> {
 
 fn field_of(invalid: &InvalidIntent) -> String {
     match invalid {
-        InvalidIntent::NoPayments | InvalidIntent::TooManyPayments { .. } | InvalidIntent::Overflow => "payments".into(),
+        InvalidIntent::NoPayments | InvalidIntent::TooManyPayments { .. } | InvalidIntent::Overflow => {
+            "payments".into()
+        }
         InvalidIntent::ZeroAmount { index } => format!("payments[{index}].amount"),
         InvalidIntent::AssetOfOtherChain { .. } => "asset".into(),
         InvalidIntent::UnexpectedTag { index } => format!("payments[{index}].tag"),
@@ -120,9 +127,20 @@ fn field_of(invalid: &InvalidIntent) -> String {
 
 /// Joins the request's signature to its intent, and verifies it.
 pub fn signed(request: &TransferRequest, intent: Intent) -> Result<SignedIntent, Vec<FieldError>> {
-    let missing = |field| FieldError::new(field, "is missing: sign the intent with `bursar transfers sign`, or see docs/intent.md");
-    let initiator = hex_field::<32>("initiator", request.initiator.as_deref().ok_or_else(|| vec![missing("initiator")])?)?;
-    let signature = hex_field::<64>("signature", request.signature.as_deref().ok_or_else(|| vec![missing("signature")])?)?;
+    let missing = |field| {
+        FieldError::new(
+            field,
+            "is missing: sign the intent with `bursar transfers sign`, or see docs/intent.md",
+        )
+    };
+    let initiator = hex_field::<32>(
+        "initiator",
+        request.initiator.as_deref().ok_or_else(|| vec![missing("initiator")])?,
+    )?;
+    let signature = hex_field::<64>(
+        "signature",
+        request.signature.as_deref().ok_or_else(|| vec![missing("signature")])?,
+    )?;
     let signed = SignedIntent { intent, initiator: InitiatorKey(initiator), signature };
     signed.verify_signature().map_err(|error| {
         let field = match error {

@@ -26,7 +26,8 @@ pub enum Role {
 
 /// Runs until SIGINT or SIGTERM, then drains.
 pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
-    let metrics = PrometheusBuilder::new().install_recorder().context("cannot install the metrics recorder")?;
+    let metrics =
+        PrometheusBuilder::new().install_recorder().context("cannot install the metrics recorder")?;
     let relay = match (&config.relay, role) {
         (Some(relay), Role::All | Role::Worker) => Some(bind_relay(relay).await?),
         (None, Role::All | Role::Worker) => {
@@ -48,11 +49,15 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
         Role::Worker => None,
         Role::All | Role::Api => {
             let listener = tokio::net::TcpListener::bind(config.api.listen).await;
-            let listener = listener.with_context(|| format!("api.listen: cannot listen on {}", config.api.listen))?;
+            let listener =
+                listener.with_context(|| format!("api.listen: cannot listen on {}", config.api.listen))?;
             tracing::info!(address = %listener.local_addr()?, "API ready; its document is at /openapi.json, a page of it at /docs");
-            let state = ApiState { context, assets: Arc::new(compose::assets(&config)), coordinator, metrics };
+            let state =
+                ApiState { context, assets: Arc::new(compose::assets(&config)), coordinator, metrics };
             let graceful = stop.clone().cancelled_owned();
-            Some(tokio::spawn(axum::serve(listener, api::router(state)).with_graceful_shutdown(graceful).into_future()))
+            Some(tokio::spawn(
+                axum::serve(listener, api::router(state)).with_graceful_shutdown(graceful).into_future(),
+            ))
         }
     };
 
@@ -72,7 +77,8 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
 }
 
 async fn bind_relay(config: &RelayConfig) -> anyhow::Result<(Coordinator, RelayTask)> {
-    let identity = Identity::load(&config.identity_file).context("relay.identity_file: make one with `bursar relay-identity`")?;
+    let identity = Identity::load(&config.identity_file)
+        .context("relay.identity_file: make one with `bursar relay-identity`")?;
     let parties = config.parties.iter().map(|party| bursar_signer_client::PartyConfig {
         index: PartyIndex(party.index),
         name: party.name.clone(),
@@ -86,7 +92,9 @@ async fn bind_relay(config: &RelayConfig) -> anyhow::Result<(Coordinator, RelayT
         deadlines: Deadlines::default(),
         clock: Arc::new(compose::SystemClock),
     };
-    let bound = Relay::bind(relay).await.with_context(|| format!("relay.listen: cannot listen on {}", config.listen))?;
+    let bound = Relay::bind(relay)
+        .await
+        .with_context(|| format!("relay.listen: cannot listen on {}", config.listen))?;
     tracing::info!(address = %config.listen, parties = config.parties.len(), "relay ready for co-signers");
     Ok(bound)
 }

@@ -1,1 +1,12 @@
+//! A whole Bursar on loopback: real bitcoind and anvil, the XRP Ledger stand-in, three co-signer processes and the
+//! orchestrator, in one folder. The demo, the benchmark and the end-to-end tests all stand on this.
 
+pub mod api;
+pub mod cosigners;
+pub mod environment;
+pub mod initiator;
+pub mod orchestrator;
+pub mod recipients;
+
+pub use api::Api;
+pub use environment::{Environment, Options};

@@ -109,6 +109,7 @@ async fn run(context: &Context, step: Step, transfer: Transfer) -> Result<Progre
     }
     .instrument(tracing::debug_span!("step", name))
     .await;
-    metrics::histogram!("bursar_step_seconds", "step" => name).record(context.now().since(started).as_secs_f64());
+    metrics::histogram!("bursar_step_seconds", "step" => name)
+        .record(context.now().since(started).as_secs_f64());
     result
 }

@@ -22,7 +22,9 @@ pub enum FollowError {
     Node(#[from] NodeError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("{network}: none of the last {REMEMBERED_BLOCKS} blocks that were seen is on the node's chain: is it another network?")]
+    #[error(
+        "{network}: none of the last {REMEMBERED_BLOCKS} blocks that were seen is on the node's chain: is it another network?"
+    )]
     NoCommonBlock { network: Network },
 }
 
@@ -45,7 +47,11 @@ pub async fn run(context: Context, network: Network, stop: CancellationToken) {
                 healthy = false;
             }
         }
-        metrics::gauge!("bursar_follower_healthy", "network" => network.to_string()).set(if healthy { 1.0 } else { 0.0 });
+        metrics::gauge!("bursar_follower_healthy", "network" => network.to_string()).set(if healthy {
+            1.0
+        } else {
+            0.0
+        });
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(ports.poll) => {}
@@ -100,7 +106,12 @@ async fn watch_set(context: &Context, network: Network, ports: &ChainPorts) -> R
     Ok(watch)
 }
 
-async fn start(context: &Context, network: Network, ports: &ChainPorts, tip: &BlockRef) -> Result<BlockRef, FollowError> {
+async fn start(
+    context: &Context,
+    network: Network,
+    ports: &ChainPorts,
+    tip: &BlockRef,
+) -> Result<BlockRef, FollowError> {
     let first = match ports.start_height {
         Some(height) if height < tip.height => ports.node.block(height, &WatchSet::default()).await?.block,
         _ => tip.clone(),

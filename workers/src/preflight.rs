@@ -68,7 +68,8 @@ pub async fn draft(context: &Context, intent: &Intent) -> Result<Draft, DraftErr
     let network = intent.network();
     let ports = context.chain(network).ok_or(StepError::UnservedNetwork(network))?;
     let wallet = wallets::by_descriptor(&context.store, &intent.wallet).await?;
-    let wallet = wallet.ok_or(DraftError::Build(BuildError::Inconsistent("the wallet is not in the store")))?;
+    let wallet =
+        wallet.ok_or(DraftError::Build(BuildError::Inconsistent("the wallet is not in the store")))?;
     let scheme = wallet.descriptor.scheme();
     let key = context.group_key(scheme).await?.ok_or(StepError::NoKey(scheme))?;
     let source = source_path(context, &wallet, intent).await?;
@@ -101,8 +102,14 @@ async fn build(
 ) -> Result<(UnsignedTransaction, Effects), DraftError> {
     let (adapter, intent, key) = (ports.adapter.clone(), intent.clone(), key.clone());
     let work = move || {
-        let request =
-            BuildRequest { intent: &intent, key: &key, state: &state, source, resource: resource.as_ref(), change };
+        let request = BuildRequest {
+            intent: &intent,
+            key: &key,
+            state: &state,
+            source,
+            resource: resource.as_ref(),
+            change,
+        };
         let unsigned = adapter.build(&request)?;
         let effects = adapter.decode(&unsigned, &key).map_err(StepError::from)?;
         effects_match(&intent, &effects).map_err(StepError::from)?;
@@ -112,7 +119,11 @@ async fn build(
 }
 
 /// The paying account's path; `None` on Bitcoin.
-async fn source_path(context: &Context, wallet: &Wallet, intent: &Intent) -> Result<Option<DerivationPath>, StepError> {
+async fn source_path(
+    context: &Context,
+    wallet: &Wallet,
+    intent: &Intent,
+) -> Result<Option<DerivationPath>, StepError> {
     use bursar_domain::network::Chain;
     match &intent.source {
         Some(address) => {
@@ -134,8 +145,13 @@ async fn next_change_path(context: &Context, wallet: &Wallet) -> Result<Derivati
 
 /// The lowest nonce or Sequence that neither the chain nor a live transaction of ours has used. Lowest, so that one that was
 /// given back leaves no gap behind.
-async fn lowest_free(context: &Context, intent: &Intent, state: &AccountState) -> Result<Resource, DraftError> {
-    let inconsistent = || DraftError::Build(BuildError::Inconsistent("the account has no further nonce or Sequence"));
+async fn lowest_free(
+    context: &Context,
+    intent: &Intent,
+    state: &AccountState,
+) -> Result<Resource, DraftError> {
+    let inconsistent =
+        || DraftError::Build(BuildError::Inconsistent("the account has no further nonce or Sequence"));
     let account = match state {
         AccountState::Ethereum(account) => &account.address,
         AccountState::Xrp(account) => &account.address,

@@ -104,7 +104,11 @@ impl Backend for LeasedJobs {
     type Task = Task<Claim>;
     type Error = FeedEnded;
 
-    fn poll_ready(&mut self, _: &mut std::task::Context<'_>, _: &WorkerContext) -> Poll<Result<(), FeedEnded>> {
+    fn poll_ready(
+        &mut self,
+        _: &mut std::task::Context<'_>,
+        _: &WorkerContext,
+    ) -> Poll<Result<(), FeedEnded>> {
         Poll::Ready(Ok(()))
     }
     fn poll_next(
@@ -115,7 +119,11 @@ impl Backend for LeasedJobs {
         let claim = ready!(self.ready.poll_recv(cx));
         Poll::Ready(claim.map(|claim| Ok(TaskBuilder::new(claim).build())))
     }
-    fn poll_close(&mut self, _: &mut std::task::Context<'_>, _: &WorkerContext) -> Poll<Result<(), FeedEnded>> {
+    fn poll_close(
+        &mut self,
+        _: &mut std::task::Context<'_>,
+        _: &WorkerContext,
+    ) -> Poll<Result<(), FeedEnded>> {
         self.ready.close();
         Poll::Ready(Ok(()))
     }
@@ -173,7 +181,9 @@ async fn work(context: &Context, claim: &Claim) {
     match jobs::settle(&context.store, claim, context.now(), outcome).await {
         Ok(true) => {}
         Ok(false) => tracing::debug!(transfer = %claim.transfer, "the job had another owner at its end"),
-        Err(error) => tracing::warn!(transfer = %claim.transfer, %error, "cannot settle the job; its lease will run out"),
+        Err(error) => {
+            tracing::warn!(transfer = %claim.transfer, %error, "cannot settle the job; its lease will run out")
+        }
     }
 }
 

@@ -22,7 +22,12 @@ pub enum MoveError {
 }
 
 /// Applies `fact` within `tx`, which the caller commits. On [`MoveError::Stale`] the caller must drop `tx`.
-pub async fn advance_in(tx: &mut WriteTx, transfer: Transfer, fact: Fact, now: Timestamp) -> Result<Transfer, MoveError> {
+pub async fn advance_in(
+    tx: &mut WriteTx,
+    transfer: Transfer,
+    fact: Fact,
+    now: Timestamp,
+) -> Result<Transfer, MoveError> {
     let transition = transfer.apply(fact, now)?;
     match transfers::save(tx, &transition).await? {
         Saved::Stale => Err(MoveError::Stale),

@@ -93,7 +93,8 @@ pub async fn create(
     body: Body<CreateAddress>,
 ) -> Result<(StatusCode, Json<AddressView>), Problem> {
     let label = body.value.label;
-    if label.as_ref().is_some_and(|label| label.chars().count() > 100 || label.chars().any(char::is_control)) {
+    if label.as_ref().is_some_and(|label| label.chars().count() > 100 || label.chars().any(char::is_control))
+    {
         return Err(Problem::invalid_field("label", "must be at most 100 printable characters"));
     }
     let wallet = find(&state, id).await?;

@@ -31,7 +31,11 @@ fn hash(key: &str) -> [u8; 32] {
     Sha256::digest(key.as_bytes()).into()
 }
 
-pub async fn require_key(State(state): State<ApiState>, mut request: Request, next: Next) -> Result<Response, Problem> {
+pub async fn require_key(
+    State(state): State<ApiState>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
     let header = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let key = header.and_then(|value| value.strip_prefix("Bearer ")).filter(|key| key.starts_with(PREFIX));
     let key = key.ok_or_else(Problem::unauthorized)?;

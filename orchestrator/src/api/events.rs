@@ -64,13 +64,19 @@ pub struct After {
 
 fn position(cursor: Option<&str>, name: &str) -> Result<i64, Problem> {
     let parsed = cursor.map_or(Ok(0), str::parse::<i64>);
-    parsed.ok().filter(|position| *position >= 0).ok_or_else(|| Problem::malformed(name, "not a position in the event log"))
+    parsed
+        .ok()
+        .filter(|position| *position >= 0)
+        .ok_or_else(|| Problem::malformed(name, "not a position in the event log"))
 }
 
 /// List events, oldest first.
 #[utoipa::path(get, path = "/v1/events", tag = "events", security(("apiKey" = [])), params(After),
     responses((status = 200, body = EventPage), (status = 400, body = Problem), (status = 401, body = Problem)))]
-pub async fn list(State(state): State<ApiState>, Query(after): Query<After>) -> Result<Json<EventPage>, Problem> {
+pub async fn list(
+    State(state): State<ApiState>,
+    Query(after): Query<After>,
+) -> Result<Json<EventPage>, Problem> {
     let from = position(after.cursor.as_deref(), "cursor")?;
     let events = events::after(&state.context.store, from, page_size(after.limit)?).await?;
     let next = events.last().map_or(from, |event| event.sequence).to_string();
@@ -103,7 +109,9 @@ fn follow(state: ApiState, from: i64) -> impl Stream<Item = Result<sse::Event, I
                 position = event.sequence;
                 let view = EventView::from(event);
                 let frame = sse::Event::default().id(view.sequence.to_string()).event(view.kind.clone());
-                let frame = frame.json_data(&view).unwrap_or_else(|_| sse::Event::default().comment("unreadable event"));
+                let frame = frame
+                    .json_data(&view)
+                    .unwrap_or_else(|_| sse::Event::default().comment("unreadable event"));
                 return Some((Ok(frame), (state, position, pending)));
             }
             let notified = state.context.store.events_notified();

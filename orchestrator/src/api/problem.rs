@@ -55,12 +55,20 @@ impl Problem {
     /// 400: the body is not JSON, or not of the documented shape.
     pub fn malformed(field: impl Into<String>, message: impl ToString) -> Self {
         let error = FieldError::new(field, message);
-        let problem = Self::new(StatusCode::BAD_REQUEST, "malformed-request", "The request is not of the documented form");
+        let problem = Self::new(
+            StatusCode::BAD_REQUEST,
+            "malformed-request",
+            "The request is not of the documented form",
+        );
         Self { errors: vec![error], ..problem }
     }
     /// 422: well-formed, but it cannot be done with these values.
     pub fn invalid(errors: Vec<FieldError>) -> Self {
-        let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-request", "The request has values that cannot be used");
+        let problem = Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid-request",
+            "The request has values that cannot be used",
+        );
         Self { errors, ..problem }
     }
     pub fn invalid_field(field: impl Into<String>, message: impl ToString) -> Self {
@@ -71,7 +79,8 @@ impl Problem {
             .detail("send it as `Authorization: Bearer <key>`; make one with `bursar api-keys create`")
     }
     pub fn not_found(what: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not-found", "There is no such thing").detail(format!("no such {what}"))
+        Self::new(StatusCode::NOT_FOUND, "not-found", "There is no such thing")
+            .detail(format!("no such {what}"))
     }
     pub fn conflict(kind: &str, field: &str, message: impl ToString) -> Self {
         let problem = Self::new(StatusCode::CONFLICT, kind, "The request conflicts with what is stored");
@@ -79,10 +88,16 @@ impl Problem {
     }
     /// 409: the transfer has gone too far for this.
     pub fn not_now(message: impl ToString) -> Self {
-        Self::new(StatusCode::CONFLICT, "not-possible-now", "The transfer's state does not allow this").detail(message)
+        Self::new(StatusCode::CONFLICT, "not-possible-now", "The transfer's state does not allow this")
+            .detail(message)
     }
     pub fn unavailable(message: impl ToString) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Something that this needs is not available now").detail(message)
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "Something that this needs is not available now",
+        )
+        .detail(message)
     }
     pub fn too_large() -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The request body is too large")
@@ -103,7 +118,9 @@ impl IntoResponse for Problem {
         let media_type = header::HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, media_type);
         if status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
         }
         response
     }
@@ -112,7 +129,9 @@ impl IntoResponse for Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::BadCursor => Self::malformed("cursor", "not a cursor of this list: use `next` of the page before"),
+            StoreError::BadCursor => {
+                Self::malformed("cursor", "not a cursor of this list: use `next` of the page before")
+            }
             StoreError::Unavailable { .. } => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "store unavailable");
                 Self::unavailable("the database does not answer; nothing was changed, try again")

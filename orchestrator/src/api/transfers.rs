@@ -15,7 +15,8 @@ use bursar_store::wallets::Wallet;
 
 /// The wallet and the intent that a request means.
 async fn understand(state: &ApiState, request: &TransferRequest) -> Result<(Wallet, Intent), Problem> {
-    let id: WalletId = request.wallet_id.parse().map_err(|error| Problem::invalid_field("walletId", error))?;
+    let id: WalletId =
+        request.wallet_id.parse().map_err(|error| Problem::invalid_field("walletId", error))?;
     let wallet = match wallets::find(state, id).await {
         Err(problem) if problem.status == 404 => {
             return Err(Problem::invalid_field("walletId", "no such wallet: see GET /v1/wallets"));
@@ -29,7 +30,8 @@ async fn understand(state: &ApiState, request: &TransferRequest) -> Result<(Wall
     })?;
     let ports = state.context.chain(network);
     let ports = ports.ok_or_else(|| Problem::unavailable(format!("no node is configured for {network}")))?;
-    let intent = intake::intent(request, wallet.descriptor, asset, ports.adapter.as_ref()).map_err(Problem::invalid)?;
+    let intent = intake::intent(request, wallet.descriptor, asset, ports.adapter.as_ref())
+        .map_err(Problem::invalid)?;
     if intent.expires_at <= state.context.now() {
         return Err(Problem::invalid_field("expiresAt", "lies in the past"));
     }

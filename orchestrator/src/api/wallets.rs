@@ -87,10 +87,16 @@ pub async fn create(
     let context = &state.context;
     let network = context.chains.keys().copied().find(|network| network.chain() == chain);
     let network = network.ok_or_else(|| {
-        Problem::invalid_field("chain", format!("no {chain} node is configured; add a [{chain}] section to the configuration"))
+        Problem::invalid_field(
+            "chain",
+            format!("no {chain} node is configured; add a [{chain}] section to the configuration"),
+        )
     })?;
     let key = context.group_key(kind.scheme()).await?.ok_or_else(|| {
-        Problem::unavailable(format!("no {} key: run `bursar-signer keygen` at every co-signer and keep them running", kind.scheme()))
+        Problem::unavailable(format!(
+            "no {} key: run `bursar-signer keygen` at every co-signer and keep them running",
+            kind.scheme()
+        ))
     })?;
     let mut tx = context.store.write().await?;
     let account = wallets::next_account(&mut tx, network, kind).await?;
@@ -118,7 +124,10 @@ pub async fn list(State(state): State<ApiState>) -> Result<Json<PageOf<WalletVie
 /// One wallet.
 #[utoipa::path(get, path = "/v1/wallets/{id}", tag = "wallets", security(("apiKey" = [])), params(("id" = String, Path)),
     responses((status = 200, body = WalletView), (status = 400, body = Problem), (status = 401, body = Problem), (status = 404, body = Problem)))]
-pub async fn get(State(state): State<ApiState>, Path(id): Path<WalletId>) -> Result<Json<WalletView>, Problem> {
+pub async fn get(
+    State(state): State<ApiState>,
+    Path(id): Path<WalletId>,
+) -> Result<Json<WalletView>, Problem> {
     let wallet = find(&state, id).await?;
     Ok(Json(view(&state, wallet).await?))
 }
@@ -166,17 +175,26 @@ pub async fn balances(
 }
 
 /// The sum over the wallet's accounts, as the node has them.
-async fn on_node(state: &ApiState, wallet: &Wallet, asset: Asset) -> Result<bursar_domain::amount::Amount, Problem> {
+async fn on_node(
+    state: &ApiState,
+    wallet: &Wallet,
+    asset: Asset,
+) -> Result<bursar_domain::amount::Amount, Problem> {
     use bursar_domain::amount::Amount;
     let network = wallet.descriptor.network;
-    let ports = state.context.chain(network).ok_or_else(|| Problem::unavailable("no node is configured for this wallet"))?;
+    let ports = state
+        .context
+        .chain(network)
+        .ok_or_else(|| Problem::unavailable("no node is configured for this wallet"))?;
     let mut total = Amount::ZERO;
     let mut cursor: Option<String> = None;
     loop {
         let page = addresses::of_wallet(&state.context.store, wallet.id, cursor.as_deref(), 200).await?;
         for record in page.items {
             let balance = ports.node.balance(&record.address, asset).await.map_err(Problem::unavailable)?;
-            total = total.checked_add(balance).ok_or_else(|| Problem::unavailable("the node's balances overflow"))?;
+            total = total
+                .checked_add(balance)
+                .ok_or_else(|| Problem::unavailable("the node's balances overflow"))?;
         }
         cursor = page.next;
         if cursor.is_none() {
@@ -239,4 +257,3 @@ pub async fn deposits(
         block_height: deposit.block.height,
     })))
 }
-

@@ -26,7 +26,8 @@ pub async fn run(command: Events, output: Output) -> anyhow::Result<()> {
         return print_stream(response, output).await;
     }
     let cursor = command.cursor.map(|cursor| ("cursor", cursor));
-    let query: Vec<_> = cursor.into_iter().chain(command.limit.map(|limit| ("limit", limit.to_string()))).collect();
+    let query: Vec<_> =
+        cursor.into_iter().chain(command.limit.map(|limit| ("limit", limit.to_string()))).collect();
     let page: Value = client.get("/v1/events", &query).await?;
     output.table(&page, &["sequence", "at", "type", "transferId", "payload.to"]);
     Ok(())
@@ -46,7 +47,8 @@ async fn print_stream(response: reqwest::Response, output: Output) -> anyhow::Re
                 println!("{event}");
             } else {
                 let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-                let (at, kind, transfer) = (text(&event["at"]), text(&event["type"]), text(&event["transferId"]));
+                let (at, kind, transfer) =
+                    (text(&event["at"]), text(&event["type"]), text(&event["transferId"]));
                 println!("{at}  {kind:<24} {transfer}  {}", event["payload"]);
             }
         }

@@ -7,12 +7,7 @@ use crate::{
     intake::{self, PaymentRequest, TransferRequest},
 };
 use bursar_bitcoin::BitcoinAdapter;
-use bursar_domain::{
-    asset::AssetInfo,
-    network::Chain,
-    ports::DeriveAddress,
-    wallet::WalletDescriptor,
-};
+use bursar_domain::{asset::AssetInfo, network::Chain, ports::DeriveAddress, wallet::WalletDescriptor};
 use bursar_ethereum::EthereumAdapter;
 use bursar_xrp::XrpAdapter;
 use ed25519_dalek::Signer;
@@ -31,9 +26,12 @@ pub struct To(pub PaymentRequest);
 impl FromStr for To {
     type Err = &'static str;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (destination, amount) = text.rsplit_once('=').ok_or("expected ADDRESS=AMOUNT or ADDRESS:TAG=AMOUNT")?;
+        let (destination, amount) =
+            text.rsplit_once('=').ok_or("expected ADDRESS=AMOUNT or ADDRESS:TAG=AMOUNT")?;
         let (address, tag) = match destination.rsplit_once(':') {
-            Some((address, tag)) => (address, Some(tag.parse().map_err(|_| "a destination tag is a number under 2^32")?)),
+            Some((address, tag)) => {
+                (address, Some(tag.parse().map_err(|_| "a destination tag is a number under 2^32")?))
+            }
             None => (destination, None),
         };
         Ok(Self(PaymentRequest { address: address.into(), tag, amount: amount.into() }))
@@ -60,12 +58,17 @@ fn adapter(chain: Chain) -> &'static dyn DeriveAddress {
 }
 
 /// The request with the initiator's signature.
-pub async fn sign(client: &Client, request: TransferRequest, key_file: &Path) -> anyhow::Result<TransferRequest> {
+pub async fn sign(
+    client: &Client,
+    request: TransferRequest,
+    key_file: &Path,
+) -> anyhow::Result<TransferRequest> {
     let key = admin::load_initiator_key(key_file)?;
     let wallet: WalletInfo = client.get(&format!("/v1/wallets/{}", request.wallet_id), &[]).await?;
     let assets: AssetPage = client.get("/v1/assets", &[]).await?;
     let unknown = || InvalidRequest(vec![FieldError::new("asset", "unknown asset: see GET /v1/assets")]);
-    let named = |asset: &&AssetView| asset.symbol == request.asset || asset.asset.to_string() == request.asset;
+    let named =
+        |asset: &&AssetView| asset.symbol == request.asset || asset.asset.to_string() == request.asset;
     let asset = assets.items.iter().find(named).ok_or_else(unknown)?;
     let info = AssetInfo { asset: asset.asset, symbol: asset.symbol.clone(), decimals: asset.decimals };
     let adapter = adapter(wallet.descriptor.network.chain());

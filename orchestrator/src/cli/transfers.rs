@@ -101,7 +101,8 @@ pub struct PaymentArgs {
 
 impl PaymentArgs {
     fn request(self) -> TransferRequest {
-        let expires_at = Timestamp::now().saturating_add(SignedDuration::from_mins(i64::from(self.valid_minutes)));
+        let expires_at =
+            Timestamp::now().saturating_add(SignedDuration::from_mins(i64::from(self.valid_minutes)));
         TransferRequest {
             external_id: self.external_id.unwrap_or_else(fresh_external_id),
             wallet_id: self.wallet,
@@ -137,11 +138,14 @@ pub async fn run(command: Transfers, output: Output) -> anyhow::Result<()> {
         Transfers::Sign { file, key, connection } => {
             let mut text = Vec::new();
             match file {
-                Some(path) => text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?,
+                Some(path) => {
+                    text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?
+                }
                 None => drop(std::io::stdin().read_to_end(&mut text)?),
             }
             let request: TransferRequest = extract::parse(&text).map_err(|problem| {
-                let errors: Vec<_> = problem.errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect();
+                let errors: Vec<_> =
+                    problem.errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect();
                 anyhow::anyhow!("the request is not of the documented form: {}", errors.join("; "))
             })?;
             let signed = pay::sign(&connection.client()?, request, &key).await?;
@@ -166,7 +170,10 @@ pub async fn run(command: Transfers, output: Output) -> anyhow::Result<()> {
             let mut query = paging.query();
             query.extend(filters.into_iter().filter_map(|(name, value)| Some((name, value?))));
             let page: Value = connection.client()?.get("/v1/transfers", &query).await?;
-            output.table(&page, &["id", "externalId", "asset", "payments.0.amount", "status", "subStatus", "updatedAt"]);
+            output.table(
+                &page,
+                &["id", "externalId", "asset", "payments.0.amount", "status", "subStatus", "updatedAt"],
+            );
             Ok(())
         }
         Transfers::Cancel(One { transfer, connection }) => {
@@ -174,7 +181,9 @@ pub async fn run(command: Transfers, output: Output) -> anyhow::Result<()> {
             output.value(&connection.client()?.post(&path, &serde_json::json!({})).await?);
             Ok(())
         }
-        Transfers::Watch(One { transfer, connection }) => watch(&connection.client()?, &transfer.to_string(), output).await,
+        Transfers::Watch(One { transfer, connection }) => {
+            watch(&connection.client()?, &transfer.to_string(), output).await
+        }
     }
 }
 

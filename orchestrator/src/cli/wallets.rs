@@ -87,7 +87,8 @@ pub async fn wallets(command: Wallets, output: Output) -> anyhow::Result<()> {
             output.value(&connection.client()?.get(&format!("/v1/wallets/{wallet}"), &[]).await?);
         }
         Wallets::Balances(One { wallet, connection }) => {
-            let page: Value = connection.client()?.get(&format!("/v1/wallets/{wallet}/balances"), &[]).await?;
+            let page: Value =
+                connection.client()?.get(&format!("/v1/wallets/{wallet}/balances"), &[]).await?;
             output.table(&page, &["symbol", "amount", "reserved"]);
         }
         Wallets::Deposits(Many { wallet, paging, connection }) => {

@@ -126,11 +126,15 @@ pub struct XrpConfig {
 impl BitcoinConfig {
     pub(super) fn check(&self) -> Vec<String> {
         let mut problems = common("bitcoin", self.poll_ms, self.timeout_ms);
-        if self.user.is_some() != self.password.is_some() || self.user.is_some() == self.cookie_file.is_some() {
+        if self.user.is_some() != self.password.is_some() || self.user.is_some() == self.cookie_file.is_some()
+        {
             problems.push("bitcoin: give either user and password, or cookie_file".into());
         }
         if !(self.fee_floor <= self.fee_fallback && self.fee_fallback <= self.fee_cap) {
-            problems.push("bitcoin: fee_floor ≤ fee_fallback ≤ fee_cap must hold (satoshi per 1000 virtual bytes)".into());
+            problems.push(
+                "bitcoin: fee_floor ≤ fee_fallback ≤ fee_cap must hold (satoshi per 1000 virtual bytes)"
+                    .into(),
+            );
         }
         if self.confirmations == 0 {
             problems.push("bitcoin.confirmations: at least 1".into());
@@ -143,13 +147,19 @@ impl EthereumConfig {
     pub(super) fn check(&self) -> Vec<String> {
         let mut problems = common("ethereum", self.poll_ms, self.timeout_ms);
         if self.confirmations == Some(0) {
-            problems.push("ethereum.confirmations: at least 1, or leave it out to use the `finalized` tag".into());
+            problems.push(
+                "ethereum.confirmations: at least 1, or leave it out to use the `finalized` tag".into(),
+            );
         }
         let mut symbols: Vec<&str> = vec!["BTC", "ETH", "XRP"];
         for token in &self.tokens {
-            let readable = (1..=20).contains(&token.symbol.len()) && token.symbol.bytes().all(|b| b.is_ascii_alphanumeric());
+            let readable = (1..=20).contains(&token.symbol.len())
+                && token.symbol.bytes().all(|b| b.is_ascii_alphanumeric());
             if !readable || symbols.contains(&token.symbol.as_str()) {
-                problems.push(format!("ethereum.tokens: symbol {:?} must be 1 to 20 letters and digits, and unique", token.symbol));
+                problems.push(format!(
+                    "ethereum.tokens: symbol {:?} must be 1 to 20 letters and digits, and unique",
+                    token.symbol
+                ));
             }
             symbols.push(&token.symbol);
             if token.decimals > 36 {

@@ -8,6 +8,8 @@ pub fn bitcoin<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BitcoinNetw
     let name = String::deserialize(deserializer)?;
     match format!("bitcoin:{name}").parse() {
         Ok(Network::Bitcoin(network)) => Ok(network),
-        _ => Err(D::Error::custom(format!("unknown network {name}: expected mainnet, testnet4, signet or regtest"))),
+        _ => Err(D::Error::custom(format!(
+            "unknown network {name}: expected mainnet, testnet4, signet or regtest"
+        ))),
     }
 }

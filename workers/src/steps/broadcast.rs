@@ -32,8 +32,12 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
         let walked = chain::cursor(&context.store, network).await?.map_or(0, |block| block.height);
         if walked >= u64::from(last) {
             return match ports.node.liveness(&sign::sent(&record)).await? {
-                Liveness::Dead { proof } => sign::bury(context, transfer, record.id, proof).await.map(|()| Progress::Moved),
-                Liveness::Unexplained { reason } => wait(context, transfer, SubStatus::Unexplained, reason).await,
+                Liveness::Dead { proof } => {
+                    sign::bury(context, transfer, record.id, proof).await.map(|()| Progress::Moved)
+                }
+                Liveness::Unexplained { reason } => {
+                    wait(context, transfer, SubStatus::Unexplained, reason).await
+                }
                 Liveness::MayConfirm => Ok(Progress::Wait(context.settings.retry)),
             };
         }
@@ -67,13 +71,21 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
 }
 
 /// How long to leave a transaction alone that a node has accepted.
-fn recently_sent(context: &Context, transfer: &Transfer, record: &TransactionRecord) -> Option<std::time::Duration> {
+fn recently_sent(
+    context: &Context,
+    transfer: &Transfer,
+    record: &TransactionRecord,
+) -> Option<std::time::Duration> {
     let State::Broadcasting { maybe_sent: false, .. } = transfer.state else { return None };
     let elapsed = context.now().since(record.broadcast_at?);
     context.settings.rebroadcast.checked_sub(elapsed).filter(|left| !left.is_zero())
 }
 
-async fn mark_sent(context: &Context, transfer: Transfer, record: &TransactionRecord) -> Result<(), StepError> {
+async fn mark_sent(
+    context: &Context,
+    transfer: Transfer,
+    record: &TransactionRecord,
+) -> Result<(), StepError> {
     let now = context.now();
     let mut tx = context.store.write().await?;
     transactions::mark_broadcast(&mut tx, record.id, now).await?;

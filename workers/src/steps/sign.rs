@@ -28,7 +28,9 @@ use bursar_store::{
 const MIN_LEDGERS_LEFT: u64 = 5;
 
 pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, StepError> {
-    let State::PendingSignature { transaction, signing_started } = transfer.state else { return Ok(Progress::Moved) };
+    let State::PendingSignature { transaction, signing_started } = transfer.state else {
+        return Ok(Progress::Moved);
+    };
     let (network, ports) = ports(context, &transfer)?;
     let record = record(context, transaction).await?;
     if record.inclusion.is_some() {
@@ -51,8 +53,16 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
             return wait(context, transfer, SubStatus::SigningInconclusive, reason).await;
         }
     } else if expired {
-        return give_up(context, transfer, transaction, Fact::Expired { sub_status: SubStatus::IntentExpired }).await;
-    } else if ledgers_left < MIN_LEDGERS_LEFT || context.now().since(record.created_at) > context.settings.package_lifetime {
+        return give_up(
+            context,
+            transfer,
+            transaction,
+            Fact::Expired { sub_status: SubStatus::IntentExpired },
+        )
+        .await;
+    } else if ledgers_left < MIN_LEDGERS_LEFT
+        || context.now().since(record.created_at) > context.settings.package_lifetime
+    {
         let reason = "the package waited too long to be signed; built again with current fees".to_owned();
         return give_up(context, transfer, transaction, Fact::Thawed { reason }).await;
     }
@@ -147,12 +157,15 @@ async fn failed(
     }
     match error {
         SignError::Refused { .. } => {
-            let fact = Fact::SigningNotStarted { sub_status: SubStatus::SignerRejected, reason: reason.clone() };
+            let fact =
+                Fact::SigningNotStarted { sub_status: SubStatus::SignerRejected, reason: reason.clone() };
             let transfer = advance(context, transfer, fact).await?;
             let fact = Fact::Rejected { sub_status: Some(SubStatus::SignerRejected), reason };
             give_up(context, transfer, transaction, fact).await
         }
-        SignError::NotEnoughSigners { .. } | SignError::NoKey(_) => not_started(context, transfer, SubStatus::SignersOffline, reason).await,
+        SignError::NotEnoughSigners { .. } | SignError::NoKey(_) => {
+            not_started(context, transfer, SubStatus::SignersOffline, reason).await
+        }
         SignError::Aborted { .. } => not_started(context, transfer, SubStatus::SignerTimeout, reason).await,
     }
 }
@@ -222,7 +235,11 @@ pub(super) fn sent(record: &TransactionRecord) -> SentTransaction {
 }
 
 /// The chain shows a transaction whose signature never reached us.
-async fn included_unseen(context: &Context, transfer: Transfer, record: &TransactionRecord) -> Result<Progress, StepError> {
+async fn included_unseen(
+    context: &Context,
+    transfer: Transfer,
+    record: &TransactionRecord,
+) -> Result<Progress, StepError> {
     let Some(inclusion) = &record.inclusion else { return Ok(Progress::Moved) };
     advance(context, transfer, Fact::Included { block: inclusion.block.clone() }).await?;
     Ok(Progress::Moved)

@@ -19,7 +19,10 @@ use bursar_store::{
 #[utoipa::path(post, path = "/v1/transfers/{id}/cancel", tag = "transfers", security(("apiKey" = [])), params(("id" = String, Path)),
     responses((status = 200, body = TransferView), (status = 400, body = Problem), (status = 401, body = Problem), (status = 404, body = Problem),
               (status = 409, body = Problem, description = "A signature may exist, or it has ended"), (status = 503, body = Problem)))]
-pub async fn cancel(State(state): State<ApiState>, Path(id): Path<TransferId>) -> Result<Json<TransferView>, Problem> {
+pub async fn cancel(
+    State(state): State<ApiState>,
+    Path(id): Path<TransferId>,
+) -> Result<Json<TransferView>, Problem> {
     // A worker may move it between the look and the write; then look again.
     for _ in 0..5 {
         let transfer = find(&state, id).await?;
@@ -31,7 +34,11 @@ pub async fn cancel(State(state): State<ApiState>, Path(id): Path<TransferId>) -
             _ => None,
         };
         let transition = transfer.apply(Fact::Cancelled, state.context.now()).map_err(|invalid| {
-            let why = if invalid.from.is_terminal() { "it has ended" } else { "a signature may exist, so the payment may happen" };
+            let why = if invalid.from.is_terminal() {
+                "it has ended"
+            } else {
+                "a signature may exist, so the payment may happen"
+            };
             Problem::not_now(format!("the transfer is {}: {why}", invalid.from))
         })?;
         let mut tx = state.context.store.write().await?;

@@ -5,12 +5,7 @@ use super::{
     view::{self, TransferView},
 };
 use crate::{
-    api::{
-        ApiState,
-        auth::Caller,
-        extract::Body,
-        problem::Problem,
-    },
+    api::{ApiState, auth::Caller, extract::Body, problem::Problem},
     intake::{self, TransferRequest},
 };
 use axum::{
@@ -47,7 +42,9 @@ pub async fn create(
     if let Some(key) = &key {
         // Only a look: dropped without commit.
         let mut tx = context.store.write().await?;
-        if let Some(answer) = known_answer(idempotency::begin(&mut tx, api_key, key, &digest, context.now()).await?)? {
+        if let Some(answer) =
+            known_answer(idempotency::begin(&mut tx, api_key, key, &digest, context.now()).await?)?
+        {
             return Ok(answer);
         }
     }
@@ -88,7 +85,9 @@ pub async fn create(
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     match value.to_str() {
-        Ok(key) if (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Some(key.to_owned())),
+        Ok(key) if (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Ok(Some(key.to_owned()))
+        }
         _ => Err(Problem::malformed("Idempotency-Key", "must be 1 to 255 visible ASCII characters")),
     }
 }
@@ -110,7 +109,8 @@ fn known_answer(begun: Begun) -> Result<Option<Response>, Problem> {
 /// The same externalId again: the same transfer if the intent is the same, a conflict otherwise.
 async fn known_transfer(state: &ApiState, existing: Transfer, intent: &Intent) -> Result<Response, Problem> {
     if existing.intent.intent.digest() != intent.digest() {
-        let message = format!("was used before with other content, for transfer {}; it can be used once", existing.id);
+        let message =
+            format!("was used before with other content, for transfer {}; it can be used once", existing.id);
         return Err(Problem::conflict("external-id-reused", "externalId", message));
     }
     let view = super::get::load(state, existing).await?;

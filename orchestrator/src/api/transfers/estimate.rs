@@ -24,10 +24,15 @@ pub struct Estimate {
 #[utoipa::path(post, path = "/v1/transfers/estimate", tag = "transfers", security(("apiKey" = [])), request_body = TransferRequest,
     responses((status = 200, body = Estimate), (status = 400, body = Problem), (status = 401, body = Problem), (status = 413, body = Problem),
               (status = 422, body = Problem), (status = 503, body = Problem, description = "The node or the co-signers do not answer, or funds are reserved")))]
-pub async fn estimate(State(state): State<ApiState>, body: Body<TransferRequest>) -> Result<Json<Estimate>, Problem> {
+pub async fn estimate(
+    State(state): State<ApiState>,
+    body: Body<TransferRequest>,
+) -> Result<Json<Estimate>, Problem> {
     let (wallet, intent) = understand(&state, &body.value).await?;
     let draft = refusal::check(&state, &wallet, &intent).await?;
-    let draft = draft.ok_or_else(|| Problem::unavailable("no estimate can be made now; a transfer would be accepted and wait"))?;
+    let draft = draft.ok_or_else(|| {
+        Problem::unavailable("no estimate can be made now; a transfer would be accepted and wait")
+    })?;
     Ok(Json(Estimate {
         fee: fee(draft.effects.fee, intent.asset),
         intent_digest: intent.digest().to_string(),

@@ -24,7 +24,10 @@ pub async fn load(state: &ApiState, transfer: Transfer) -> Result<TransferView, 
 /// One transfer, with its transaction and its timeline.
 #[utoipa::path(get, path = "/v1/transfers/{id}", tag = "transfers", security(("apiKey" = [])), params(("id" = String, Path)),
     responses((status = 200, body = TransferView), (status = 400, body = Problem), (status = 401, body = Problem), (status = 404, body = Problem)))]
-pub async fn get(State(state): State<ApiState>, Path(id): Path<TransferId>) -> Result<Json<TransferView>, Problem> {
+pub async fn get(
+    State(state): State<ApiState>,
+    Path(id): Path<TransferId>,
+) -> Result<Json<TransferView>, Problem> {
     let transfer = find(&state, id).await?;
     Ok(Json(load(&state, transfer).await?))
 }

@@ -47,7 +47,10 @@ pub async fn list(
     let asset = match &query.asset {
         None => None,
         Some(name) => {
-            let info = state.assets.find(name).ok_or_else(|| Problem::malformed("asset", "unknown asset: see GET /v1/assets"))?;
+            let info = state
+                .assets
+                .find(name)
+                .ok_or_else(|| Problem::malformed("asset", "unknown asset: see GET /v1/assets"))?;
             Some(info.asset)
         }
     };

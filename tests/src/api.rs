@@ -1,0 +1,99 @@
+//! The API as a customer's system would use it.
+
+use crate::initiator::{Initiator, descriptor};
+use anyhow::{Context as _, bail};
+use bursar::{client::Client, intake::TransferRequest};
+use bursar_domain::{asset::AssetInfo, lifecycle::Status};
+use serde_json::{Value, json};
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+pub struct Api {
+    pub client: Client,
+    /// For requests that the client would not make.
+    pub http: reqwest::Client,
+    pub url: String,
+    pub key: String,
+}
+
+impl Api {
+    pub fn new(url: String, key: &str) -> anyhow::Result<Self> {
+        let client = Client::new(&url, Zeroizing::new(key.to_owned()))?;
+        Ok(Self { client, http: reqwest::Client::new(), url, key: key.to_owned() })
+    }
+
+    pub async fn status(&self) -> anyhow::Result<Value> {
+        Ok(self.client.get("/v1/status", &[]).await?)
+    }
+
+    pub async fn create_wallet(&self, name: &str, chain: &str, kind: Option<&str>) -> anyhow::Result<Value> {
+        let body = json!({ "name": name, "chain": chain, "kind": kind });
+        Ok(self.client.post("/v1/wallets", &body).await?)
+    }
+
+    pub async fn create_address(&self, wallet: &str) -> anyhow::Result<String> {
+        let made: Value = self.client.post(&format!("/v1/wallets/{wallet}/addresses"), &json!({})).await?;
+        Ok(made["address"].as_str().context("an address has an address")?.to_owned())
+    }
+
+    pub async fn asset(&self, name: &str) -> anyhow::Result<AssetInfo> {
+        let page: Value = self.client.get("/v1/assets", &[]).await?;
+        let found = page["items"].as_array().into_iter().flatten().find(|item| item["symbol"] == name);
+        Ok(serde_json::from_value(found.with_context(|| format!("{name} is not configured"))?.clone())?)
+    }
+
+    /// The wallet's balance of `symbol`, as the API says it.
+    pub async fn balance(&self, wallet: &str, symbol: &str) -> anyhow::Result<String> {
+        let page: Value = self.client.get(&format!("/v1/wallets/{wallet}/balances"), &[]).await?;
+        let found = page["items"].as_array().into_iter().flatten().find(|item| item["symbol"] == symbol);
+        Ok(found.and_then(|item| item["amount"].as_str()).context("a balance has an amount")?.to_owned())
+    }
+
+    /// Until the API shows `amount` of `symbol`.
+    pub async fn await_balance(&self, wallet: &str, symbol: &str, amount: &str) -> anyhow::Result<()> {
+        let label = format!("a balance of {amount} {symbol}");
+        bursar_regtest::eventually(Duration::from_secs(30), Duration::from_millis(50), &label, || async {
+            match self.balance(wallet, symbol).await {
+                Ok(balance) if balance == amount => Ok(()),
+                Ok(balance) => Err(balance),
+                Err(error) => Err(format!("{error:#}")),
+            }
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Signs the request and asks for it.
+    pub async fn pay(
+        &self,
+        initiator: &Initiator,
+        wallet: &Value,
+        request: TransferRequest,
+    ) -> anyhow::Result<Value> {
+        let asset = self.asset(&request.asset).await?;
+        let signed = initiator.sign(request, descriptor(wallet)?, &asset)?;
+        Ok(self.client.post_once("/v1/transfers", &signed.external_id, &signed).await?)
+    }
+
+    pub async fn transfer(&self, id: &str) -> anyhow::Result<Value> {
+        Ok(self.client.get(&format!("/v1/transfers/{id}"), &[]).await?)
+    }
+
+    /// Until the transfer has `status`; another end is an error, and so is running out of time.
+    pub async fn await_status(&self, id: &str, status: Status, timeout: Duration) -> anyhow::Result<Value> {
+        let label = format!("transfer {id} to be {status}");
+        let found = bursar_regtest::eventually(timeout, Duration::from_millis(50), &label, || async {
+            let transfer = self.transfer(id).await.map_err(|error| format!("{error:#}"))?;
+            let now: Option<Status> = transfer["status"].as_str().and_then(|text| text.parse().ok());
+            match now {
+                Some(now) if now == status || now.is_terminal() => Ok(transfer),
+                _ => Err(format!("{} {} {}", transfer["status"], transfer["subStatus"], transfer["reason"])),
+            }
+        })
+        .await?;
+        if found["status"] != status.to_string() {
+            bail!("transfer {id} ended as {}: {} {}", found["status"], found["subStatus"], found["reason"]);
+        }
+        Ok(found)
+    }
+}

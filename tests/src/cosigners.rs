@@ -1,0 +1,252 @@
+//! Three co-signers as processes, each with a folder, keys and rules of its own.
+
+use crate::{
+    environment::{TOKEN_DECIMALS, XRP_NETWORK_ID, program},
+    initiator::Initiator,
+    orchestrator::run_json,
+};
+use anyhow::{Context as _, bail};
+use bursar_regtest::Process;
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+/// Opens the shares of these throw-away keys.
+const PASSPHRASE: &str = "regtest only";
+const ROLES: [(&str, &str, &str); 3] = [
+    ("client", "client", "CLIENT"),
+    ("wealth-manager", "wealth-manager", "WEALTH_MANAGER"),
+    ("custody-platform", "custody-platform", "CUSTODY_PLATFORM"),
+];
+const THRESHOLD: u16 = 2;
+
+#[derive(Debug, Clone)]
+pub struct Party {
+    pub index: u16,
+    pub name: String,
+    /// As configuration files write it.
+    pub role: String,
+    pub public_key: String,
+    pub dir: PathBuf,
+}
+
+/// The folders, before anything runs.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    parties: Vec<Party>,
+    relay_identity: PathBuf,
+    relay_public_key: String,
+}
+
+impl Setup {
+    /// Makes identities where there are none, and writes everyone's rules.
+    pub fn prepare(
+        dir: &Path,
+        orchestrator: &Path,
+        initiator: &Initiator,
+        token: &str,
+    ) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        std::fs::create_dir_all(orchestrator)?;
+        let relay_identity = orchestrator.canonicalize()?.join("relay.key");
+        if !relay_identity.exists() {
+            run_json(
+                Command::new(program("bursar")?)
+                    .args(["--json", "relay-identity", "--out"])
+                    .arg(&relay_identity),
+            )?;
+        }
+        let relay_public_key = bursar_signer_client::Identity::load(&relay_identity)?.public().to_string();
+        let mut parties = Vec::new();
+        for (index, (name, flag, role)) in (0u16..).zip(ROLES) {
+            let party_dir = dir.canonicalize()?.join(name);
+            let identity = party_dir.join("identity.key");
+            if !identity.exists() {
+                let mut init = Command::new(program("bursar-signer")?);
+                init.args(["--json", "init", "--index", &index.to_string(), "--role", flag, "--name", name])
+                    .args(["--threshold", &THRESHOLD.to_string(), "--dir"])
+                    .arg(&party_dir);
+                run_json(&mut init)?;
+            }
+            let public_key = bursar_signer_client::Identity::load(&identity)?.public().to_string();
+            std::fs::write(party_dir.join("rules.toml"), rules(initiator, token))?;
+            parties.push(Party { index, name: name.into(), role: role.into(), public_key, dir: party_dir });
+        }
+        Ok(Self { parties, relay_identity, relay_public_key })
+    }
+
+    pub fn parties(&self) -> &[Party] {
+        &self.parties
+    }
+    pub fn relay_identity_file(&self) -> &Path {
+        &self.relay_identity
+    }
+
+    fn write_configurations(&self, relay: &str) -> anyhow::Result<()> {
+        for party in &self.parties {
+            let mut text = format!(
+                "index = {}\nname = \"{}\"\nrole = \"{}\"\nthreshold = {THRESHOLD}\nsession_seconds = 20\nheartbeat_seconds = 2\n\n\
+                 [[relays]]\naddress = \"{relay}\"\npublic_key = \"{}\"\n",
+                party.index, party.name, party.role, self.relay_public_key
+            );
+            for peer in self.parties.iter().filter(|peer| peer.index != party.index) {
+                write!(
+                    text,
+                    "\n[[peers]]\nindex = {}\nname = \"{}\"\npublic_key = \"{}\"\n",
+                    peer.index, peer.name, peer.public_key
+                )?;
+            }
+            std::fs::write(party.dir.join("signer.toml"), text)?;
+        }
+        Ok(())
+    }
+}
+
+/// What each of these parties allows: everything that the demo does, and caps above it.
+fn rules(initiator: &Initiator, token: &str) -> String {
+    let token = token.to_lowercase();
+    let token_cap = format!("1000000{}", "0".repeat(usize::from(TOKEN_DECIMALS)));
+    format!(
+        r#"networks = ["bitcoin:regtest", "ethereum:31337", "xrp:{XRP_NETWORK_ID}"]
+max_expiry_seconds = 172800
+
+[[initiators]]
+name = "back office"
+role = "CLIENT"
+public_key = "{}"
+
+[[assets]]
+asset = "BTC"
+max_amount = "1000000000"
+max_fee = "1000000"
+
+[[assets]]
+asset = "ETH"
+max_amount = "50000000000000000000"
+max_fee = "100000000000000000"
+
+[[assets]]
+asset = "erc20:{token}"
+max_amount = "{token_cap}"
+max_fee = "100000000000000000"
+
+[[assets]]
+asset = "XRP"
+max_amount = "10000000000"
+max_fee = "1000000"
+
+[destinations]
+any = true
+"#,
+        initiator.public_key()
+    )
+}
+
+pub struct Cosigners {
+    setup: Setup,
+    processes: Vec<Option<Process>>,
+}
+
+impl Cosigners {
+    /// Writes configurations that name the relay, generates keys where there are none, and starts the daemons.
+    pub async fn start(setup: Setup, relay: String, say: fn(&str)) -> anyhow::Result<Self> {
+        setup.write_configurations(&relay)?;
+        if setup.parties.iter().any(|party| !party.dir.join("shares").join("ecdsa-secp256k1.age").exists()) {
+            generate_keys(&setup, say).await?;
+        }
+        say("starting three co-signers");
+        let mut cosigners = Self { processes: setup.parties.iter().map(|_| None).collect(), setup };
+        for index in 0..cosigners.count() {
+            cosigners.start_one(index)?;
+        }
+        Ok(cosigners)
+    }
+
+    pub fn count(&self) -> usize {
+        self.setup.parties.len()
+    }
+    pub fn party(&self, index: usize) -> &Party {
+        &self.setup.parties[index]
+    }
+    pub fn start_one(&mut self, index: usize) -> anyhow::Result<()> {
+        let party = &self.setup.parties[index];
+        let mut command = signer(&party.dir, "run")?;
+        command.env("RUST_LOG", "info");
+        let log = party.dir.join("signer.log");
+        self.processes[index] = Some(Process::spawn(format!("co-signer {}", party.name), command, log)?);
+        Ok(())
+    }
+    /// SIGKILL.
+    pub fn kill9(&mut self, index: usize) -> anyhow::Result<()> {
+        if let Some(mut process) = self.processes[index].take() {
+            process.kill9()?;
+        }
+        Ok(())
+    }
+    pub fn process(&mut self, index: usize) -> Option<&mut Process> {
+        self.processes[index].as_mut()
+    }
+    pub async fn stop(self) -> anyhow::Result<()> {
+        for process in self.processes.into_iter().flatten() {
+            process.stop(Duration::from_secs(10)).await?;
+        }
+        Ok(())
+    }
+}
+
+/// `bursar-signer COMMAND` in a party's folder.
+pub fn signer(dir: &Path, command: &str) -> anyhow::Result<Command> {
+    let mut signer = Command::new(program("bursar-signer")?);
+    signer.arg("--json").arg(command).arg("--dir").arg(dir).env("BURSAR_SIGNER_PASSPHRASE", PASSPHRASE);
+    Ok(signer)
+}
+
+/// Distributed key generation among all parties, with their progress as they tell it.
+async fn generate_keys(setup: &Setup, say: fn(&str)) -> anyhow::Result<()> {
+    say("generating keys: each party runs `bursar-signer keygen`; no complete key exists at any time");
+    let mut running = Vec::new();
+    for party in &setup.parties {
+        let mut command = signer(&party.dir, "keygen")?;
+        command.arg("--insecure-test-primes");
+        let log = party.dir.join("keygen.log");
+        let _ = std::fs::remove_file(&log);
+        running.push((party, Process::spawn(format!("keygen {}", party.name), command, log)?));
+    }
+    let mut told = vec![String::new(); running.len()];
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(600);
+    loop {
+        let mut open = 0;
+        for ((party, process), told) in running.iter_mut().zip(&mut told) {
+            let last = process.log_tail().lines().last().unwrap_or_default().to_owned();
+            if *told != last && !last.is_empty() {
+                say(&format!("  {:<17} {last}", party.name));
+                *told = last;
+            }
+            match process.exited() {
+                None => open += 1,
+                Some(status) if status.success() => {}
+                Some(status) => {
+                    bail!("key generation of {} ended with {status}:\n{}", party.name, process.log_tail())
+                }
+            }
+        }
+        if open == 0 {
+            return Ok(());
+        }
+        if tokio::time::Instant::now() > deadline {
+            let logs: Vec<_> = running.iter().map(|(_, process)| process.log_tail()).collect();
+            bail!("key generation did not end within ten minutes:\n{}", logs.join("\n"));
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Where a party keeps its files.
+pub fn share_files(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries =
+        std::fs::read_dir(dir.join("shares")).with_context(|| format!("no shares in {}", dir.display()))?;
+    Ok(entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect())
+}

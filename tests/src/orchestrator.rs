@@ -1,0 +1,188 @@
+//! The orchestrator as a process.
+
+use crate::{
+    cosigners::Setup,
+    environment::{Nodes, TOKEN, TOKEN_DECIMALS, XRP_NETWORK_ID, program},
+};
+use anyhow::{Context as _, ensure};
+use bursar_regtest::{Process, free_port};
+use serde_json::Value;
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+/// Addresses of nodes to use in place of the real ones.
+#[derive(Debug, Clone, Default)]
+pub struct Urls {
+    pub bitcoin: Option<String>,
+    pub ethereum: Option<String>,
+    pub xrp: Option<String>,
+}
+
+pub struct Orchestrator {
+    dir: PathBuf,
+    config: PathBuf,
+    api_port: u16,
+    relay_port: u16,
+    api_key: String,
+    process: Option<Process>,
+}
+
+impl Orchestrator {
+    /// Writes its configuration and makes an API key.
+    pub fn prepare(dir: &Path, setup: &Setup, nodes: &Nodes, urls: &Urls) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(dir.join("data"))
+            .with_context(|| format!("cannot make {}", dir.display()))?;
+        let dir = dir.canonicalize()?;
+        let (api_port, relay_port) = (free_port()?, free_port()?);
+        let config = dir.join("bursar.toml");
+        std::fs::write(&config, configuration(&dir, setup, nodes, urls, api_port, relay_port)?)?;
+        let made = run_json(
+            Command::new(program("bursar")?)
+                .args(["--json", "api-keys", "create", "--name", "demo", "--config"])
+                .arg(&config),
+        )?;
+        let api_key = made["apiKey"].as_str().context("no apiKey was printed")?.to_owned();
+        Ok(Self { dir, config, api_port, relay_port, api_key, process: None })
+    }
+
+    /// Starts it and waits until it takes requests.
+    pub async fn start(&mut self) -> anyhow::Result<()> {
+        let mut command = Command::new(program("bursar")?);
+        command.arg("serve").arg("--config").arg(&self.config);
+        let mut process = Process::spawn("bursar", command, self.log_file())?;
+        let ready = format!("{}/ready", self.url());
+        process
+            .wait_ready(Duration::from_secs(30), || async {
+                match reqwest::get(&ready).await {
+                    Ok(response) if response.status().is_success() => Ok(()),
+                    Ok(response) => Err(format!("status {}", response.status())),
+                    Err(error) => Err(error.to_string()),
+                }
+            })
+            .await?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// SIGKILL, as a power cut.
+    pub fn kill9(&mut self) -> anyhow::Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.kill9()?;
+        }
+        Ok(())
+    }
+
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        if let Some(process) = self.process.take() {
+            let status = process.stop(Duration::from_secs(20)).await?;
+            ensure!(
+                status.success(),
+                "the orchestrator ended with {status}; see {}",
+                self.log_file().display()
+            );
+        }
+        Ok(())
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.api_port)
+    }
+    pub fn relay_address(&self) -> String {
+        format!("127.0.0.1:{}", self.relay_port)
+    }
+    pub fn api_key(&self) -> &str {
+        &self.api_key
+    }
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+    pub fn log_file(&self) -> PathBuf {
+        self.dir.join("bursar.log")
+    }
+}
+
+fn configuration(
+    dir: &Path,
+    setup: &Setup,
+    nodes: &Nodes,
+    urls: &Urls,
+    api_port: u16,
+    relay_port: u16,
+) -> anyhow::Result<String> {
+    let store = dir.join("data/bursar.db");
+    let bitcoin = urls.bitcoin.as_deref().unwrap_or(nodes.bitcoind.rpc_url());
+    let ethereum = urls.ethereum.as_deref().unwrap_or(nodes.anvil.rpc_url());
+    let xrp = urls.xrp.as_deref().unwrap_or(nodes.xrpl.rpc_url());
+    let (user, password) = (nodes.bitcoind.rpc_user(), nodes.bitcoind.rpc_password());
+    let token = &nodes.token;
+    let mut text = format!(
+        r#"[store]
+url = "sqlite://{store}"
+
+[api]
+listen = "127.0.0.1:{api_port}"
+
+[engine]
+retry_ms = 500
+rebroadcast_ms = 3000
+sweep_ms = 2000
+lease_ms = 5000
+
+[bitcoin]
+network = "regtest"
+url = "{bitcoin}"
+user = "{user}"
+password = "{password}"
+confirmations = 2
+poll_ms = 100
+
+[ethereum]
+chain_id = 31337
+url = "{ethereum}"
+confirmations = 2
+poll_ms = 100
+
+[[ethereum.tokens]]
+symbol = "{TOKEN}"
+contract = "{token}"
+decimals = {TOKEN_DECIMALS}
+
+[xrp]
+network_id = {XRP_NETWORK_ID}
+url = "{xrp}"
+ledger_window = 60
+poll_ms = 100
+
+[log]
+filter = "info,bursar_workers=debug,sqlx=warn"
+
+[relay]
+listen = "127.0.0.1:{relay_port}"
+identity_file = "{identity}"
+"#,
+        store = store.display(),
+        identity = setup.relay_identity_file().display(),
+    );
+    for party in setup.parties() {
+        write!(
+            text,
+            "\n[[relay.parties]]\nindex = {}\nname = \"{}\"\nrole = \"{}\"\npublic_key = \"{}\"\n",
+            party.index, party.name, party.role, party.public_key
+        )?;
+    }
+    Ok(text)
+}
+
+/// Runs a program that prints one JSON object.
+pub fn run_json(command: &mut Command) -> anyhow::Result<Value> {
+    let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?} ended with {}: {errors}", output.status);
+    let text = String::from_utf8_lossy(&output.stdout);
+    let last = text.lines().rfind(|line| line.starts_with('{')).unwrap_or_default();
+    serde_json::from_str(last).with_context(|| format!("{command:?} printed no JSON: {text}"))
+}
