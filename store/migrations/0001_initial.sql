@@ -49,7 +49,6 @@ CREATE TABLE transfers (
     network TEXT NOT NULL,
     asset TEXT NOT NULL,
     status TEXT NOT NULL,
-    finished BIGINT NOT NULL,
     has_step BIGINT NOT NULL,
     intent TEXT NOT NULL,
     state TEXT NOT NULL,
@@ -62,11 +61,13 @@ CREATE TABLE transfers (
 );
 CREATE INDEX transfers_status ON transfers (status, id);
 CREATE INDEX transfers_wallet ON transfers (wallet, id);
+CREATE INDEX transfers_wallet_status ON transfers (wallet, status, id);
 CREATE INDEX transfers_network ON transfers (network, id);
+CREATE INDEX transfers_network_status ON transfers (network, status, id);
 CREATE INDEX transfers_asset ON transfers (asset, id);
--- Finished transfers, by far the most, are in neither of these.
+CREATE INDEX transfers_asset_status ON transfers (asset, status, id);
+-- Finished transfers, by far the most, are not in it.
 CREATE INDEX transfers_unfinished ON transfers (updated_at, id) WHERE has_step = 1;
-CREATE INDEX transfers_open ON transfers (network, status, id) WHERE finished = 0;
 
 CREATE TABLE transactions (
     id TEXT NOT NULL PRIMARY KEY,

@@ -17,7 +17,7 @@ async fn frequent_queries_use_their_indexes() {
     let store = Store::open("sqlite::memory:").await.unwrap();
     let cases = [
         (transfers::UNFINISHED, "transfers_unfinished"),
-        (transfers::IN_STATUS, "transfers_open"),
+        (transfers::IN_STATUS, "transfers_network_status"),
         (jobs::DUE, "jobs_due"),
         (reservations::LIVE, "reservations_live"),
         (reservations::USED, "reservations_used"),
@@ -29,7 +29,6 @@ async fn frequent_queries_use_their_indexes() {
         let plan = plan(&store, sql).await;
         assert!(plan.contains(index), "{sql}\n{plan}");
         assert!(!plan.contains("TEMP B-TREE"), "sorts: {sql}\n{plan}");
-        assert!(!plan.contains("SCAN transfers") || plan.contains(index), "{sql}\n{plan}");
     }
 }
 
@@ -45,7 +44,19 @@ async fn every_listing_walks_an_index_in_order() {
                         let filter = transfers::Filter { status, wallet, network, asset, external_id: None };
                         let (sql, _) = transfers::list_query(&filter, before);
                         let plan = plan(&store, &sql).await;
-                        assert!(plan.contains("USING INDEX"), "{sql}\n{plan}");
+                        let driving = [
+                            ("wallet", wallet.is_some()),
+                            ("asset", asset.is_some()),
+                            ("network", network.is_some()),
+                        ];
+                        let driving = driving.into_iter().find(|(_, given)| *given).map(|(column, _)| column);
+                        let index = match (driving, status) {
+                            (Some(column), Some(_)) => format!("transfers_{column}_status "),
+                            (Some(column), None) => format!("transfers_{column} "),
+                            (None, Some(_)) => "transfers_status ".to_owned(),
+                            (None, None) => "sqlite_autoindex_transfers_1".to_owned(),
+                        };
+                        assert!(plan.contains(&format!("USING INDEX {index}")), "{index}: {sql}\n{plan}");
                         assert!(!plan.contains("TEMP B-TREE"), "sorts: {sql}\n{plan}");
                     }
                 }

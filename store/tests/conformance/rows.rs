@@ -48,7 +48,6 @@ async fn corrupt_rows__should_name_table_column_and_key() {
         ("transfers", "state", "'not json'"),
         ("transfers", "status", "'QUEUED'"),
         ("transfers", "status", "'NO_SUCH'"),
-        ("transfers", "finished", "1"),
         ("transfers", "has_step", "2"),
         ("transfers", "intent", "'null'"),
         ("transfers", "external_id", "'other'"),
