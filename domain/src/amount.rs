@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn decimal_numbers_are_read_exactly() {
-        let btc = |text| Amount::parse_decimal(text, 8).map(|a| a.to_string());
+        let btc = |text: &str| Amount::parse_decimal(text, 8).map(|a| a.to_string());
         assert_eq!(btc("0.25").as_deref(), Ok("25000000"));
         assert_eq!(btc("21000000").as_deref(), Ok("2100000000000000"));
         assert_eq!(btc("0.000000010").as_deref(), Ok("1"));

@@ -217,4 +217,24 @@ mod tests {
     fn paths_are_escaped() {
         assert_eq!(sqlite_url(Path::new("/a b/%?#.db")), "sqlite:///a%20b/%25%3F%23.db?mode=rwc");
     }
+
+    #[tokio::test]
+    async fn the_files_are_private_and_commits_are_durable() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a%20 b.db");
+        let store = Store::open(&format!("sqlite://{}", path.display())).await.unwrap();
+        let mut tx = store.write().await.unwrap();
+        for (pragma, expected) in [("synchronous", 2), ("foreign_keys", 1)] {
+            let sql = sqlx::AssertSqlSafe(format!("PRAGMA {pragma}"));
+            let value: i64 = sqlx::query_scalar(sql).fetch_one(tx.connection()).await.unwrap();
+            assert_eq!(value, expected, "{pragma}");
+        }
+        let files: Vec<_> = fs::read_dir(folder.path()).unwrap().map(Result::unwrap).collect();
+        assert!(files.iter().any(|file| file.file_name() == "a%20 b.db-wal"), "{files:?}");
+        for file in files {
+            assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{file:?}");
+        }
+        let write = sqlx::query("DELETE FROM events").execute(&mut *store.reader().await.unwrap()).await;
+        assert!(write.is_err(), "readers cannot write");
+    }
 }
