@@ -204,7 +204,11 @@ fn optional<T: DeserializeOwned>(figment: &Figment, section: &str, problems: &mu
     match figment.extract_inner(section) {
         Ok(value) => Some(value),
         Err(error) => {
-            problems.extend(error.into_iter().map(|error| error.to_string()));
+            problems.extend(error.into_iter().map(|error| {
+                // figment appends the section after the path below it.
+                let below: Vec<&str> = error.path.iter().map(String::as_str).filter(|key| *key != section).collect();
+                format!("{}: {}", [&[section], below.as_slice()].concat().join("."), error.kind)
+            }));
             None
         }
     }

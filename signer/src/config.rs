@@ -22,10 +22,10 @@ pub struct Config {
     pub session_seconds: u64,
     #[serde(default = "default_heartbeat_seconds")]
     pub heartbeat_seconds: u64,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub relays: Vec<RelayAddress>,
     /// Every other party.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<Peer>,
 }
 

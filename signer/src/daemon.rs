@@ -25,6 +25,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use link::{dial, write};
+
 /// Everything that one co-signer is made of.
 pub struct Cosigner {
     pub config: Config,
