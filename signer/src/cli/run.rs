@@ -1,0 +1,120 @@
+//! `bursar-signer run`.
+
+use super::{Common, Misconfigured, passphrase::Passphrase, runtime, status};
+use anyhow::Context as _;
+use bursar_domain::signing::Scheme;
+use bursar_signer::{
+    adapters::by_chain,
+    clock::SystemClock,
+    daemon::{self, Cosigner},
+    protocol::Primes,
+    store::Store,
+    vault::Vault,
+};
+use clap::Args;
+use serde_json::json;
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+#[derive(Args)]
+pub struct Run {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    passphrase: Passphrase,
+}
+
+/// How often what `status` shows is brought up to date.
+const SNAPSHOT: Duration = Duration::from_secs(5);
+
+impl Run {
+    pub fn run(self) -> anyhow::Result<()> {
+        let config = self.common.config()?;
+        let rules = self.common.rules()?;
+        let identity = Arc::new(self.common.identity()?);
+        let vault = self.passphrase.vault(&self.common.dir)?;
+        let mut shares = BTreeMap::new();
+        for scheme in Scheme::ALL {
+            if let Some(share) = vault.share(scheme)? {
+                let key = share.group_key();
+                if share.index() != config.index.0 || key.parties != config.parties() || key.threshold != config.threshold {
+                    return Err(Misconfigured::Other(format!(
+                        "the {scheme} share is of party {} in {} of {}, which signer.toml contradicts",
+                        share.index(),
+                        key.threshold,
+                        key.parties
+                    ))
+                    .into());
+                }
+                shares.insert(scheme, Arc::new(share));
+            }
+        }
+        let store = Store::open(&self.common.dir.join("state.redb"))
+            .context("is another bursar-signer running on this folder?")?;
+        self.common.say(
+            &json!({ "event": "running", "schemes": shares.keys().collect::<Vec<_>>() }),
+            &format!("party {} ({}) with {} keys; rules: {}", config.index, config.name, shares.len(), rules.summary()),
+        );
+        let ecdsa = shares.contains_key(&Scheme::EcdsaSecp256k1);
+        let cosigner = Arc::new(Cosigner {
+            config,
+            identity,
+            rules,
+            shares,
+            store,
+            adapters: by_chain,
+            clock: Arc::new(SystemClock),
+        });
+        if !ecdsa {
+            top_up(vault);
+        }
+        runtime()?.block_on(serve(cosigner, self.common.dir))
+    }
+}
+
+async fn serve(cosigner: Arc<Cosigner>, dir: PathBuf) -> anyhow::Result<()> {
+    let shutdown = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let daemon = tokio::spawn(daemon::run(cosigner.clone(), shutdown.clone()));
+    let mut tick = tokio::time::interval(SNAPSHOT);
+    loop {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => break,
+            _ = terminate.recv() => break,
+            _ = tick.tick() => {
+                let (cosigner, dir) = (cosigner.clone(), dir.clone());
+                let written = tokio::task::spawn_blocking(move || status::write_snapshot(&cosigner, &dir)).await;
+                if let Ok(Err(error)) = written {
+                    tracing::warn!(%error, "the status could not be written");
+                }
+            }
+        }
+    }
+    tracing::info!("stopping");
+    shutdown.cancel();
+    daemon.await?;
+    Ok(())
+}
+
+/// Finds primes for an ECDSA key generation to come, on one thread of its own. It ends with the process.
+fn top_up(vault: Vault) {
+    std::thread::spawn(move || {
+        if !matches!(vault.primes_in_stock(), Ok(0)) {
+            return;
+        }
+        tracing::info!("finding primes ahead of an ECDSA key generation, in the background");
+        let never = AtomicBool::new(false);
+        let found = Primes::generate(&never, |progress| {
+            tracing::info!(found = progress.found, of = progress.of, "safe primes");
+        });
+        if let Some(Err(error)) = found.map(|primes| vault.add_primes(&primes)) {
+            tracing::warn!(%error, "primes could not be stored");
+        }
+    });
+}

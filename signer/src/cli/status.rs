@@ -1,0 +1,107 @@
+//! `bursar-signer status`: from the store, or while the daemon holds it, from what the daemon last wrote.
+
+use super::Common;
+use bursar_domain::time::Timestamp;
+use bursar_signer::{
+    daemon::Cosigner,
+    store::{RecordedRefusal, Store, StoreError},
+    vault::{public_keys, write_private},
+};
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::{collections::BTreeMap, path::Path};
+
+#[derive(Args)]
+pub struct Status {
+    #[command(flatten)]
+    common: Common,
+}
+
+/// What the store tells.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Snapshot {
+    /// Microseconds since the epoch; absent when read from the store itself.
+    written_at: Option<Timestamp>,
+    sessions_burnt: u64,
+    counters: BTreeMap<String, u64>,
+    last_refusals: Vec<RecordedRefusal>,
+}
+
+const FILE: &str = "status.json";
+const REFUSALS: usize = 10;
+
+impl Snapshot {
+    fn of(store: &Store, written_at: Option<Timestamp>) -> Result<Self, StoreError> {
+        Ok(Self {
+            written_at,
+            sessions_burnt: store.sessions()?,
+            counters: store.counters()?.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
+            last_refusals: store.refusals(REFUSALS)?,
+        })
+    }
+}
+
+pub fn write_snapshot(cosigner: &Cosigner, dir: &Path) -> anyhow::Result<()> {
+    let snapshot = Snapshot::of(&cosigner.store, Some(cosigner.clock.now()))?;
+    Ok(write_private(&dir.join(FILE), &serde_json::to_vec_pretty(&snapshot)?)?)
+}
+
+impl Status {
+    pub fn run(self) -> anyhow::Result<()> {
+        let dir = &self.common.dir;
+        let identity = self.common.identity()?;
+        let config = self.common.config()?;
+        let rules = match self.common.rules() {
+            Ok(rules) => rules.summary(),
+            Err(error) => format!("it would not start: {error}"),
+        };
+        let keys = public_keys(dir);
+        let snapshot = snapshot(dir)?;
+        let mut text = format!(
+            "party {} ({}, {:?}), public key {}\nrules: {rules}\n",
+            config.index,
+            config.name,
+            config.role,
+            identity.public()
+        );
+        for key in &keys {
+            let public = hex::encode(&key.public_key);
+            let (scheme, t, n, generation) = (key.scheme, key.threshold, key.parties, key.generation);
+            text.push_str(&format!("key: {scheme} {public}, {t} of {n}, generation {generation}\n"));
+        }
+        for (name, count) in &snapshot.counters {
+            text.push_str(&format!("{name}: {count}\n"));
+        }
+        for refusal in &snapshot.last_refusals {
+            text.push_str(&format!("refused: {}\n", refusal.refusal));
+        }
+        self.common.say(
+            &json!({
+                "index": config.index,
+                "name": config.name,
+                "role": config.role,
+                "publicKey": identity.public(),
+                "rules": rules,
+                "keys": keys,
+                "activity": snapshot,
+            }),
+            text.trim_end(),
+        );
+        Ok(())
+    }
+}
+
+fn snapshot(dir: &Path) -> anyhow::Result<Snapshot> {
+    let path = dir.join("state.redb");
+    if path.exists() {
+        match Store::open(&path) {
+            Ok(store) => return Ok(Snapshot::of(&store, None)?),
+            // The daemon has it.
+            Err(error) if !dir.join(FILE).exists() => return Err(error.into()),
+            Err(_) => return Ok(serde_json::from_slice(&std::fs::read(dir.join(FILE))?)?),
+        }
+    }
+    Ok(Snapshot { written_at: None, sessions_burnt: 0, counters: BTreeMap::new(), last_refusals: Vec::new() })
+}

@@ -1,0 +1,10 @@
+//! `bursar-signer`: the co-signer daemon and its commands.
+
+mod cli;
+
+use clap::Parser as _;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main(cli::Arguments::parse())
+}
