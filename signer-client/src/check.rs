@@ -5,8 +5,7 @@ use bursar_domain::{
     signing::{GroupKey, Scheme, SignatureBytes, SigningPayload},
 };
 use k256::{
-    ProjectivePoint, PublicKey, Scalar,
-    ecdsa::signature::hazmat::PrehashVerifier as _,
+    ProjectivePoint, PublicKey, Scalar, ecdsa::signature::hazmat::PrehashVerifier as _,
     elliptic_curve::sec1::ToEncodedPoint as _,
 };
 use sha2::{Digest as _, Sha256};

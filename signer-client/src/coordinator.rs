@@ -87,9 +87,11 @@ impl Coordinator {
                     sessions_completed: record.sessions_ok,
                     sessions_failed: record.sessions_failed,
                     refusals: record.refusals,
-                    last_refusal: record
-                        .last_refusal
-                        .map(|(code, reason, at)| RefusalStatus { code, reason, at }),
+                    last_refusal: record.last_refusal.map(|(code, reason, at)| RefusalStatus {
+                        code,
+                        reason,
+                        at,
+                    }),
                 }
             })
             .collect();

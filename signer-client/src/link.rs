@@ -76,8 +76,7 @@ pub async fn accept(
     known: &[PublicIdentity],
 ) -> Result<(LinkReader, LinkWriter, PublicIdentity), LinkError> {
     stream.set_nodelay(true)?;
-    let mut noise =
-        builder().prologue(PROLOGUE)?.local_private_key(identity.secret())?.build_responder()?;
+    let mut noise = builder().prologue(PROLOGUE)?.local_private_key(identity.secret())?.build_responder()?;
     read_handshake(&mut stream, &mut noise).await?;
     let peer = noise
         .get_remote_static()

@@ -36,27 +36,55 @@ pub struct Hello {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum ToRelay {
     Hello(Hello),
-    Answer { proposal: ProposalId, answer: Answer },
+    Answer {
+        proposal: ProposalId,
+        answer: Answer,
+    },
     /// A frame for another co-signer, ciphertext to the relay.
-    Peer { session: SessionId, to: PartyIndex, bytes: Bytes },
-    Done { session: SessionId, result: Result<SignatureBytes, SessionFailure> },
+    Peer {
+        session: SessionId,
+        to: PartyIndex,
+        bytes: Bytes,
+    },
+    Done {
+        session: SessionId,
+        result: Result<SignatureBytes, SessionFailure>,
+    },
     Ping,
 }
 
 /// From the relay to a co-signer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum FromRelay {
-    Welcome { software: String },
-    Rejected { reason: String },
-    Propose { proposal: ProposalId, package: Box<SigningPackage> },
+    Welcome {
+        software: String,
+    },
+    Rejected {
+        reason: String,
+    },
+    Propose {
+        proposal: ProposalId,
+        package: Box<SigningPackage>,
+    },
     Start(Start),
     /// The proposal is over; nothing more will be started from it.
-    Close { proposal: ProposalId },
+    Close {
+        proposal: ProposalId,
+    },
     /// The session failed elsewhere.
-    Abort { session: SessionId },
-    Peer { session: SessionId, from: PartyIndex, bytes: Bytes },
+    Abort {
+        session: SessionId,
+    },
+    Peer {
+        session: SessionId,
+        from: PartyIndex,
+        bytes: Bytes,
+    },
     /// Who is present for key generation; `epoch` counts the changes.
-    Present { epoch: u64, parties: Vec<PartyIndex> },
+    Present {
+        epoch: u64,
+        parties: Vec<PartyIndex>,
+    },
     Ping,
 }
 
@@ -64,8 +92,13 @@ pub enum FromRelay {
 pub enum Answer {
     /// The package passes this party's own verification. The nonce goes into the session id, so that no two sessions
     /// that this party takes part in can have the same.
-    Accept { nonce: Nonce },
-    Refuse { code: String, reason: String },
+    Accept {
+        nonce: Nonce,
+    },
+    Refuse {
+        code: String,
+        reason: String,
+    },
 }
 
 /// One payload's session, for those who accepted.

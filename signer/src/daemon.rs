@@ -69,7 +69,9 @@ pub async fn run(cosigner: Arc<Cosigner>, shutdown: CancellationToken) {
                     ended = link::serve(&cosigner, &relay) => ended,
                 };
                 match &linked.error {
-                    LinkEnded::Rejected(_) => tracing::error!(relay = relay.address, error = %linked.error, "refused"),
+                    LinkEnded::Rejected(_) => {
+                        tracing::error!(relay = relay.address, error = %linked.error, "refused")
+                    }
                     error => tracing::warn!(relay = relay.address, %error, "link to the relay ended"),
                 }
                 if linked.served {

@@ -37,13 +37,18 @@ pub struct Keygen {
 #[derive(Debug, Clone)]
 pub enum Event {
     /// Who is at the relay.
-    Present { parties: Vec<PartyIndex>, of: u16 },
+    Present {
+        parties: Vec<PartyIndex>,
+        of: u16,
+    },
     Progress(Progress),
     /// The key was in place already.
     Held(GroupKey),
     Made(GroupKey),
     /// It did not work out and is tried again.
-    Retrying { reason: String },
+    Retrying {
+        reason: String,
+    },
 }
 
 #[derive(Debug, thiserror::Error)]

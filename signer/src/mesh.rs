@@ -109,7 +109,12 @@ impl Mesh {
         }
     }
 
-    fn builder(&self, peer: PartyIndex, key: &PublicIdentity, initiator: bool) -> Result<HandshakeState, MeshError> {
+    fn builder(
+        &self,
+        peer: PartyIndex,
+        key: &PublicIdentity,
+        initiator: bool,
+    ) -> Result<HandshakeState, MeshError> {
         let (first, second) = if initiator { (self.me, peer) } else { (peer, self.me) };
         let prologue = Canonical::new("bursar/peer/v1")
             .bytes(&self.session.0)

@@ -95,8 +95,7 @@ impl Rules {
     /// Reads a rules file and reports all that is wrong with it at once. A file without rules is an error: a co-signer
     /// without rules must not run.
     pub fn parse(text: &str, adapters: Adapters) -> Result<Self, InvalidRules> {
-        let file: RulesFile =
-            toml::from_str(text).map_err(|error| InvalidRules(vec![error.to_string()]))?;
+        let file: RulesFile = toml::from_str(text).map_err(|error| InvalidRules(vec![error.to_string()]))?;
         let mut errors = Vec::new();
         for (field, missing) in [
             ("networks", file.networks.is_empty()),
@@ -168,8 +167,7 @@ impl Rules {
             .iter()
             .map(|rule| format!("{} up to {} (fee {})", rule.asset, rule.max_amount, rule.max_fee))
             .collect();
-        let initiators: Vec<&str> =
-            self.initiators.iter().map(|initiator| initiator.name.as_str()).collect();
+        let initiators: Vec<&str> = self.initiators.iter().map(|initiator| initiator.name.as_str()).collect();
         let destinations = match &self.destinations {
             Destinations::Any => "any destination".to_owned(),
             Destinations::Only(list) => format!("{} destinations", list.len()),

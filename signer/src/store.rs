@@ -196,8 +196,7 @@ fn history(
     if let Some(known) = externals.get(external_key(allowed).as_str())?
         && known.value() != allowed.intent.0
     {
-        let reason =
-            format!("external id {} was signed for with another intent", allowed.external_id);
+        let reason = format!("external id {} was signed for with another intent", allowed.external_id);
         return Ok(Err(Refusal::new(RefusalCode::ExternalIdReused, reason)));
     }
     let earlier: Vec<TookPart> = match intents.get(allowed.intent.0)? {

@@ -163,12 +163,8 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), VaultError> {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
         let temporary = path.with_extension("tmp");
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;

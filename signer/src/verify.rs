@@ -124,7 +124,10 @@ pub fn verify(
         );
     };
     if initiator.role == PartyRole::CustodyPlatform {
-        return refuse(Code::InitiatorRole, format!("{}: the custody platform never initiates", initiator.name));
+        return refuse(
+            Code::InitiatorRole,
+            format!("{}: the custody platform never initiates", initiator.name),
+        );
     }
     if let Err(error) = package.intent.verify_signature() {
         return refuse(Code::InitiatorSignature, error.to_string());
@@ -133,7 +136,10 @@ pub fn verify(
         return refuse(Code::InvalidIntent, error.to_string());
     }
     if intent.expires_at <= now {
-        return refuse(Code::IntentExpired, "expires_at: the intent has expired by this party's clock".into());
+        return refuse(
+            Code::IntentExpired,
+            "expires_at: the intent has expired by this party's clock".into(),
+        );
     }
     if rules.max_expiry.is_some_and(|horizon| intent.expires_at > now.plus(horizon)) {
         return refuse(Code::ExpiryTooFar, "expires_at: lies further ahead than this party allows".into());

@@ -173,7 +173,8 @@ impl Attempt<'_> {
                     outcome.started |= failure.started;
                     // A party that is known to be at fault is passed over first, then whoever took part.
                     for signer in &quorum.signers {
-                        *blame.entry(*signer).or_default() += if failure.blamed.contains(signer) { 100 } else { 1 };
+                        *blame.entry(*signer).or_default() +=
+                            if failure.blamed.contains(signer) { 100 } else { 1 };
                     }
                     outcome.failure.get_or_insert(failure.reason);
                 }

@@ -41,8 +41,7 @@ impl Drop for Open {
         state.sessions.remove(&self.session);
         for party in &self.signers {
             if let Some(record) = state.records.get_mut(party) {
-                let count =
-                    if self.finished { &mut record.sessions_ok } else { &mut record.sessions_failed };
+                let count = if self.finished { &mut record.sessions_ok } else { &mut record.sessions_failed };
                 *count += 1;
             }
             if !self.finished {

@@ -79,8 +79,9 @@ impl Init {
         let wrong = |text: String| Misconfigured::Other(text);
         let mut relays = Vec::new();
         for text in &self.relay {
-            let (address, key) =
-                text.rsplit_once('=').ok_or_else(|| wrong(format!("--relay {text}: give HOST:PORT=PUBLIC_KEY")))?;
+            let (address, key) = text
+                .rsplit_once('=')
+                .ok_or_else(|| wrong(format!("--relay {text}: give HOST:PORT=PUBLIC_KEY")))?;
             let public_key = key.parse().map_err(|error| wrong(format!("--relay {text}: {error}")))?;
             relays.push(RelayAddress { address: address.to_owned(), public_key });
         }
@@ -105,7 +106,8 @@ impl Init {
     }
 }
 
-const HEADER: &str = "# Who this co-signer is, whom it dials and whom it signs with. What it may sign is in rules.toml.\n";
+const HEADER: &str =
+    "# Who this co-signer is, whom it dials and whom it signs with. What it may sign is in rules.toml.\n";
 
 fn examples(config: &Config) -> String {
     let mut out = String::new();

@@ -75,7 +75,8 @@ impl KeygenCommand {
         let vault = Arc::new(self.passphrase.vault(&self.common.dir)?);
         let schemes = if self.scheme.is_empty() { Scheme::ALL.to_vec() } else { self.scheme.clone() };
         let display = Arc::new(Display::new(&self.common));
-        let ecdsa = schemes.contains(&Scheme::EcdsaSecp256k1) && vault.share(Scheme::EcdsaSecp256k1)?.is_none();
+        let ecdsa =
+            schemes.contains(&Scheme::EcdsaSecp256k1) && vault.share(Scheme::EcdsaSecp256k1)?.is_none();
         if ecdsa && !self.insecure_test_primes {
             fill_stock(&vault, 1, &display)?;
         }

@@ -43,7 +43,10 @@ impl Run {
         for scheme in Scheme::ALL {
             if let Some(share) = vault.share(scheme)? {
                 let key = share.group_key();
-                if share.index() != config.index.0 || key.parties != config.parties() || key.threshold != config.threshold {
+                if share.index() != config.index.0
+                    || key.parties != config.parties()
+                    || key.threshold != config.threshold
+                {
                     return Err(Misconfigured::Other(format!(
                         "the {scheme} share is of party {} in {} of {}, which signer.toml contradicts",
                         share.index(),
@@ -59,7 +62,13 @@ impl Run {
             .context("is another bursar-signer running on this folder?")?;
         self.common.say(
             &json!({ "event": "running", "schemes": shares.keys().collect::<Vec<_>>() }),
-            &format!("party {} ({}) with {} keys; rules: {}", config.index, config.name, shares.len(), rules.summary()),
+            &format!(
+                "party {} ({}) with {} keys; rules: {}",
+                config.index,
+                config.name,
+                shares.len(),
+                rules.summary()
+            ),
         );
         let ecdsa = shares.contains_key(&Scheme::EcdsaSecp256k1);
         let cosigner = Arc::new(Cosigner {

@@ -257,7 +257,8 @@ mod tests {
         assert_eq!(plan([Some((1, true)), Some((2, true))]).unwrap(), Plan::Generate);
         assert_eq!(plan([Some((1, true)), Some((1, false))]).unwrap(), Plan::Keep(key(1)));
         assert_eq!(plan([Some((1, false)), Some((1, false))]).unwrap(), Plan::Keep(key(1)));
-        for lost in [[Some((1, false)), None], [Some((1, false)), Some((2, false))], [None, Some((2, false))]] {
+        for lost in [[Some((1, false)), None], [Some((1, false)), Some((2, false))], [None, Some((2, false))]]
+        {
             assert!(matches!(plan(lost), Err(KeygenError::Disagreement(_))));
         }
     }

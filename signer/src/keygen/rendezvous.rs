@@ -166,20 +166,14 @@ async fn ceremony(
     let mut members: BTreeMap<PartyIndex, _> =
         config.peers.iter().map(|peer| (peer.index, peer.public_key)).collect();
     members.insert(config.index, keygen.identity.public());
-    let mut id = Canonical::new("bursar/keygen/v1")
-        .number(config.threshold.into())
-        .number(members.len() as u64);
+    let mut id =
+        Canonical::new("bursar/keygen/v1").number(config.threshold.into()).number(members.len() as u64);
     for (party, key) in &members {
         let nonce = nonces.get(party).ok_or(KeygenError::Malformed(*party))?;
         id = id.number(party.0.into()).bytes(&key.0).bytes(&nonce.0);
     }
-    let ceremony = agree::Ceremony {
-        keygen,
-        id: id.digest(),
-        members: members.into_iter().collect(),
-        rooms,
-        outbound,
-    };
+    let ceremony =
+        agree::Ceremony { keygen, id: id.digest(), members: members.into_iter().collect(), rooms, outbound };
     ceremony.run().await
 }
 

@@ -61,7 +61,9 @@ async fn impersonated_index_role_or_version__should_be_rejected_with_the_reason(
     wrong_role.role = role(0);
     let mut wrong_version = hello(1);
     wrong_version.protocol = PROTOCOL_VERSION + 1;
-    for (hello, word) in [(hello(0), "registered for party 1"), (wrong_role, "role"), (wrong_version, "protocol")] {
+    for (hello, word) in
+        [(hello(0), "registered for party 1"), (wrong_role, "role"), (wrong_version, "protocol")]
+    {
         let answer = greet(&group, &identity(group.secret(1)), hello).await.unwrap();
         assert!(matches!(&answer, FromRelay::Rejected { reason } if reason.contains(word)), "{answer:?}");
     }

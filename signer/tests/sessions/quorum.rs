@@ -154,7 +154,9 @@ async fn restarted_party__should_remember_what_it_signed() {
     assert_eq!(group.sessions_burnt(), [2, 2]);
     let second = group.package(&group.xrp(WalletKind::XrpEd25519, 1_000_000, 6));
     let error = group.sign(&second).await.unwrap_err();
-    assert!(matches!(&error, SignError::Refused { reason, started: false, .. } if reason.contains("WOULD_PAY_TWICE")));
+    assert!(
+        matches!(&error, SignError::Refused { reason, started: false, .. } if reason.contains("WOULD_PAY_TWICE"))
+    );
 }
 
 #[tokio::test]

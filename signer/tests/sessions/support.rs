@@ -27,13 +27,7 @@ use bursar_signer_client::{
     Coordinator, Deadlines, Identity, PartyConfig, PublicIdentity, Relay, RelayConfig, RelayTask,
 };
 use ed25519_dalek::{Signer as _, SigningKey};
-use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
@@ -109,8 +103,10 @@ impl Group {
         let initiator = SigningKey::from_bytes(&[42; 32]);
         let mut shares = vec![BTreeMap::new(); usize::from(parties)];
         let mut keys = BTreeMap::new();
-        let mut sets =
-            vec![shares_of(Scheme::Bip340, threshold, parties).await, shares_of(Scheme::Ed25519, threshold, parties).await];
+        let mut sets = vec![
+            shares_of(Scheme::Bip340, threshold, parties).await,
+            shares_of(Scheme::Ed25519, threshold, parties).await,
+        ];
         if ecdsa {
             sets.push(ecdsa_fixture(threshold, parties));
         }

@@ -1,0 +1,343 @@
+//! Key generation over the relay, in one process and then with the real binary, from `init` to a signature.
+
+#![allow(non_snake_case)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
+
+use age::secrecy::SecretString;
+use bursar_domain::{
+    account::{AccountState, XrpAccount, XrpDestination},
+    amount::{Amount, Drops},
+    asset::Asset,
+    effects::Resource,
+    ids::{TransactionId, TransferId},
+    intent::{Destination, InitiatorKey, Intent, Payment, SignedIntent},
+    network::Network,
+    package::SigningPackage,
+    ports::{BuildRequest, ThresholdSigner as _},
+    signing::{GroupKey, PartyIndex, PartyRole, Scheme},
+    time::{Clock, Timestamp},
+    wallet::{Branch, WalletDescriptor, WalletKind},
+};
+use bursar_signer::{
+    adapters::by_chain,
+    config::{Config, Peer, RelayAddress},
+    keygen::{self, Event, Keygen},
+    vault::Vault,
+};
+use bursar_signer_client::{
+    Coordinator, Deadlines, Identity, PartyConfig, PublicIdentity, Relay, RelayConfig, RelayTask,
+};
+use ed25519_dalek::{Signer as _, SigningKey};
+use std::{
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use zeroize::Zeroizing;
+
+const LIMIT: Duration = Duration::from_secs(300);
+const ROLES: [PartyRole; 3] = [PartyRole::Client, PartyRole::WealthManager, PartyRole::CustodyPlatform];
+
+struct FixedClock;
+impl Clock for FixedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(0)
+    }
+}
+
+async fn relay(keys: &[PublicIdentity]) -> (Coordinator, RelayTask, PublicIdentity) {
+    let identity = Identity::generate();
+    let public = identity.public();
+    let parties = (0..)
+        .zip(keys)
+        .map(|(index, key)| PartyConfig {
+            index: PartyIndex(index),
+            name: format!("party {index}"),
+            role: ROLES[usize::from(index)],
+            public_key: *key,
+        })
+        .collect();
+    let (coordinator, task) = Relay::bind(RelayConfig {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        identity,
+        parties,
+        deadlines: Deadlines::default(),
+        clock: Arc::new(FixedClock),
+    })
+    .await
+    .unwrap();
+    (coordinator, task, public)
+}
+
+struct Parties {
+    relay: RelayTask,
+    relay_key: PublicIdentity,
+    secrets: Vec<[u8; 32]>,
+    folder: tempfile::TempDir,
+}
+
+impl Parties {
+    fn identity(&self, index: u16) -> Identity {
+        Identity::from_secret(Zeroizing::new(self.secrets[usize::from(index)]))
+    }
+
+    fn vault(&self, index: u16) -> Vault {
+        let folder = self.folder.path().join(index.to_string());
+        Vault::with_work_factor(&folder, SecretString::from("correct horse".to_owned()), 2)
+    }
+
+    fn keygen(&self, index: u16, events: Arc<Mutex<Vec<Event>>>) -> Keygen {
+        let config = Config {
+            index: PartyIndex(index),
+            name: format!("party {index}"),
+            role: ROLES[usize::from(index)],
+            threshold: 2,
+            session_seconds: 60,
+            heartbeat_seconds: 10,
+            relays: vec![RelayAddress {
+                address: self.relay.local_addr().to_string(),
+                public_key: self.relay_key,
+            }],
+            peers: (0..3)
+                .filter(|peer| *peer != index)
+                .map(|peer| Peer {
+                    index: PartyIndex(peer),
+                    name: format!("party {peer}"),
+                    public_key: self.identity(peer).public(),
+                })
+                .collect(),
+        };
+        Keygen {
+            config,
+            identity: Arc::new(self.identity(index)),
+            vault: Arc::new(self.vault(index)),
+            schemes: vec![Scheme::Bip340, Scheme::Ed25519],
+            insecure_test_primes: true,
+            report: Arc::new(move |event| events.lock().unwrap().push(event)),
+        }
+    }
+
+    /// All three at once; gives what each returned and what party 0 was shown.
+    async fn run(&self) -> (Vec<Result<Vec<GroupKey>, String>>, Vec<Event>) {
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let mut tasks = Vec::new();
+        for index in 0..3 {
+            let keygen = self.keygen(index, if index == 0 { events.clone() } else { Arc::default() });
+            tasks.push(tokio::spawn(async move {
+                tokio::time::timeout(LIMIT, keygen::run(&keygen)).await.unwrap()
+            }));
+        }
+        let mut outcomes = Vec::new();
+        for task in tasks {
+            outcomes.push(task.await.unwrap().map_err(|error| error.to_string()));
+        }
+        let events = std::mem::take(&mut *events.lock().unwrap());
+        (outcomes, events)
+    }
+
+    fn share_file(&self, index: u16, name: &str) -> std::path::PathBuf {
+        self.folder.path().join(index.to_string()).join("shares").join(name)
+    }
+}
+
+async fn parties() -> Parties {
+    let secrets: Vec<[u8; 32]> = (1..=3).map(|byte| [byte; 32]).collect();
+    let keys: Vec<_> =
+        secrets.iter().map(|secret| Identity::from_secret(Zeroizing::new(*secret)).public()).collect();
+    let (_, relay, relay_key) = relay(&keys).await;
+    Parties { relay, relay_key, secrets, folder: tempfile::tempdir().unwrap() }
+}
+
+#[tokio::test]
+async fn keygen__should_give_all_parties_the_same_keys_and_keep_them() {
+    let parties = parties().await;
+    let (first, events) = parties.run().await;
+    let keys = first[0].clone().unwrap();
+    assert_eq!(keys.iter().map(|key| key.scheme).collect::<Vec<_>>(), [Scheme::Bip340, Scheme::Ed25519]);
+    assert!(first.iter().all(|outcome| outcome.as_ref() == Ok(&keys)));
+    assert!(events.iter().any(|event| matches!(event, Event::Made(_))));
+    let share = parties.vault(1).share(Scheme::Ed25519).unwrap().unwrap();
+    assert_eq!((share.index(), share.group_key()), (1, keys[1].clone()));
+    // One party died before it put its share into use: the next run does that, and makes no new key.
+    let (used, pending) = ("bip340.age", "bip340.pending.age");
+    std::fs::rename(parties.share_file(2, used), parties.share_file(2, pending)).unwrap();
+    let (second, events) = parties.run().await;
+    assert!(second.iter().all(|outcome| outcome.as_ref() == Ok(&keys)));
+    assert!(!events.iter().any(|event| matches!(event, Event::Made(_))));
+    assert!(parties.share_file(2, used).exists());
+    // One party lost its share: nobody's is overwritten.
+    std::fs::remove_file(parties.share_file(2, used)).unwrap();
+    let (third, _) = parties.run().await;
+    assert!(third.iter().any(|outcome| matches!(outcome, Err(e) if e.contains("restore"))), "{third:?}");
+    assert!(third.iter().all(Result::is_err));
+    let share = parties.vault(0).share(Scheme::Bip340).unwrap().unwrap();
+    assert_eq!(share.group_key(), keys[0]);
+}
+
+#[test]
+fn share_file__should_open_with_its_passphrase_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |text: &str| Vault::with_work_factor(folder.path(), SecretString::from(text.to_owned()), 2);
+    let primes = bursar_signer::protocol::test_primes::load(0);
+    open("right").add_primes(&primes).unwrap();
+    assert!(open("wrong").take_primes().is_err());
+    let taken = open("right").take_primes().unwrap().unwrap();
+    assert_eq!(taken.to_bytes(), primes.to_bytes());
+    assert!(open("right").take_primes().unwrap().is_none(), "primes are used once");
+}
+
+fn signer(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bursar-signer"));
+    command.env("BURSAR_SIGNER_DIR", dir).env("BURSAR_SIGNER_PASSPHRASE", "correct horse");
+    command.stdin(Stdio::null());
+    command
+}
+
+fn ok(output: Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+struct Running(Child);
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_daemons__should_generate_keys_and_sign() {
+    let folder = tempfile::tempdir().unwrap();
+    let dirs: Vec<_> = (0..3).map(|index| folder.path().join(index.to_string())).collect();
+    let roles = ["client", "wealth-manager", "custody-platform"];
+    let mut keys: Vec<PublicIdentity> = Vec::new();
+    for (index, dir) in dirs.iter().enumerate() {
+        let arguments = ["init", "--json", "--name", "p", "--role", roles[index], "--index"];
+        let said = ok(signer(dir).args(arguments).arg(index.to_string()).output().unwrap());
+        let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+        keys.push(said["publicKey"].as_str().unwrap().parse().unwrap());
+        let refused = signer(dir).arg("run").output().unwrap();
+        assert_eq!(refused.status.code(), Some(3), "not configured, and no rules");
+    }
+    let (coordinator, relay, relay_key) = relay(&keys).await;
+    let initiator = SigningKey::from_bytes(&[42; 32]);
+    for (index, dir) in dirs.iter().enumerate() {
+        complete(dir, index, &keys, &relay, relay_key, &initiator);
+    }
+    let keygens: Vec<Child> = dirs
+        .iter()
+        .map(|dir| {
+            let arguments = ["keygen", "--json", "--scheme", "ed25519"];
+            signer(dir).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        })
+        .collect();
+    for keygen in keygens {
+        let waited = tokio::task::spawn_blocking(move || keygen.wait_with_output().unwrap());
+        let said = ok(tokio::time::timeout(LIMIT, waited).await.unwrap().unwrap());
+        assert!(said.lines().any(|line| line.contains("\"made\"")), "{said}");
+    }
+    let running: Vec<Running> = dirs
+        .iter()
+        .map(|dir| {
+            Running(signer(dir).arg("run").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+        })
+        .collect();
+    let online = async {
+        while coordinator.online(Scheme::Ed25519) < 3 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, online).await.unwrap();
+    let key = coordinator.keys().pop().unwrap();
+    let package = payment(&key, &initiator);
+    let adapter = by_chain(Network::Xrp(63_456).chain());
+    let payloads = adapter.signing_payloads(&package.unsigned, &key).unwrap();
+    let signatures =
+        tokio::time::timeout(LIMIT, coordinator.sign(&package, &payloads)).await.unwrap().unwrap();
+    adapter.assemble(&package.unsigned, &key, &signatures).unwrap();
+    drop(running);
+    let said = ok(signer(&dirs[0]).args(["status", "--json"]).output().unwrap());
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["keys"][0]["scheme"], "ed25519");
+    assert!(said["rules"].as_str().unwrap().contains("xrp:63456"));
+    // Published primes only on throw-away networks.
+    let rules = std::fs::read_to_string(dirs[0].join("rules.toml")).unwrap().replace("xrp:63456", "xrp:0");
+    std::fs::write(dirs[0].join("rules.toml"), rules).unwrap();
+    let refused = signer(&dirs[0]).args(["keygen", "--insecure-test-primes"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(3));
+}
+
+fn complete(
+    dir: &Path,
+    index: usize,
+    keys: &[PublicIdentity],
+    relay: &RelayTask,
+    relay_key: PublicIdentity,
+    initiator: &SigningKey,
+) {
+    use std::fmt::Write as _;
+    let path = dir.join("signer.toml");
+    let mut text = std::fs::read_to_string(&path).unwrap();
+    write!(text, "\n[[relays]]\naddress = \"{}\"\npublic_key = \"{relay_key}\"\n", relay.local_addr())
+        .unwrap();
+    for (peer, key) in keys.iter().enumerate().filter(|(peer, _)| *peer != index) {
+        write!(text, "\n[[peers]]\nindex = {peer}\nname = \"p\"\npublic_key = \"{key}\"\n").unwrap();
+    }
+    std::fs::write(&path, text).unwrap();
+    let rules = format!(
+        "networks = [\"xrp:63456\"]\n[[initiators]]\nname = \"desk\"\nrole = \"CLIENT\"\npublic_key = \"{}\"\n\
+         [[assets]]\nasset = \"XRP\"\nmax_amount = \"5000000\"\nmax_fee = \"50\"\n[destinations]\nany = true\n",
+        hex::encode(initiator.verifying_key().to_bytes())
+    );
+    std::fs::write(dir.join("rules.toml"), rules).unwrap();
+}
+
+fn payment(key: &GroupKey, initiator: &SigningKey) -> SigningPackage {
+    let network = Network::Xrp(63_456);
+    let wallet = WalletDescriptor::new(network, WalletKind::XrpEd25519, 0).unwrap();
+    let path = wallet.path(Branch::Receive, 0);
+    let adapter = by_chain(network.chain());
+    let address = adapter.address(&wallet, key, &path).unwrap();
+    let destination = Destination { address: "rHb9CJAWyB4rj91VRWn96DkukG4bwdtyTh".into(), tag: None };
+    let intent = Intent {
+        external_id: "invoice-1".parse().unwrap(),
+        wallet,
+        asset: Asset::Xrp,
+        source: None,
+        payments: vec![Payment { destination, amount: Amount::from_u64(1_000_000) }],
+        max_fee: Amount::from_u64(50),
+        expires_at: Timestamp(i64::MAX / 2),
+    };
+    let state = AccountState::Xrp(XrpAccount {
+        address: address.clone(),
+        balance: Drops(100_000_000),
+        sequence: 1,
+        owner_count: 0,
+        reserve_base: Drops(1_000_000),
+        reserve_increment: Drops(200_000),
+        fee: Drops(12),
+        validated_ledger: 100,
+        ledger_window: 20,
+        destination: XrpDestination { exists: true, requires_tag: false, refuses_deposit: false },
+    });
+    let unsigned = adapter
+        .build(&BuildRequest {
+            intent: &intent,
+            key,
+            state: &state,
+            source: Some(path),
+            resource: Some(&Resource::Sequence { account: address, sequence: 1 }),
+            change: None,
+        })
+        .unwrap();
+    let signature = initiator.sign(intent.canonical().as_bytes()).to_bytes();
+    let initiator = InitiatorKey(initiator.verifying_key().to_bytes());
+    SigningPackage {
+        transfer: TransferId::new(uuid::Uuid::from_u128(1)),
+        transaction: TransactionId::new(uuid::Uuid::from_u128(2)),
+        intent: SignedIntent { intent, initiator, signature },
+        unsigned,
+    }
+}
