@@ -1,10 +1,6 @@
 //! One look at one transfer.
 
-use crate::{
-    context::Context,
-    steps::{self, Progress},
-    transition::MoveError,
-};
+use crate::{context::Context, steps, transition::MoveError};
 use bursar_domain::{
     hd::DeriveError,
     ids::{TransactionId, TransferId, WalletId},
@@ -17,6 +13,8 @@ use bursar_domain::{
 use bursar_store::{StoreError, transfers};
 use std::time::Duration;
 use tracing::Instrument;
+
+pub use crate::steps::Progress;
 
 /// What the queue does with the job afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,8 +76,7 @@ pub async fn look_at(context: &Context, id: TransferId) -> Result<Next, StepErro
                 tracing::warn!("a job names a transfer that does not exist");
                 return Ok(Next::Rest);
             };
-            let Some(step) = transfer.state.next_step() else { return Ok(Next::Rest) };
-            match run(context, step, transfer).await {
+            match run_step(context, transfer).await {
                 Ok(Progress::Moved) => {}
                 Ok(Progress::Wait(pause)) => return Ok(Next::LookAgain(pause)),
                 Ok(Progress::Rest) => return Ok(Next::Rest),
@@ -94,7 +91,15 @@ pub async fn look_at(context: &Context, id: TransferId) -> Result<Next, StepErro
     .await
 }
 
-async fn run(context: &Context, step: Step, transfer: Transfer) -> Result<Progress, StepError> {
+/// Runs the one step that is next for the transfer as it was read. Running it again, or with a transfer that someone moved
+/// since, changes nothing more.
+pub async fn run_step(context: &Context, transfer: Transfer) -> Result<Progress, StepError> {
+    let Some(step) = transfer.state.next_step() else {
+        return Ok(match steps::confirm::reopen(context, transfer).await? {
+            true => Progress::Moved,
+            false => Progress::Rest,
+        });
+    };
     let started = context.now();
     let name = steps::name(step);
     let result = async {

@@ -6,7 +6,7 @@
 
 use crate::context::{ChainPorts, Context};
 use bursar_domain::{
-    chain::{BlockRef, WatchSet},
+    chain::{BlockRef, Tips, WatchSet},
     network::Network,
     ports::NodeError,
 };
@@ -26,6 +26,10 @@ pub enum FollowError {
         "{network}: none of the last {REMEMBERED_BLOCKS} blocks that were seen is on the node's chain: is it another network?"
     )]
     NoCommonBlock { network: Network },
+    #[error(
+        "{network}: the node's block after {height} does not follow its own block {height}: are there two nodes behind it?"
+    )]
+    Inconsistent { network: Network, height: u64 },
 }
 
 /// Follows until cancelled. Errors are logged and retried at the next poll.
@@ -59,6 +63,13 @@ pub async fn run(context: Context, network: Network, stop: CancellationToken) {
     }
 }
 
+/// Up to which height what was walked is final. The node's rule gives the depth; it is counted from the block that the
+/// follower has reached, because only up to there the hashes are known to be linked to each other.
+pub(crate) fn final_height(tips: &Tips, walked: u64) -> u64 {
+    let unfinal = tips.tip.height.saturating_sub(tips.final_height);
+    walked.saturating_sub(unfinal).min(tips.final_height)
+}
+
 /// Walks to the node's tip.
 pub async fn catch_up(
     context: &Context,
@@ -79,12 +90,25 @@ pub async fn catch_up(
         let watch = watch_set(context, network, ports).await?;
         let observed = ports.node.block(cursor.height + 1, &watch).await?;
         if observed.parent_hash != cursor.hash {
-            cursor = rewind(context, network, ports).await?;
+            let back = rewind(context, network, ports).await?;
+            if back == cursor {
+                return Err(FollowError::Inconsistent { network, height: cursor.height });
+            }
+            cursor = back;
             continue;
         }
         let now = context.now();
         let mut tx = context.store.write().await?;
-        let applied = chain::apply_block(&mut tx, network, &observed, now).await?;
+        let applied = match chain::apply_block(&mut tx, network, &observed, now).await {
+            Ok(applied) => applied,
+            // Another process follows the same chain and was faster.
+            Err(StoreError::NotNext { cursor: Some(theirs), .. }) if theirs != cursor => {
+                cursor = theirs;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        chain::set_final_height(&mut tx, network, final_height(&tips, observed.block.height)).await?;
         chain::nudge_confirming(&mut tx, network, now).await?;
         if observed.block.height.is_multiple_of(64) {
             chain::prune_blocks(&mut tx, network, REMEMBERED_BLOCKS).await?;

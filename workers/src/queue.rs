@@ -19,20 +19,20 @@ use bursar_store::jobs::{self, Claim, Outcome};
 use futures::{FutureExt, future::BoxFuture};
 use std::{
     panic::AssertUnwindSafe,
+    sync::Arc,
     task::{Poll, ready},
     time::Duration,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 /// Works on jobs until cancelled; jobs that are running then are finished first.
 pub async fn run(context: Context, stop: CancellationToken) {
     let worker = WorkerBuilder::new("transfers")
         .backend(LeasedJobs::new(context.clone(), stop.clone()))
-        .layer(tower::limit::ConcurrencyLimitLayer::new(context.settings.concurrency))
         .build(Look { context });
     if let Err(error) = worker.run().await {
-        tracing::debug!(%error, "the worker has stopped");
+        tracing::error!(%error, "the worker has stopped");
     }
 }
 
@@ -44,9 +44,15 @@ fn pause_after(attempt: u32) -> Duration {
     Duration::from_secs(1).saturating_mul(1 << attempt.min(9)).min(MAX_PAUSE)
 }
 
-/// Claims a row only when the worker asks for one, so that no claimed job waits in a buffer while its lease runs out.
+/// A claimed job, and the place among `concurrency` that it takes until it is settled.
+struct Leased {
+    claim: Claim,
+    _place: OwnedSemaphorePermit,
+}
+
+/// Claims a row only when there is a place for it to run, so that no claimed job waits in a buffer while its lease runs out.
 struct LeasedJobs {
-    ready: mpsc::Receiver<Claim>,
+    ready: mpsc::Receiver<Leased>,
 }
 
 impl LeasedJobs {
@@ -58,21 +64,22 @@ impl LeasedJobs {
 }
 
 /// Ends when cancelled, which closes the channel and so stops the worker.
-async fn feed(context: Context, slots: mpsc::Sender<Claim>, stop: CancellationToken) {
+async fn feed(context: Context, ready: mpsc::Sender<Leased>, stop: CancellationToken) {
+    let places = Arc::new(Semaphore::new(context.settings.concurrency.max(1)));
     loop {
-        let slot = tokio::select! {
+        let place = tokio::select! {
             () = stop.cancelled() => return,
-            slot = slots.reserve() => match slot { Ok(slot) => slot, Err(_) => return },
+            place = places.clone().acquire_owned() => match place { Ok(place) => place, Err(_) => return },
         };
         // Listening starts before the table is read, so a commit in between is not missed.
         let notified = context.store.notified();
         tokio::pin!(notified);
         let pause = match jobs::claim(&context.store, context.now(), context.settings.lease, 1).await {
             Ok(claims) => match claims.into_iter().next() {
-                Some(claim) => {
-                    slot.send(claim);
-                    continue;
-                }
+                Some(claim) => match ready.send(Leased { claim, _place: place }).await {
+                    Ok(()) => continue,
+                    Err(_) => return,
+                },
                 None => idle(&context).await,
             },
             Err(error) => {
@@ -80,7 +87,6 @@ async fn feed(context: Context, slots: mpsc::Sender<Claim>, stop: CancellationTo
                 context.settings.queue_poll.saturating_mul(4)
             }
         };
-        drop(slot);
         tokio::select! {
             () = stop.cancelled() => return,
             () = notified => {}
@@ -101,7 +107,7 @@ async fn idle(context: &Context) -> Duration {
 struct FeedEnded;
 
 impl Backend for LeasedJobs {
-    type Task = Task<Claim>;
+    type Task = Task<Leased>;
     type Error = FeedEnded;
 
     fn poll_ready(
@@ -114,10 +120,16 @@ impl Backend for LeasedJobs {
     fn poll_next(
         &mut self,
         cx: &mut std::task::Context<'_>,
-        _: &WorkerContext,
-    ) -> Poll<Option<Result<Task<Claim>, FeedEnded>>> {
-        let claim = ready!(self.ready.poll_recv(cx));
-        Poll::Ready(claim.map(|claim| Ok(TaskBuilder::new(claim).build())))
+        worker: &WorkerContext,
+    ) -> Poll<Option<Result<Task<Leased>, FeedEnded>>> {
+        let leased = ready!(self.ready.poll_recv(cx));
+        if leased.is_none() {
+            // The end of its backend alone does not end a worker: it would wait for ever to be told to stop.
+            if let Err(error) = worker.stop() {
+                tracing::warn!(%error, "the worker does not stop");
+            }
+        }
+        Poll::Ready(leased.map(|leased| Ok(TaskBuilder::new(leased).build())))
     }
     fn poll_close(
         &mut self,
@@ -130,7 +142,7 @@ impl Backend for LeasedJobs {
 }
 
 impl BackendConfig for LeasedJobs {
-    type Args = Claim;
+    type Args = Leased;
     type Id = TransferId;
     type Kind = Ephemeral;
     type Config = ();
@@ -150,7 +162,7 @@ struct Look {
     context: Context,
 }
 
-impl tower::Service<Task<Claim>> for Look {
+impl tower::Service<Task<Leased>> for Look {
     type Response = ();
     type Error = BoxDynError;
     type Future = BoxFuture<'static, Result<(), BoxDynError>>;
@@ -158,11 +170,11 @@ impl tower::Service<Task<Claim>> for Look {
     fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> Poll<Result<(), BoxDynError>> {
         Poll::Ready(Ok(()))
     }
-    fn call(&mut self, task: Task<Claim>) -> Self::Future {
+    fn call(&mut self, task: Task<Leased>) -> Self::Future {
         let context = self.context.clone();
-        let claim = task.args;
+        let leased = task.args;
         Box::pin(async move {
-            work(&context, &claim).await;
+            work(&context, &leased.claim).await;
             Ok(())
         })
     }

@@ -5,12 +5,15 @@ use bursar_store::{StoreError, jobs, transfers};
 use tokio_util::sync::CancellationToken;
 
 const BATCH: u32 = 500;
+/// What rests in a block has no job either and is found each time, so one batch might never reach the rest. What was nudged
+/// just now is not found again unless a worker was faster; this bounds that.
+const MAX_BATCHES: usize = 200;
 
 pub async fn run(context: Context, stop: CancellationToken) {
     loop {
         match sweep(&context).await {
             Ok(0) => {}
-            Ok(found) => tracing::info!(found, "nudged transfers that had no job"),
+            Ok(found) => tracing::debug!(found, "nudged transfers that had no job"),
             Err(error) => tracing::warn!(%error, "cannot sweep; trying again"),
         }
         tokio::select! {
@@ -23,14 +26,18 @@ pub async fn run(context: Context, stop: CancellationToken) {
 /// Nudges what has no job, and says how many there were.
 pub async fn sweep(context: &Context) -> Result<usize, StoreError> {
     let now = context.now();
-    let forgotten = transfers::unfinished(&context.store, now, BATCH).await?;
-    if forgotten.is_empty() {
-        return Ok(0);
+    let mut found = 0;
+    for _ in 0..MAX_BATCHES {
+        let forgotten = transfers::unfinished(&context.store, now, BATCH).await?;
+        if forgotten.is_empty() {
+            break;
+        }
+        let mut tx = context.store.write().await?;
+        for transfer in &forgotten {
+            jobs::nudge(&mut tx, *transfer, now).await?;
+        }
+        tx.commit().await?;
+        found += forgotten.len();
     }
-    let mut tx = context.store.write().await?;
-    for transfer in &forgotten {
-        jobs::nudge(&mut tx, *transfer, now).await?;
-    }
-    tx.commit().await?;
-    Ok(forgotten.len())
+    Ok(found)
 }

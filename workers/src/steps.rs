@@ -10,7 +10,7 @@ pub mod sign;
 use crate::{
     context::{ChainPorts, Context},
     engine::StepError,
-    transition::advance,
+    transition::{MoveError, advance},
 };
 use bursar_domain::{
     ids::TransactionId,
@@ -42,6 +42,29 @@ pub const fn name(step: Step) -> &'static str {
     }
 }
 
+/// How long the words of a reason stay as they are while its kind does: amounts and fees in them move all the time, and each
+/// change would be an event.
+const REWORD: Duration = Duration::from_secs(60);
+
+/// As [`advance`], for what may be said again and again.
+async fn say(context: &Context, transfer: Transfer, fact: Fact) -> Result<Transfer, MoveError> {
+    let now = context.now();
+    let next = transfer.clone().apply(fact.clone(), now)?.transfer;
+    let same_kind = next.state == transfer.state && next.sub_status == transfer.sub_status;
+    if same_kind && transfer.reason.is_some() && now.since(transfer.updated_at) < REWORD {
+        return Ok(transfer);
+    }
+    advance(context, transfer, fact).await
+}
+
+/// What went wrong less than `pause` ago is not tried again yet, whatever nudged the transfer meanwhile. Its own transitions
+/// nudge it too, so without this a step that fails would run without a break.
+fn cooling(context: &Context, transfer: &Transfer, pause: Duration) -> Option<Progress> {
+    transfer.reason.as_ref()?;
+    let left = pause.saturating_sub(context.now().since(transfer.updated_at));
+    (!left.is_zero()).then_some(Progress::Wait(left))
+}
+
 /// Leaves the transfer where it is and says why.
 async fn wait(
     context: &Context,
@@ -49,7 +72,7 @@ async fn wait(
     sub_status: SubStatus,
     reason: impl ToString,
 ) -> Result<Progress, StepError> {
-    advance(context, transfer, Fact::Waiting { sub_status, reason: reason.to_string() }).await?;
+    say(context, transfer, Fact::Waiting { sub_status, reason: reason.to_string() }).await?;
     Ok(Progress::Wait(context.settings.retry))
 }
 

@@ -3,7 +3,7 @@
 //! "Maybe sent" is written before the first attempt, so that a crash in between leaves the truth behind. The same bytes are sent
 //! after every doubt; nothing is ever rebuilt here.
 
-use super::{Progress, ports, record, sign, wait};
+use super::{Progress, cooling, ports, record, say, sign, wait};
 use crate::{
     context::Context,
     engine::StepError,
@@ -45,9 +45,14 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
     if let Some(pause) = recently_sent(context, &transfer, &record) {
         return Ok(Progress::Wait(pause));
     }
+    if let Some(progress) = cooling(context, &transfer, context.settings.retry) {
+        return Ok(progress);
+    }
     let signed = record.signed.as_ref().ok_or(StepError::NoSignedBytes(record.id))?;
     let transfer = match transfer.state {
-        State::Signed { .. } => advance(context, transfer, Fact::MaybeSent { reason: None }).await?,
+        State::Signed { .. } | State::Dropped { .. } => {
+            advance(context, transfer, Fact::MaybeSent { reason: None }).await?
+        }
         _ => transfer,
     };
     match ports.node.broadcast(signed).await {
@@ -56,7 +61,7 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
             Ok(Progress::Wait(context.settings.rebroadcast))
         }
         BroadcastOutcome::MaybeSent { reason } => {
-            advance(context, transfer, Fact::MaybeSent { reason: Some(reason) }).await?;
+            say(context, transfer, Fact::MaybeSent { reason: Some(reason) }).await?;
             Ok(Progress::Wait(context.settings.retry))
         }
         BroadcastOutcome::Rejected { reason } => {
@@ -64,7 +69,7 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
             if super::record(context, record.id).await?.inclusion.is_some() {
                 return Ok(Progress::Moved);
             }
-            advance(context, transfer, Fact::RelayRefused { reason }).await?;
+            say(context, transfer, Fact::RelayRefused { reason }).await?;
             Ok(Progress::Wait(context.settings.retry))
         }
     }

@@ -4,6 +4,7 @@ use super::{Progress, ports, record};
 use crate::{
     context::Context,
     engine::StepError,
+    follower,
     transition::{advance, advance_in},
 };
 use bursar_domain::{
@@ -24,22 +25,41 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
         advance(context, transfer, Fact::Included { block: inclusion.block }).await?;
         return Ok(Progress::Moved);
     }
-    // The node's rule gives the depth; it is counted from the block that the follower has reached, because only up to there are
-    // the hashes known to be linked to each other.
-    let tips = ports.tips(context.now()).await?;
-    let unfinal = tips.tip.height.saturating_sub(tips.final_height);
     let walked = chain::cursor(&context.store, network).await?.map_or(0, |block| block.height);
-    if inclusion.block.height.saturating_add(unfinal) > walked {
+    let mut tips = ports.tips(context.now()).await?;
+    if tips.tip.height < walked {
+        tips = ports.fresh_tips(context.now()).await?;
+    }
+    if inclusion.block.height > follower::final_height(&tips, walked) {
         return Ok(Progress::Rest); // The next block nudges it.
     }
     let fact = match inclusion.outcome {
-        TransactionOutcome::Succeeded => Fact::Finalized { block: inclusion.block },
-        TransactionOutcome::Failed { reason } => Fact::FailedOnChain { reason },
+        TransactionOutcome::Succeeded => Fact::Finalized { block: inclusion.block.clone() },
+        TransactionOutcome::Failed { ref reason } => Fact::FailedOnChain { reason: reason.clone() },
     };
     let now = context.now();
     let mut tx = context.store.write().await?;
+    // The follower may have gone back since we looked; nothing moves under this lock.
+    let current = transactions::get_in(&mut tx, record.id).await?;
+    if current.and_then(|current| current.inclusion) != Some(inclusion) {
+        return Ok(Progress::Moved);
+    }
     transactions::mark_finalized(&mut tx, record.id, now).await?;
     advance_in(&mut tx, transfer, fact, now).await?;
     tx.commit().await?;
     Ok(Progress::Moved)
+}
+
+/// A reorganisation deeper than the finality threshold took back what was completed: it is in flight again. Gives whether it
+/// was so.
+pub async fn reopen(context: &Context, transfer: Transfer) -> Result<bool, StepError> {
+    let State::Completed { transaction, block } = &transfer.state else { return Ok(false) };
+    let record = record(context, *transaction).await?;
+    if record.inclusion.is_some_and(|inclusion| inclusion.block == *block) {
+        return Ok(false);
+    }
+    tracing::error!(block = block.height, "a completed payment was taken back by a deep reorganisation");
+    metrics::counter!("bursar_reopened_total").increment(1);
+    advance(context, transfer, Fact::ReorgedOut).await?;
+    Ok(true)
 }

@@ -1,7 +1,7 @@
 //! QUEUED → PENDING_SIGNATURE: every choice (inputs, nonce, fee, change address) is made, reserved and stored in one transaction
 //! with the transition. Nothing that follows chooses again.
 
-use super::{Progress, expire_if_over, wait};
+use super::{Progress, cooling, expire_if_over, wait};
 use crate::{
     context::Context,
     engine::StepError,
@@ -22,6 +22,9 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
     if expire_if_over(context, &transfer).await? {
         return Ok(Progress::Moved);
     }
+    if let Some(progress) = cooling(context, &transfer, context.settings.retry) {
+        return Ok(progress);
+    }
     match draft(context, &transfer.intent.intent).await {
         Ok(draft) => freeze(context, transfer, draft).await,
         Err(DraftError::Build(error)) => match fate(&error) {
@@ -35,6 +38,10 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
         Err(DraftError::Node(error)) => wait(context, transfer, SubStatus::NodeUnavailable, error).await,
         Err(DraftError::Step(error @ StepError::NoKey(_))) => {
             wait(context, transfer, SubStatus::SignersOffline, error).await
+        }
+        // A defect of ours, and nothing was kept: people must see it on the transfer.
+        Err(DraftError::Step(error @ (StepError::Decode(_) | StepError::Mismatch(_)))) => {
+            wait(context, transfer, SubStatus::InvalidTransaction, error).await
         }
         Err(DraftError::Step(error)) => Err(error),
     }

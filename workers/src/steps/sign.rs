@@ -4,7 +4,7 @@
 //! `SigningStarted` is therefore committed before the co-signers are asked, and withdrawn only when the coordinator knows for
 //! certain that no session began. While it stands, the same bytes are signed again (with a fresh session), never others.
 
-use super::{Progress, ports, record, wait};
+use super::{Progress, cooling, ports, record, wait};
 use crate::{
     context::{ChainPorts, Context},
     engine::StepError,
@@ -22,7 +22,9 @@ use bursar_domain::{
 use bursar_store::{
     chain,
     transactions::{self, TransactionRecord},
+    transfers,
 };
+use std::time::Duration;
 
 /// An XRP transaction with fewer ledgers than this left is not worth signing: it would expire on its way.
 const MIN_LEDGERS_LEFT: u64 = 5;
@@ -67,6 +69,10 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
         return give_up(context, transfer, transaction, Fact::Thawed { reason }).await;
     }
 
+    if let Some(progress) = cooling(context, &transfer, session_pause(context, record.signing_attempts)) {
+        return Ok(progress);
+    }
+
     let scheme = transfer.intent.intent.wallet.scheme();
     let key = context.group_key(scheme).await?.ok_or(StepError::NoKey(scheme))?;
     let online = context.signer.online(scheme);
@@ -75,6 +81,11 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
         return wait(context, transfer, SubStatus::SignersOffline, reason).await;
     }
     sign(context, ports, transfer, record, key, signing_started).await
+}
+
+/// Between two sessions: one `retry` after the first, up to sixteen after many.
+fn session_pause(context: &Context, attempts: u32) -> Duration {
+    context.settings.retry.saturating_mul(1 << attempts.saturating_sub(1).min(4))
 }
 
 async fn sign(
@@ -86,7 +97,7 @@ async fn sign(
     started_before: bool,
 ) -> Result<Progress, StepError> {
     let payloads = ports.adapter.signing_payloads(&record.unsigned, &key)?;
-    let transfer = start(context, transfer, record.id, started_before).await?;
+    let (transfer, attempt) = start(context, transfer, record.id, started_before).await?;
     let package = SigningPackage {
         transfer: transfer.id,
         transaction: record.id,
@@ -95,19 +106,32 @@ async fn sign(
     };
     match context.signer.sign(&package, &payloads).await {
         Ok(signatures) => store_signed(context, ports, transfer, &record, &key, &signatures).await,
-        Err(error) => failed(context, transfer, record.id, error, started_before).await,
+        Err(error) => {
+            let pause = session_pause(context, attempt);
+            match failed(context, transfer, record.id, error, started_before).await? {
+                Progress::Wait(_) => Ok(Progress::Wait(pause)),
+                progress => Ok(progress),
+            }
+        }
     }
 }
 
-/// Commits "a session may begin" before anyone is asked.
+/// Commits "a session may begin" before anyone is asked, and gives the session's number.
+///
+/// The version is checked even where nothing is saved: whoever moved the transfer since we read it may have taken the last
+/// session back or released its resources.
 async fn start(
     context: &Context,
     transfer: Transfer,
     transaction: TransactionId,
     started_before: bool,
-) -> Result<Transfer, StepError> {
+) -> Result<(Transfer, u32), StepError> {
     let now = context.now();
     let mut tx = context.store.write().await?;
+    let current = transfers::get_in(&mut tx, transfer.id).await?;
+    if current.is_none_or(|current| current.version != transfer.version) {
+        return Err(MoveError::Stale.into());
+    }
     let attempt = transactions::start_signing(&mut tx, transaction, now).await?;
     tracing::info!(%transaction, attempt, "asking the co-signers");
     let transfer = match started_before {
@@ -115,10 +139,13 @@ async fn start(
         false => advance_in(&mut tx, transfer, Fact::SigningStarted, now).await?,
     };
     tx.commit().await?;
-    Ok(transfer)
+    Ok((transfer, attempt))
 }
 
 /// The signed bytes and the transition are one commit; no node has seen the transaction before it.
+///
+/// Another worker may have said something about the transfer meanwhile, so it is read again: a signature that exists is not
+/// thrown away for that.
 async fn store_signed(
     context: &Context,
     ports: &ChainPorts,
@@ -127,15 +154,20 @@ async fn store_signed(
     key: &GroupKey,
     signatures: &[SignatureBytes],
 ) -> Result<Progress, StepError> {
-    let signed = ports.adapter.assemble(&record.unsigned, key, signatures)?;
+    let signed = match ports.adapter.assemble(&record.unsigned, key, signatures) {
+        Ok(signed) => signed,
+        Err(error) => {
+            return wait(context, transfer, SubStatus::SigningFailed, StepError::from(error)).await;
+        }
+    };
     let now = context.now();
     let mut tx = context.store.write().await?;
+    let current = transfers::get_in(&mut tx, transfer.id).await?;
+    let still_signing = |current: &Transfer| matches!(current.state, State::PendingSignature { transaction, .. } if transaction == record.id);
+    let Some(current) = current.filter(still_signing) else { return Ok(Progress::Moved) };
     transactions::store_signed(&mut tx, record.id, &signed, now).await?;
-    match advance_in(&mut tx, transfer, Fact::Signed, now).await {
-        Ok(_) => tx.commit().await?,
-        Err(MoveError::Stale) => {}
-        Err(error) => return Err(error.into()),
-    }
+    advance_in(&mut tx, current, Fact::Signed, now).await?;
+    tx.commit().await?;
     Ok(Progress::Moved)
 }
 
