@@ -74,6 +74,7 @@ struct Parties {
     relay: RelayTask,
     relay_key: PublicIdentity,
     secrets: Vec<[u8; 32]>,
+    schemes: Vec<Scheme>,
     folder: tempfile::TempDir,
 }
 
@@ -112,7 +113,7 @@ impl Parties {
             config,
             identity: Arc::new(self.identity(index)),
             vault: Arc::new(self.vault(index)),
-            schemes: vec![Scheme::Bip340, Scheme::Ed25519],
+            schemes: self.schemes.clone(),
             insecure_test_primes: true,
             report: Arc::new(move |event| events.lock().unwrap().push(event)),
         }
@@ -141,17 +142,17 @@ impl Parties {
     }
 }
 
-async fn parties() -> Parties {
+async fn parties(schemes: &[Scheme]) -> Parties {
     let secrets: Vec<[u8; 32]> = (1..=3).map(|byte| [byte; 32]).collect();
     let keys: Vec<_> =
         secrets.iter().map(|secret| Identity::from_secret(Zeroizing::new(*secret)).public()).collect();
     let (_, relay, relay_key) = relay(&keys).await;
-    Parties { relay, relay_key, secrets, folder: tempfile::tempdir().unwrap() }
+    Parties { relay, relay_key, secrets, schemes: schemes.to_vec(), folder: tempfile::tempdir().unwrap() }
 }
 
 #[tokio::test]
 async fn keygen__should_give_all_parties_the_same_keys_and_keep_them() {
-    let parties = parties().await;
+    let parties = parties(&[Scheme::Bip340, Scheme::Ed25519]).await;
     let (first, events) = parties.run().await;
     let keys = first[0].clone().unwrap();
     assert_eq!(keys.iter().map(|key| key.scheme).collect::<Vec<_>>(), [Scheme::Bip340, Scheme::Ed25519]);
@@ -173,6 +174,16 @@ async fn keygen__should_give_all_parties_the_same_keys_and_keep_them() {
     assert!(third.iter().all(Result::is_err));
     let share = parties.vault(0).share(Scheme::Bip340).unwrap().unwrap();
     assert_eq!(share.group_key(), keys[0]);
+}
+
+/// Its auxiliary data is larger than one Noise message, so it travels in chunks.
+#[tokio::test(flavor = "multi_thread")]
+async fn ecdsa_keygen__should_work_through_the_relay() {
+    let parties = parties(&[Scheme::EcdsaSecp256k1]).await;
+    let (outcomes, _) = parties.run().await;
+    let keys = outcomes[0].clone().unwrap();
+    assert_eq!(keys[0].scheme, Scheme::EcdsaSecp256k1);
+    assert!(outcomes.iter().all(|outcome| outcome.as_ref() == Ok(&keys)));
 }
 
 #[test]

@@ -24,8 +24,10 @@ pub(super) struct Ended {
     pub error: LinkEnded,
 }
 
-/// Accepted packages and running sessions that one relay may have open here.
-const MAX_OPEN: usize = 1024;
+/// Accepted packages that one relay may have waiting here; each may be large.
+const MAX_PENDING: usize = 128;
+/// Sessions that one relay may have running here.
+const MAX_SESSIONS: usize = 1024;
 /// Packages that are examined at once for one relay.
 const MAX_EXAMINED: usize = 32;
 /// Frames that may wait for one session.
@@ -160,7 +162,7 @@ impl Shared {
 
     fn propose(&self, proposal: ProposalId, package: Box<SigningPackage>, tasks: &mut JoinSet<()>) {
         let mut table = self.table();
-        let overloaded = table.pending.len() >= MAX_OPEN || table.examining >= MAX_EXAMINED;
+        let overloaded = table.pending.len() >= MAX_PENDING || table.examining >= MAX_EXAMINED;
         if !overloaded {
             table.examining += 1;
         }
@@ -200,7 +202,7 @@ impl Shared {
         let mut table = self.table();
         let session = start.session;
         let plan = match session::plan(&self.cosigner, &mut table.pending, start) {
-            Ok(_) if table.sessions.len() >= MAX_OPEN => {
+            Ok(_) if table.sessions.len() >= MAX_SESSIONS => {
                 Err(Refusal::new(RefusalCode::Overloaded, "too many sessions at once"))
             }
             planned => planned,
