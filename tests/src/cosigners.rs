@@ -66,7 +66,7 @@ impl Setup {
             let identity = party_dir.join("identity.key");
             if !identity.exists() {
                 let mut init = Command::new(program("bursar-signer")?);
-                init.args(["--json", "init", "--index", &index.to_string(), "--role", flag, "--name", name])
+                init.args(["init", "--json", "--index", &index.to_string(), "--role", flag, "--name", name])
                     .args(["--threshold", &THRESHOLD.to_string(), "--dir"])
                     .arg(&party_dir);
                 run_json(&mut init)?;
@@ -88,7 +88,7 @@ impl Setup {
     fn write_configurations(&self, relay: &str) -> anyhow::Result<()> {
         for party in &self.parties {
             let mut text = format!(
-                "index = {}\nname = \"{}\"\nrole = \"{}\"\nthreshold = {THRESHOLD}\nsession_seconds = 20\nheartbeat_seconds = 2\n\n\
+                "index = {}\nname = \"{}\"\nrole = \"{}\"\nthreshold = {THRESHOLD}\nsession_seconds = 30\n\n\
                  [[relays]]\naddress = \"{relay}\"\npublic_key = \"{}\"\n",
                 party.index, party.name, party.role, self.relay_public_key
             );
@@ -200,7 +200,7 @@ impl Cosigners {
 /// `bursar-signer COMMAND` in a party's folder.
 pub fn signer(dir: &Path, command: &str) -> anyhow::Result<Command> {
     let mut signer = Command::new(program("bursar-signer")?);
-    signer.arg("--json").arg(command).arg("--dir").arg(dir).env("BURSAR_SIGNER_PASSPHRASE", PASSPHRASE);
+    signer.arg(command).arg("--json").arg("--dir").arg(dir).env("BURSAR_SIGNER_PASSPHRASE", PASSPHRASE);
     Ok(signer)
 }
 
