@@ -53,6 +53,7 @@ pub struct XrpLedger {
     process: Process,
     rpc: RpcClient,
     port: u16,
+    network_id: u32,
     /// The genesis account's Sequence is read, used and read again: one payment at a time.
     funding: tokio::sync::Mutex<()>,
 }
@@ -75,7 +76,7 @@ impl XrpLedger {
         command.arg("--data-dir").arg(&dir);
         let process = Process::spawn("xrpl", command, dir.join("xrpl.log"))?;
         let rpc = RpcClient::new(format!("http://127.0.0.1:{port}"), Dialect::Rippled, None)?;
-        let mut node = Self { process, rpc, port, funding: tokio::sync::Mutex::new(()) };
+        let mut node = Self { process, rpc, port, network_id: options.network_id, funding: tokio::sync::Mutex::new(()) };
         let rpc = node.rpc.clone();
         node.process
             .wait_ready(READY_WITHIN, || async {
@@ -140,6 +141,10 @@ impl XrpLedger {
             "Flags": 0,
             "SigningPubKey": public,
         });
+        // Required above 1024, forbidden at or below.
+        if self.network_id > 1024 {
+            payment["NetworkID"] = json!(self.network_id);
+        }
         let message = encode_for_signing(&payment).map_err(|error| codec(&error))?;
         let message = hex::decode(message).map_err(|error| codec(&error))?;
         payment["TxnSignature"] = json!(sign(&message, &private).map_err(|error| codec(&error))?);
