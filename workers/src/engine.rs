@@ -1,6 +1,6 @@
 //! One look at one transfer.
 
-use crate::{context::Context, steps, transition::MoveError};
+use crate::{context::Context, steps};
 use bursar_domain::{
     hd::DeriveError,
     ids::{TransactionId, TransferId, WalletId},
@@ -14,7 +14,7 @@ use bursar_store::{StoreError, transfers};
 use std::time::Duration;
 use tracing::Instrument;
 
-pub use crate::steps::Progress;
+pub use crate::{steps::Progress, transition::MoveError};
 
 /// What the queue does with the job afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -41,6 +41,15 @@ pub async fn advance_in(
     }
 }
 
+/// [`MoveError::Stale`] unless the transfer still is as it was read. For what must be refused before the compare-and-set at
+/// its end: otherwise a worker that comes late would claim, release or sign first, and trip over the store's own guards.
+pub async fn still(tx: &mut WriteTx, transfer: &Transfer) -> Result<(), MoveError> {
+    match transfers::get_in(tx, transfer.id).await? {
+        Some(current) if current.version == transfer.version => Ok(()),
+        _ => Err(MoveError::Stale),
+    }
+}
+
 /// Applies `fact` in a transaction of its own. A fact that says nothing new writes nothing.
 pub async fn advance(context: &Context, transfer: Transfer, fact: Fact) -> Result<Transfer, MoveError> {
     if transfer.already_says(&fact) {

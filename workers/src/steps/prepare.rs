@@ -6,7 +6,7 @@ use crate::{
     context::Context,
     engine::StepError,
     preflight::{Draft, DraftError, draft},
-    transition::{MoveError, advance, advance_in},
+    transition::{advance, advance_in, still},
 };
 use bursar_domain::{
     ids::{AddressId, TransactionId},
@@ -88,6 +88,7 @@ async fn freeze(context: &Context, transfer: Transfer, draft: Draft) -> Result<P
         finalized_at: None,
     };
     let mut tx = context.store.write().await?;
+    still(&mut tx, &transfer).await?;
     if let Some(change) = draft.change {
         let next = addresses::next_index(&mut tx, transfer.wallet, change.path.branch).await?;
         if next != change.path.index {
@@ -107,10 +108,7 @@ async fn freeze(context: &Context, transfer: Transfer, draft: Draft) -> Result<P
         tracing::debug!(resource = %conflict.resource, "reserved by another transfer meanwhile; choosing again");
         return Ok(Progress::Moved);
     }
-    match advance_in(&mut tx, transfer, Fact::Frozen { transaction }, now).await {
-        Ok(_) => tx.commit().await?,
-        Err(MoveError::Stale) => {}
-        Err(error) => return Err(error.into()),
-    }
+    advance_in(&mut tx, transfer, Fact::Frozen { transaction }, now).await?;
+    tx.commit().await?;
     Ok(Progress::Moved)
 }

@@ -8,7 +8,7 @@ use super::{Progress, cooling, ports, record, wait};
 use crate::{
     context::{ChainPorts, Context},
     engine::StepError,
-    transition::{MoveError, advance, advance_in},
+    transition::{advance, advance_in, still},
 };
 use bursar_domain::{
     chain::Liveness,
@@ -128,10 +128,7 @@ async fn start(
 ) -> Result<(Transfer, u32), StepError> {
     let now = context.now();
     let mut tx = context.store.write().await?;
-    let current = transfers::get_in(&mut tx, transfer.id).await?;
-    if current.is_none_or(|current| current.version != transfer.version) {
-        return Err(MoveError::Stale.into());
-    }
+    still(&mut tx, &transfer).await?;
     let attempt = transactions::start_signing(&mut tx, transaction, now).await?;
     tracing::info!(%transaction, attempt, "asking the co-signers");
     let transfer = match started_before {
@@ -220,6 +217,7 @@ async fn give_up(
     fact: Fact,
 ) -> Result<Progress, StepError> {
     let mut tx = context.store.write().await?;
+    still(&mut tx, &transfer).await?;
     transactions::release(&mut tx, transaction).await?;
     advance_in(&mut tx, transfer, fact, context.now()).await?;
     tx.commit().await?;
@@ -251,6 +249,7 @@ pub(super) async fn bury(
     proof: String,
 ) -> Result<(), StepError> {
     let mut tx = context.store.write().await?;
+    still(&mut tx, &transfer).await?;
     transactions::release_dead(&mut tx, transaction, &proof).await?;
     advance_in(&mut tx, transfer, Fact::ProvenDead { proof }, context.now()).await?;
     tx.commit().await?;

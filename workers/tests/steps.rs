@@ -1,0 +1,18 @@
+//! The engine against a real store, a fake chain and fake co-signers: whatever dies, whenever, however often, one intent is
+//! at most one payment, and nothing is lost.
+#![allow(non_snake_case)]
+
+#[path = "steps/crash.rs"]
+mod crash;
+#[path = "steps/ends.rs"]
+mod ends;
+#[path = "steps/follow.rs"]
+mod follow;
+#[path = "steps/jobs.rs"]
+mod jobs;
+#[path = "steps/repeat.rs"]
+mod repeat;
+#[path = "steps/signing.rs"]
+mod signing;
+#[path = "steps/support.rs"]
+mod support;

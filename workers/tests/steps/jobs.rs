@@ -1,0 +1,145 @@
+//! The queue, the reconciler, and all of the workers together.
+
+use crate::support::world::World;
+use bursar_domain::{
+    ids::TransferId,
+    lifecycle::{Status, SubStatus},
+    ports::SignError,
+    time::Clock as _,
+};
+use bursar_store::{
+    events,
+    jobs::{self, Outcome},
+};
+use bursar_workers::{Workers, reconciler};
+use std::time::Duration;
+
+/// Waits, bounded, until something holds; says the last state of the transfer if it never does.
+async fn eventually(world: &World, id: TransferId, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    if tokio::time::timeout(Duration::from_secs(60), waiting).await.is_err() {
+        panic!("{what} does not come true: {:?}", world.transfer(id).await);
+    }
+}
+
+/// Time passes and blocks come while the workers are running.
+async fn completed(world: &World, id: TransferId) {
+    eventually(world, id, "completion", async || {
+        world.clock.advance(Duration::from_secs(10));
+        world.chain.mine();
+        world.status(id).await.0 == Status::Completed
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn workers__should_take_a_transfer_to_its_end() {
+    let world = World::ethereum().await;
+    let workers = Workers::start(world.context.clone());
+    let id = world.submit("workers").await;
+    completed(&world, id).await;
+    workers.shutdown().await;
+    world.assert_paid_once(id).await;
+}
+
+#[tokio::test]
+async fn step_that_panics__should_be_an_error_and_be_tried_again() {
+    let world = World::ethereum().await;
+    world.chain.panic_next(2);
+    let id = world.submit("panics").await;
+    let workers = Workers::start(world.context.clone());
+    completed(&world, id).await;
+    workers.shutdown().await;
+    world.assert_paid_once(id).await;
+}
+
+#[tokio::test]
+async fn shutdown__should_wait_for_what_is_running_and_settle_it() {
+    let world = World::ethereum().await;
+    world.signer.close_gate();
+    let id = world.submit("draining").await;
+    let workers = Workers::start(world.context.clone());
+    eventually(&world, id, "a session", async || world.signer.sessions() == 1).await;
+    let mut stopping = Box::pin(workers.shutdown());
+    for _ in 0..100 {
+        assert!(futures::poll!(&mut stopping).is_pending(), "it stopped in the middle of a session");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    world.signer.open_gate();
+    tokio::time::timeout(Duration::from_secs(60), stopping).await.expect("the workers stop");
+    assert_eq!(world.status(id).await.0, Status::Broadcasting);
+    // Its lease was given back: another process has it at once.
+    world.clock.advance(Duration::from_secs(60));
+    let claimed = jobs::claim(world.store(), world.clock.now(), Duration::from_secs(1), 10).await.unwrap();
+    assert_eq!(claimed.iter().map(|claim| claim.transfer).collect::<Vec<_>>(), [id]);
+    world.assert_paid_once(id).await;
+}
+
+#[tokio::test]
+async fn idle_workers__should_stop() {
+    let world = World::ethereum().await;
+    let workers = Workers::start(world.context.clone());
+    tokio::time::timeout(Duration::from_secs(60), workers.shutdown()).await.expect("the workers stop");
+}
+
+#[tokio::test]
+async fn transfer_whose_job_was_lost__should_be_found() {
+    let world = World::ethereum().await;
+    let id = world.submit("forgotten").await;
+    for claim in jobs::claim(world.store(), world.clock.now(), Duration::from_secs(1), 10).await.unwrap() {
+        assert!(jobs::settle(world.store(), &claim, world.clock.now(), Outcome::Done).await.unwrap());
+    }
+    assert_eq!(jobs::depth(world.store(), world.clock.now()).await.unwrap(), (0, 0));
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(reconciler::sweep(&world.context).await.unwrap(), 1);
+    assert_eq!(reconciler::sweep(&world.context).await.unwrap(), 0, "it has a job again");
+    let claimed = jobs::claim(world.store(), world.clock.now(), Duration::from_secs(1), 10).await.unwrap();
+    assert_eq!(claimed.iter().map(|claim| claim.transfer).collect::<Vec<_>>(), [id]);
+    world.assert_paid_once(id).await;
+}
+
+#[tokio::test]
+async fn sweep__should_reach_all_of_them() {
+    let world = World::ethereum().await;
+    for n in 0..620 {
+        world.submit(&format!("many-{n}")).await;
+    }
+    for claim in jobs::claim(world.store(), world.clock.now(), Duration::from_secs(1), 1000).await.unwrap() {
+        jobs::settle(world.store(), &claim, world.clock.now(), Outcome::Done).await.unwrap();
+    }
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(reconciler::sweep(&world.context).await.unwrap(), 620);
+}
+
+/// A session that fails saves the transfer, which nudges it, which must not run the next session at once.
+#[tokio::test]
+async fn session_that_keeps_failing__should_not_run_without_a_break() {
+    for started in [false, true] {
+        let world = World::ethereum().await;
+        let reasons = (0..1000).map(|n| SignError::Aborted { reason: format!("reason {n}"), started });
+        world.signer.fail(reasons);
+        let id = world.submit("hot").await;
+        let workers = Workers::start(world.context.clone());
+        for session in 1..=3 {
+            eventually(&world, id, "a quiet queue", async || {
+                let (due, all) = jobs::depth(world.store(), world.clock.now()).await.unwrap();
+                world.signer.sessions() >= session && (due, all) == (0, 1)
+            })
+            .await;
+            assert_eq!(world.signer.sessions(), session, "the clock stands still: {started}");
+            world.clock.advance(Duration::from_secs(90));
+        }
+        workers.shutdown().await;
+        let expected = match started {
+            true => SubStatus::SigningFailed,
+            false => SubStatus::SignerTimeout,
+        };
+        assert_eq!(world.status(id).await, (Status::PendingSignature, Some(expected)));
+        let events = events::of_transfer(world.store(), id).await.unwrap().len();
+        assert!(events < 20, "{events} events for three sessions");
+    }
+}

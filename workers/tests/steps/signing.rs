@@ -1,0 +1,218 @@
+//! Before, during and after a signing session.
+
+use crate::support::world::World;
+use bursar_domain::{
+    lifecycle::{State, Status, SubStatus},
+    ports::SignError,
+    signing::{PartyIndex, Scheme},
+};
+use bursar_store::reservations;
+use bursar_workers::engine::{self, MoveError, Next, StepError};
+use std::sync::atomic::Ordering;
+
+fn refused(started: bool) -> SignError {
+    SignError::Refused { party: PartyIndex(1), reason: "fee above my cap".into(), started }
+}
+
+#[tokio::test]
+async fn transfer_without_signers__should_wait_in_plain_sight_then_complete() {
+    let world = World::ethereum().await;
+    world.signer.online.store(1, Ordering::SeqCst);
+    let id = world.submit("offline").await;
+    let Next::LookAgain(_) = world.look(id).await.unwrap() else { panic!("it must be looked at again") };
+    let transfer = world.transfer(id).await;
+    assert_eq!(transfer.status(), Status::PendingSignature);
+    assert_eq!(transfer.sub_status, Some(SubStatus::SignersOffline));
+    assert_eq!(transfer.reason.as_deref(), Some("1 of 2 co-signers are online"));
+    assert_eq!(world.signer.sessions(), 0);
+    world.signer.online.store(2, Ordering::SeqCst);
+    world.assert_paid_once(id).await;
+}
+
+#[tokio::test]
+async fn transfer_that_is_refused__should_be_rejected_and_free_its_nonce() {
+    let world = World::ethereum().await;
+    world.signer.fail([refused(false)]);
+    let id = world.submit("refused").await;
+    world.look(id).await.unwrap();
+    let transfer = world.transfer(id).await;
+    assert_eq!(transfer.status(), Status::Rejected);
+    assert_eq!(transfer.sub_status, Some(SubStatus::SignerRejected));
+    assert!(transfer.reason.unwrap().contains("fee above my cap"));
+    assert!(world.taken().await.is_empty());
+    assert_eq!(world.look(id).await.unwrap(), Next::Rest);
+    assert_eq!(world.chain.paid("refused"), 0);
+}
+
+#[tokio::test]
+async fn transfer_that_is_refused_after_a_session_began__should_keep_its_nonce_and_wait() {
+    let world = World::ethereum().await;
+    world.signer.fail([SignError::Aborted { reason: "timed out".into(), started: true }, refused(false)]);
+    let id = world.submit("doubtful").await;
+    world.look(id).await.unwrap();
+    assert_eq!(world.status(id).await, (Status::PendingSignature, Some(SubStatus::SigningFailed)));
+    world.later();
+    world.look(id).await.unwrap();
+    assert_eq!(world.status(id).await, (Status::PendingSignature, Some(SubStatus::SignerRejected)));
+    assert_eq!(world.taken().await, [0].into());
+    assert!(world.cancel(id).await.is_err(), "a signature may exist");
+    world.assert_paid_once(id).await;
+}
+
+#[tokio::test]
+async fn intent_that_expires_after_a_session_began__should_keep_its_nonce() {
+    let world = World::ethereum().await;
+    world.signer.fail([SignError::Aborted { reason: "timed out".into(), started: true }]);
+    let id = world.submit("inconclusive").await;
+    world.look(id).await.unwrap();
+    world.clock.advance(std::time::Duration::from_secs(200_000));
+    world.look(id).await.unwrap();
+    assert_eq!(world.status(id).await, (Status::PendingSignature, Some(SubStatus::SigningInconclusive)));
+    assert_eq!(world.taken().await, [0].into());
+    assert_eq!(world.signer.sessions(), 1, "an expired intent is not signed");
+}
+
+#[tokio::test]
+async fn intent_that_expires_before_a_session__should_end_and_free_its_nonce() {
+    let world = World::ethereum().await;
+    world.signer.online.store(0, Ordering::SeqCst);
+    let id = world.submit("late").await;
+    world.look(id).await.unwrap();
+    world.clock.advance(std::time::Duration::from_secs(200_000));
+    world.look(id).await.unwrap();
+    assert_eq!(world.status(id).await, (Status::Expired, Some(SubStatus::IntentExpired)));
+    assert!(world.taken().await.is_empty());
+}
+
+#[tokio::test]
+async fn package_that_waits_too_long__should_be_built_again_with_the_same_nonce() {
+    let world = World::ethereum().await;
+    world.signer.online.store(0, Ordering::SeqCst);
+    let id = world.submit("thawed").await;
+    world.look(id).await.unwrap();
+    let first = world.transfer(id).await.state.transaction();
+    world.clock.advance(world.context.settings.package_lifetime * 2);
+    world.look(id).await.unwrap();
+    assert_eq!(world.status(id).await.0, Status::Queued);
+    world.later();
+    world.look(id).await.unwrap();
+    assert_ne!(world.transfer(id).await.state.transaction(), first);
+    assert_eq!(world.taken().await, [0].into());
+    world.signer.online.store(3, Ordering::SeqCst);
+    world.assert_paid_once(id).await;
+}
+
+#[tokio::test]
+async fn nonce_of_a_refused_transfer__should_be_used_by_the_next() {
+    let world = World::ethereum().await;
+    world.signer.online.store(0, Ordering::SeqCst);
+    let (first, second) = (world.submit("first").await, world.submit("second").await);
+    world.look(first).await.unwrap();
+    world.look(second).await.unwrap();
+    assert_eq!(world.taken().await, [0, 1].into());
+    world.signer.online.store(3, Ordering::SeqCst);
+    world.later();
+    world.signer.fail([refused(false)]);
+    world.look(first).await.unwrap();
+    world.look(second).await.unwrap();
+    assert_eq!(world.status(first).await.0, Status::Rejected);
+    assert_eq!(world.status(second).await.0, Status::Broadcasting);
+    world.mine().await;
+    assert_eq!(world.chain.paid("second"), 0, "nonce 1 waits behind the gap");
+    let third = world.submit("third").await;
+    world.look(third).await.unwrap();
+    let holder = reservations::holder(world.store(), world.network, &world.resource(0)).await.unwrap();
+    assert_eq!(holder, world.transfer(third).await.state.transaction());
+    world.assert_paid_once(third).await;
+    world.assert_paid_once(second).await;
+}
+
+#[tokio::test]
+async fn cancellation_before_the_session__should_win() {
+    let world = World::ethereum().await;
+    let id = world.submit("cancelled").await;
+    let stale = world.until(id, Status::PendingSignature).await;
+    world.cancel(id).await.unwrap();
+    let late = engine::run_step(&world.context, stale).await;
+    assert!(matches!(late, Err(StepError::Move(MoveError::Stale))), "{late:?}");
+    assert_eq!(world.signer.sessions(), 0);
+    assert_eq!(world.status(id).await.0, Status::Cancelled);
+    assert!(world.taken().await.is_empty());
+}
+
+#[tokio::test]
+async fn cancellation_during_the_session__should_lose() {
+    let world = World::ethereum().await;
+    let id = world.submit("too-late").await;
+    world.until(id, Status::PendingSignature).await;
+    world.signer.close_gate();
+    let mut looking = Box::pin(world.look(id));
+    while world.signer.sessions() == 0 {
+        tokio::select! {
+            biased;
+            _ = &mut looking => panic!("the session cannot end while the gate is closed"),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    assert!(world.cancel(id).await.is_err());
+    world.signer.open_gate();
+    looking.await.unwrap();
+    world.assert_paid_once(id).await;
+}
+
+/// The session of one worker ends without having begun, while another is about to begin one more on the strength of it.
+#[tokio::test]
+async fn session_taken_back_meanwhile__should_stop_the_worker_that_counted_on_it() {
+    let world = World::ethereum().await;
+    world.signer.fail([SignError::NotEnoughSigners {
+        scheme: Scheme::EcdsaSecp256k1,
+        needed: 2,
+        available: 1,
+    }]);
+    let id = world.submit("taken-back").await;
+    world.until(id, Status::PendingSignature).await;
+    world.signer.close_gate();
+    let mut looking = Box::pin(world.look(id));
+    while world.signer.sessions() == 0 {
+        tokio::select! {
+            biased;
+            _ = &mut looking => panic!("the session cannot end while the gate is closed"),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    let started = world.transfer(id).await;
+    assert!(matches!(started.state, State::PendingSignature { signing_started: true, .. }));
+    world.signer.open_gate();
+    looking.await.unwrap();
+    assert_eq!(world.status(id).await, (Status::PendingSignature, Some(SubStatus::SignersOffline)));
+    let late = engine::run_step(&world.context, started).await;
+    assert!(matches!(late, Err(StepError::Move(MoveError::Stale))), "{late:?}");
+    assert_eq!(world.signer.sessions(), 1);
+    // No session is open, so nothing keeps it from being cancelled.
+    world.cancel(id).await.unwrap();
+    assert!(world.taken().await.is_empty());
+}
+
+/// A signature that exists is kept, although another worker wrote a reason on the transfer meanwhile.
+#[tokio::test]
+async fn signature_that_comes_after_another_workers_note__should_be_kept() {
+    let world = World::ethereum().await;
+    let id = world.submit("noted").await;
+    world.until(id, Status::PendingSignature).await;
+    world.signer.close_gate();
+    let mut looking = Box::pin(world.look(id));
+    while world.signer.sessions() == 0 {
+        tokio::select! {
+            biased;
+            _ = &mut looking => panic!("the session cannot end while the gate is closed"),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    world.signer.online.store(0, Ordering::SeqCst);
+    world.look(id).await.unwrap();
+    assert_eq!(world.status(id).await.1, Some(SubStatus::SignersOffline));
+    world.signer.open_gate();
+    looking.await.unwrap();
+    assert_eq!(world.signer.sessions(), 1);
+    world.assert_paid_once(id).await;
+}

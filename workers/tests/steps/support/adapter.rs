@@ -1,0 +1,172 @@
+//! The pure side of the fake chain: a transaction is its own JSON, a signature is a fingerprint of it and a session number.
+
+use super::fingerprint;
+use bursar_domain::{
+    account::AccountState,
+    amount::Amount,
+    asset::Asset,
+    effects::{Effects, Resource, Validity},
+    hd::DeriveError,
+    intent::{Destination, Payment},
+    network::{Chain, Network},
+    package::{SignedTransaction, UnsignedTransaction},
+    ports::{
+        AssembleError, AssembleTransaction, BuildError, BuildRequest, BuildTransaction, DecodeError,
+        DecodeTransaction, DeriveAddress, InvalidDestination,
+    },
+    signing::{GroupKey, SignatureBytes, SigningPayload},
+    wallet::{Branch, DerivationPath, WalletDescriptor},
+};
+use serde::{Deserialize, Serialize};
+
+/// What every account of a fake chain can do: pay once per number.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Payout {
+    pub account: String,
+    pub number: u64,
+    pub to: String,
+    pub amount: u64,
+    pub fee: u64,
+    /// No block above this height takes it.
+    pub until: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SignedPayout {
+    pub payout: Payout,
+    /// Two sessions over the same bytes give two signatures, so two ids, as threshold signatures do.
+    pub session: u64,
+}
+
+impl SignedPayout {
+    pub fn id(&self) -> String {
+        format!("{:016x}", fingerprint(self))
+    }
+}
+
+pub struct FakeAdapter;
+
+impl DeriveAddress for FakeAdapter {
+    fn address(
+        &self,
+        wallet: &WalletDescriptor,
+        _: &GroupKey,
+        path: &DerivationPath,
+    ) -> Result<String, DeriveError> {
+        Ok(address(wallet.network, path))
+    }
+    fn parse_destination(
+        &self,
+        _: Network,
+        address: &str,
+        tag: Option<u32>,
+    ) -> Result<Destination, InvalidDestination> {
+        Ok(Destination { address: address.to_owned(), tag })
+    }
+}
+
+pub fn address(network: Network, path: &DerivationPath) -> String {
+    format!("{}-{path}", network.chain()).replace('/', ".")
+}
+
+impl BuildTransaction for FakeAdapter {
+    fn build(&self, request: &BuildRequest<'_>) -> Result<UnsignedTransaction, BuildError> {
+        let (account, fee, until) = match request.state {
+            AccountState::Ethereum(state) => (&state.address, 21, None),
+            AccountState::Xrp(state) => {
+                (&state.address, state.fee.0, Some(state.validated_ledger + state.ledger_window))
+            }
+            AccountState::Bitcoin(_) => return Err(BuildError::Inconsistent("no Bitcoin here")),
+        };
+        let number = match request.resource {
+            Some(Resource::Nonce { nonce, .. }) => *nonce,
+            Some(Resource::Sequence { sequence, .. }) => u64::from(*sequence),
+            _ => return Err(BuildError::Inconsistent("a number is needed")),
+        };
+        let payment = &request.intent.payments[0];
+        let payout = Payout {
+            account: account.clone(),
+            number,
+            to: payment.destination.address.clone(),
+            amount: payment.amount.to_string().parse().unwrap(),
+            fee,
+            until,
+        };
+        Ok(UnsignedTransaction {
+            wallet: request.intent.wallet,
+            source: request.source,
+            bytes: serde_json::to_vec(&payout).unwrap(),
+        })
+    }
+}
+
+fn read(unsigned: &UnsignedTransaction) -> Result<Payout, DecodeError> {
+    serde_json::from_slice(&unsigned.bytes).map_err(|error| DecodeError::Malformed(error.to_string()))
+}
+
+impl DecodeTransaction for FakeAdapter {
+    fn decode(&self, unsigned: &UnsignedTransaction, _: &GroupKey) -> Result<Effects, DecodeError> {
+        let payout = read(unsigned)?;
+        let network = unsigned.wallet.network;
+        let account = payout.account.clone();
+        let resource = match network.chain() {
+            Chain::Xrp => Resource::Sequence { account, sequence: payout.number.try_into().unwrap() },
+            _ => Resource::Nonce { account, nonce: payout.number },
+        };
+        Ok(Effects {
+            network,
+            asset: Asset::native(network.chain()),
+            from: vec![payout.account],
+            payments: vec![Payment {
+                destination: Destination { address: payout.to, tag: None },
+                amount: Amount::from_u64(payout.amount),
+            }],
+            fee: Amount::from_u64(payout.fee),
+            change: vec![],
+            resources: vec![resource],
+            validity: payout.until.map_or(Validity::Unlimited, Validity::UntilLedger),
+        })
+    }
+
+    fn signing_payloads(
+        &self,
+        unsigned: &UnsignedTransaction,
+        key: &GroupKey,
+    ) -> Result<Vec<SigningPayload>, DecodeError> {
+        let path = unsigned.source.unwrap_or_else(|| unsigned.wallet.path(Branch::Receive, 0));
+        Ok(vec![SigningPayload {
+            scheme: key.scheme,
+            path,
+            message: unsigned.bytes.clone(),
+            taproot_tweak: false,
+        }])
+    }
+}
+
+/// The signature of `message` that session number `session` gives.
+pub fn signature(message: &[u8], session: u64) -> SignatureBytes {
+    let mut bytes = [0; 64];
+    bytes[..8].copy_from_slice(&session.to_be_bytes());
+    bytes[8..16].copy_from_slice(&fingerprint(message).to_be_bytes());
+    SignatureBytes(bytes)
+}
+
+impl AssembleTransaction for FakeAdapter {
+    fn assemble(
+        &self,
+        unsigned: &UnsignedTransaction,
+        key: &GroupKey,
+        signatures: &[SignatureBytes],
+    ) -> Result<SignedTransaction, AssembleError> {
+        let payload = &self.signing_payloads(unsigned, key)?[0];
+        let [given] = signatures else {
+            return Err(AssembleError::Count { expected: 1, given: signatures.len() });
+        };
+        let session = u64::from_be_bytes(given.0[..8].try_into().unwrap());
+        if *given != signature(&payload.message, session) {
+            return Err(AssembleError::Invalid { index: 0, path: payload.path });
+        }
+        let signed = SignedPayout { payout: read(unsigned)?, session };
+        Ok(SignedTransaction { tx_id: signed.id(), bytes: serde_json::to_vec(&signed).unwrap() })
+    }
+}

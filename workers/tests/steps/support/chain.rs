@@ -1,0 +1,311 @@
+//! The node side of the fake chain: one account per address, numbers in order, blocks, reorganisations, and a node that lies
+//! about what it received when told to.
+
+use super::{adapter, adapter::SignedPayout, breathe, fingerprint, lock};
+use async_trait::async_trait;
+use bursar_domain::{
+    account::{AccountQuery, AccountState, EthereumAccount, XrpAccount, XrpDestination},
+    amount::{Amount, Drops},
+    asset::Asset,
+    chain::{BlockRef, Liveness, ObservedBlock, ObservedTransaction, Tips, TransactionOutcome, WatchSet},
+    effects::Resource,
+    network::{Chain, Network},
+    package::SignedTransaction,
+    ports::{
+        BroadcastOutcome, BroadcastTransaction, BuildError, NodeError, ObserveChain, ReadAccount,
+        ReadAccountError, SentTransaction,
+    },
+};
+use std::{collections::VecDeque, sync::Mutex};
+
+/// How the node treats the next transaction that it is handed.
+#[derive(Debug, Clone, Copy)]
+pub enum Relay {
+    /// It takes it, and the answer is lost.
+    LoseAnswer,
+    /// It never arrives.
+    LoseRequest,
+    Refuse,
+}
+
+#[derive(Debug, Clone)]
+struct Block {
+    hash: String,
+    transactions: Vec<SignedPayout>,
+}
+
+struct State {
+    blocks: Vec<Block>,
+    forks: u32,
+    mempool: Vec<SignedPayout>,
+    handed: Vec<Vec<u8>>,
+    relay: VecDeque<Relay>,
+    node_down: bool,
+    funds: bool,
+    panics: u32,
+}
+
+pub struct FakeChain {
+    network: Network,
+    depth: u64,
+    state: Mutex<State>,
+}
+
+/// Ledgers that an XRP payment stays valid.
+pub const LEDGER_WINDOW: u32 = 20;
+
+impl FakeChain {
+    /// Final at `depth` blocks, the block itself included.
+    pub fn new(network: Network, depth: u64, genesis: &str) -> Self {
+        let genesis = Block { hash: genesis.into(), transactions: vec![] };
+        let state = State {
+            blocks: vec![genesis],
+            forks: 0,
+            mempool: vec![],
+            handed: vec![],
+            relay: VecDeque::new(),
+            node_down: false,
+            funds: true,
+            panics: 0,
+        };
+        Self { network, depth, state: Mutex::new(state) }
+    }
+
+    pub fn relay(&self, behaviour: &[Relay]) {
+        lock(&self.state).relay.extend(behaviour);
+    }
+    pub fn set_down(&self, down: bool) {
+        lock(&self.state).node_down = down;
+    }
+    pub fn set_funds(&self, funds: bool) {
+        lock(&self.state).funds = funds;
+    }
+    /// The next `times` questions about an account panic.
+    pub fn panic_next(&self, times: u32) {
+        lock(&self.state).panics = times;
+    }
+    pub fn height(&self) -> u64 {
+        lock(&self.state).height()
+    }
+    /// All that the node was ever handed.
+    pub fn handed(&self) -> Vec<Vec<u8>> {
+        lock(&self.state).handed.clone()
+    }
+    /// Payments to this destination on the chain as it is now.
+    pub fn paid(&self, to: &str) -> usize {
+        lock(&self.state).transactions().filter(|signed| signed.payout.to == to).count()
+    }
+
+    /// A block with all of the mempool that its place allows.
+    pub fn mine(&self) {
+        let mut state = lock(&self.state);
+        let height = state.height() + 1;
+        let mut waiting = std::mem::take(&mut state.mempool);
+        waiting.sort_by_key(|signed| signed.payout.number);
+        let mut transactions: Vec<SignedPayout> = Vec::new();
+        for signed in waiting {
+            let payout = &signed.payout;
+            let used = state.used(&payout.account)
+                + transactions.iter().filter(|other| other.payout.account == payout.account).count() as u64;
+            let alive = payout.until.is_none_or(|until| height <= u64::from(until));
+            match payout.number {
+                number if number == used && alive => transactions.push(signed),
+                number if number > used && alive => state.mempool.push(signed),
+                _ => {}
+            }
+        }
+        let parent = state.blocks.last().unwrap().hash.clone();
+        let hash = format!("{height}-{}-{:x}", state.forks, fingerprint((parent, state.forks)));
+        state.blocks.push(Block { hash, transactions });
+    }
+
+    /// Replaces the newest `depth` blocks by as many empty ones and one more. What was in them is forgotten by the node.
+    pub fn reorganise(&self, depth: usize) {
+        {
+            let mut state = lock(&self.state);
+            let keep = state.blocks.len() - depth;
+            state.blocks.truncate(keep);
+            state.mempool.clear();
+            state.forks += 1;
+        }
+        for _ in 0..=depth {
+            self.mine();
+        }
+    }
+
+    /// Goes back to an older state of the same chain, as a node that lags behind.
+    pub fn truncated(&self, blocks: usize) -> Self {
+        let state = lock(&self.state);
+        let copy = Self::new(self.network, self.depth, "");
+        lock(&copy.state).blocks = state.blocks[..state.blocks.len() - blocks].to_vec();
+        copy
+    }
+
+    fn unavailable(&self, operation: &'static str) -> Result<(), NodeError> {
+        match lock(&self.state).node_down {
+            false => Ok(()),
+            true => {
+                let reason = "connection refused".into();
+                Err(NodeError::Unavailable { network: self.network, operation, reason })
+            }
+        }
+    }
+    fn resource(&self, signed: &SignedPayout) -> Resource {
+        let (account, number) = (signed.payout.account.clone(), signed.payout.number);
+        match self.network.chain() {
+            Chain::Xrp => Resource::Sequence { account, sequence: number.try_into().unwrap() },
+            _ => Resource::Nonce { account, nonce: number },
+        }
+    }
+}
+
+impl State {
+    fn height(&self) -> u64 {
+        self.blocks.len() as u64 - 1
+    }
+    fn transactions(&self) -> impl Iterator<Item = &SignedPayout> {
+        self.blocks.iter().flat_map(|block| &block.transactions)
+    }
+    fn used(&self, account: &str) -> u64 {
+        self.transactions().filter(|signed| signed.payout.account == account).count() as u64
+    }
+    fn block_ref(&self, height: u64) -> Option<BlockRef> {
+        let block = self.blocks.get(usize::try_from(height).unwrap())?;
+        Some(BlockRef { height, hash: block.hash.clone() })
+    }
+}
+
+#[async_trait]
+impl ReadAccount for FakeChain {
+    async fn account_state(&self, query: AccountQuery<'_>) -> Result<AccountState, ReadAccountError> {
+        breathe().await;
+        self.unavailable("account")?;
+        let state = lock(&self.state);
+        let address = adapter::address(self.network, &query.source.unwrap());
+        if !state.funds {
+            let (asset, zero) = (query.intent.asset, Amount::ZERO);
+            let required = Amount::from_u64(1);
+            return Err(BuildError::InsufficientFunds { asset, required, available: zero }.into());
+        }
+        let used = state.used(&address);
+        let height = state.height();
+        let panics = state.panics > 0;
+        drop(state);
+        if panics {
+            lock(&self.state).panics -= 1;
+            panic!("the fake node panics, as it was told to");
+        }
+        Ok(match self.network.chain() {
+            Chain::Xrp => AccountState::Xrp(XrpAccount {
+                address,
+                balance: Drops(1_000_000),
+                sequence: used.try_into().unwrap(),
+                owner_count: 0,
+                reserve_base: Drops(0),
+                reserve_increment: Drops(0),
+                fee: Drops(10),
+                validated_ledger: height.try_into().unwrap(),
+                ledger_window: LEDGER_WINDOW,
+                destination: XrpDestination { exists: true, requires_tag: false, refuses_deposit: false },
+            }),
+            _ => AccountState::Ethereum(EthereumAccount {
+                address,
+                balance: Amount::from_u64(1_000_000),
+                token_balance: None,
+                nonce: used,
+                gas_limit: 21,
+                max_fee_per_gas: 1,
+                max_priority_fee_per_gas: 1,
+            }),
+        })
+    }
+
+    async fn balance(&self, _: &str, _: Asset) -> Result<Amount, NodeError> {
+        Ok(Amount::from_u64(1_000_000))
+    }
+}
+
+#[async_trait]
+impl BroadcastTransaction for FakeChain {
+    async fn broadcast(&self, transaction: &SignedTransaction) -> BroadcastOutcome {
+        breathe().await;
+        let outcome = {
+            let mut state = lock(&self.state);
+            state.handed.push(transaction.bytes.clone());
+            let behaviour = state.relay.pop_front();
+            let lost = || BroadcastOutcome::MaybeSent { reason: "the connection was reset".into() };
+            match behaviour {
+                Some(Relay::LoseRequest) => lost(),
+                Some(Relay::Refuse) => BroadcastOutcome::Rejected { reason: "min relay fee not met".into() },
+                behaviour => {
+                    let signed: SignedPayout = serde_json::from_slice(&transaction.bytes).unwrap();
+                    let known = state.mempool.contains(&signed) || state.transactions().any(|s| *s == signed);
+                    if !known {
+                        state.mempool.push(signed);
+                    }
+                    match (behaviour, known) {
+                        (Some(_), _) => lost(),
+                        (None, true) => BroadcastOutcome::AlreadyKnown,
+                        (None, false) => BroadcastOutcome::Accepted,
+                    }
+                }
+            }
+        };
+        breathe().await;
+        outcome
+    }
+}
+
+#[async_trait]
+impl ObserveChain for FakeChain {
+    fn network(&self) -> Network {
+        self.network
+    }
+
+    async fn tips(&self) -> Result<Tips, NodeError> {
+        breathe().await;
+        self.unavailable("tips")?;
+        let state = lock(&self.state);
+        let tip = state.block_ref(state.height()).unwrap();
+        let final_height = (tip.height + 1).saturating_sub(self.depth);
+        Ok(Tips { tip, final_height })
+    }
+
+    async fn block(&self, height: u64, watch: &WatchSet) -> Result<ObservedBlock, NodeError> {
+        breathe().await;
+        self.unavailable("block")?;
+        let state = lock(&self.state);
+        let block = state.block_ref(height).ok_or(NodeError::NoBlock { network: self.network, height })?;
+        let parent_hash = height.checked_sub(1).and_then(|parent| state.block_ref(parent));
+        let transactions = state.blocks[usize::try_from(height).unwrap()]
+            .transactions
+            .iter()
+            .filter(|signed| watch.addresses.contains(&signed.payout.account))
+            .map(|signed| ObservedTransaction {
+                tx_id: signed.id(),
+                outcome: TransactionOutcome::Succeeded,
+                spends: vec![self.resource(signed)],
+                fee: Some(Amount::from_u64(signed.payout.fee)),
+                credits: vec![],
+            })
+            .collect();
+        let parent_hash = parent_hash.map_or_else(String::new, |parent| parent.hash);
+        Ok(ObservedBlock { block, parent_hash, time: super::T0, transactions })
+    }
+
+    async fn liveness(&self, sent: &SentTransaction) -> Result<Liveness, NodeError> {
+        breathe().await;
+        self.unavailable("liveness")?;
+        let state = lock(&self.state);
+        let bursar_domain::effects::Validity::UntilLedger(last) = sent.validity else {
+            return Ok(Liveness::MayConfirm);
+        };
+        if state.height() < u64::from(last) {
+            return Ok(Liveness::MayConfirm);
+        }
+        Ok(match state.transactions().any(|signed| sent.resources.contains(&self.resource(signed))) {
+            true => Liveness::Unexplained { reason: "the Sequence was used".into() },
+            false => Liveness::Dead { proof: format!("ledger {last} is validated and the Sequence unused") },
+        })
+    }
+}

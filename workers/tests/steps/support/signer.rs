@@ -1,0 +1,94 @@
+//! Co-signers that sign everything, unless the script says otherwise.
+
+use super::{adapter, breathe, lock};
+use async_trait::async_trait;
+use bursar_domain::{
+    ids::TransferId,
+    package::SigningPackage,
+    ports::{SignError, ThresholdSigner},
+    signing::{GroupKey, Scheme, SignatureBytes, SigningPayload},
+};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::{
+        Mutex,
+        atomic::{AtomicU16, Ordering},
+    },
+};
+use tokio::sync::Semaphore;
+
+pub struct FakeSigner {
+    pub online: AtomicU16,
+    script: Mutex<VecDeque<SignError>>,
+    asked: Mutex<Vec<(TransferId, Vec<u8>)>>,
+    /// Sessions wait here; open unless a test takes the permits.
+    pub gate: Semaphore,
+}
+
+const OPEN: usize = 1_000_000;
+
+impl FakeSigner {
+    pub fn new() -> Self {
+        Self {
+            online: AtomicU16::new(3),
+            script: Mutex::default(),
+            asked: Mutex::default(),
+            gate: Semaphore::new(OPEN),
+        }
+    }
+    /// The next sessions end so.
+    pub fn fail(&self, errors: impl IntoIterator<Item = SignError>) {
+        lock(&self.script).extend(errors);
+    }
+    pub fn close_gate(&self) {
+        self.gate.forget_permits(OPEN);
+    }
+    pub fn open_gate(&self) {
+        self.gate.add_permits(OPEN);
+    }
+    pub fn sessions(&self) -> usize {
+        lock(&self.asked).len()
+    }
+    /// All the different bytes that a signature may exist for.
+    pub fn asked_for(&self, transfer: TransferId) -> BTreeSet<Vec<u8>> {
+        lock(&self.asked).iter().filter(|(id, _)| *id == transfer).map(|(_, bytes)| bytes.clone()).collect()
+    }
+}
+
+#[async_trait]
+impl ThresholdSigner for FakeSigner {
+    fn keys(&self) -> Vec<GroupKey> {
+        let key = |scheme| GroupKey {
+            scheme,
+            public_key: vec![2; 33],
+            chain_code: [7; 32],
+            threshold: 2,
+            parties: 3,
+            generation: 0,
+        };
+        Scheme::ALL.map(key).to_vec()
+    }
+
+    fn online(&self, _: Scheme) -> u16 {
+        self.online.load(Ordering::SeqCst)
+    }
+
+    async fn sign(
+        &self,
+        package: &SigningPackage,
+        payloads: &[SigningPayload],
+    ) -> Result<Vec<SignatureBytes>, SignError> {
+        let session = {
+            let mut asked = lock(&self.asked);
+            asked.push((package.transfer, package.unsigned.bytes.clone()));
+            asked.len() as u64
+        };
+        breathe().await;
+        drop(self.gate.acquire().await);
+        if let Some(error) = lock(&self.script).pop_front() {
+            return Err(error);
+        }
+        breathe().await;
+        Ok(payloads.iter().map(|payload| adapter::signature(&payload.message, session)).collect())
+    }
+}

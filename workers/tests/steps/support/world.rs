@@ -1,0 +1,266 @@
+//! One wallet, one chain, and the levers that tests pull.
+
+use super::{
+    CounterIds, ManualClock, T0,
+    adapter::{self, FakeAdapter},
+    chain::FakeChain,
+    signer::FakeSigner,
+};
+use bursar_domain::{
+    amount::Amount,
+    asset::Asset,
+    effects::Resource,
+    ids::{AddressId, IdSource as _, TransferId, WalletId},
+    intent::{Destination, InitiatorKey, Intent, Payment, SignedIntent},
+    lifecycle::{Fact, InvalidTransition, State, Status, SubStatus, Transfer},
+    network::Network,
+    time::Clock as _,
+    wallet::{Branch, WalletDescriptor},
+};
+use bursar_store::{
+    Store,
+    addresses::{self, AddressRecord},
+    events, reservations, transactions,
+    transfers::{self, Saved, Submitted},
+    wallets::{self, Wallet},
+};
+use bursar_workers::{
+    ChainPorts, Context, Settings,
+    engine::{self, Next, Progress, StepError},
+    follower,
+};
+use ed25519_dalek::{Signer as _, SigningKey};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+use tokio_util::sync::CancellationToken;
+
+pub const ETHEREUM: &str = "ethereum:31337/ethereum/0";
+pub const XRP: &str = "xrp:63456/xrp-ed25519/0";
+
+/// Blocks until final, the one that holds it included.
+pub const DEPTH: u64 = 3;
+
+pub struct World {
+    pub context: Context,
+    pub chain: Arc<FakeChain>,
+    pub signer: Arc<FakeSigner>,
+    pub clock: Arc<ManualClock>,
+    pub network: Network,
+    wallet: Wallet,
+    account: String,
+}
+
+impl World {
+    pub async fn ethereum() -> Self {
+        Self::new(ETHEREUM).await
+    }
+
+    pub async fn new(descriptor: &str) -> Self {
+        let descriptor: WalletDescriptor = descriptor.parse().unwrap();
+        let network = descriptor.network;
+        let (clock, ids) = (Arc::new(ManualClock::new()), CounterIds::new());
+        let chain = Arc::new(FakeChain::new(network, DEPTH, "genesis"));
+        let signer = Arc::new(FakeSigner::new());
+        let store = Store::open("sqlite::memory:").await.unwrap();
+        let wallet =
+            Wallet { id: WalletId::new(ids.uuid()), name: "desk".into(), descriptor, created_at: T0 };
+        let path = descriptor.path(Branch::Receive, 0);
+        let account = adapter::address(network, &path);
+        let record = AddressRecord {
+            id: AddressId::new(ids.uuid()),
+            wallet: wallet.id,
+            path,
+            address: account.clone(),
+            label: None,
+            created_at: T0,
+        };
+        let mut tx = store.write().await.unwrap();
+        wallets::insert(&mut tx, &wallet).await.unwrap();
+        addresses::insert(&mut tx, &record).await.unwrap();
+        tx.commit().await.unwrap();
+        let context = Context {
+            store,
+            chains: Arc::default(),
+            signer: signer.clone(),
+            clock: clock.clone(),
+            ids: Arc::new(ids),
+            settings: Settings {
+                queue_poll: Duration::from_millis(5),
+                sweep: Duration::from_millis(5),
+                // The clock of these tests jumps; no lease may end by that.
+                lease: Duration::from_secs(1_000_000),
+                ..Settings::default()
+            },
+        };
+        let world = Self { context, chain: chain.clone(), signer, clock, network, wallet, account };
+        let world = world.with_node(chain);
+        world.follow().await;
+        world
+    }
+
+    /// The same world seen through another node.
+    pub fn with_node(mut self, node: Arc<FakeChain>) -> Self {
+        let poll = Duration::from_millis(5);
+        let ports = ChainPorts::new(Arc::new(FakeAdapter), node, None, poll, BTreeSet::new());
+        self.context.chains = Arc::new(BTreeMap::from([(self.network, ports)]));
+        self
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.context.store
+    }
+
+    /// A transfer to a destination of its own, named after it.
+    pub async fn submit(&self, name: &str) -> TransferId {
+        let key = SigningKey::from_bytes(&[5; 32]);
+        let intent = Intent {
+            external_id: name.parse().unwrap(),
+            wallet: self.wallet.descriptor,
+            asset: Asset::native(self.network.chain()),
+            source: None,
+            payments: vec![Payment {
+                destination: Destination { address: name.to_owned(), tag: None },
+                amount: Amount::from_u64(1000),
+            }],
+            max_fee: Amount::from_u64(500),
+            expires_at: self.clock.now().plus(Duration::from_secs(100_000)),
+        };
+        let signature = key.sign(intent.canonical().as_bytes()).to_bytes();
+        let initiator = InitiatorKey(key.verifying_key().to_bytes());
+        let intent = SignedIntent { intent, initiator, signature };
+        let id = TransferId::new(self.context.ids.uuid());
+        let transfer = Transfer::submitted(id, self.wallet.id, intent, self.clock.now());
+        let mut tx = self.store().write().await.unwrap();
+        assert_eq!(transfers::submit(&mut tx, &transfer).await.unwrap(), Submitted::New);
+        tx.commit().await.unwrap();
+        id
+    }
+
+    pub async fn transfer(&self, id: TransferId) -> Transfer {
+        transfers::get(self.store(), id).await.unwrap().unwrap()
+    }
+    pub async fn status(&self, id: TransferId) -> (Status, Option<SubStatus>) {
+        let transfer = self.transfer(id).await;
+        (transfer.status(), transfer.sub_status)
+    }
+    pub async fn look(&self, id: TransferId) -> Result<Next, StepError> {
+        engine::look_at(&self.context, id).await
+    }
+    pub async fn follow(&self) {
+        let ports = self.context.chain(self.network).unwrap();
+        follower::catch_up(&self.context, self.network, ports, &CancellationToken::new()).await.unwrap();
+    }
+    pub async fn mine(&self) {
+        self.chain.mine();
+        self.follow().await;
+    }
+    /// Past every pause.
+    pub fn later(&self) {
+        self.clock.advance(Duration::from_secs(121));
+    }
+
+    /// Single steps until the transfer has this status.
+    pub async fn until(&self, id: TransferId, status: Status) -> Transfer {
+        for _ in 0..40 {
+            let transfer = self.transfer(id).await;
+            if transfer.status() == status {
+                return transfer;
+            }
+            match engine::run_step(&self.context, transfer).await.unwrap() {
+                Progress::Moved => {}
+                Progress::Wait(_) => self.later(),
+                Progress::Rest => {}
+            }
+            if self.status(id).await.0 >= Status::Broadcasting && status > Status::Broadcasting {
+                self.mine().await;
+            }
+        }
+        panic!("{status} not reached: {:?}", self.transfer(id).await);
+    }
+
+    /// What the engine, blocks and time make of it, until it ends.
+    pub async fn finish(&self, id: TransferId) -> Transfer {
+        let mut error = None;
+        for _ in 0..60 {
+            error = self.look(id).await.err();
+            let transfer = self.transfer(id).await;
+            if transfer.status().is_terminal() {
+                return transfer;
+            }
+            self.mine().await;
+            self.later();
+        }
+        panic!("does not end: {:?}, last error {error:?}", self.transfer(id).await);
+    }
+
+    /// The three rules, for a transfer that was completed.
+    pub async fn assert_paid_once(&self, id: TransferId) {
+        let transfer = self.finish(id).await;
+        assert_eq!(transfer.status(), Status::Completed, "{transfer:?}");
+        let to = &transfer.intent.intent.payments[0].destination.address;
+        assert_eq!(self.chain.paid(to), 1, "{transfer:?}");
+        assert_eq!(self.signer.asked_for(id).len(), 1, "a signature may exist for two transactions");
+        let records = transactions::of_transfer(self.store(), id).await.unwrap();
+        let signed: Vec<_> = records.iter().filter_map(|record| record.signed.as_ref()).collect();
+        assert_eq!(signed.len(), 1, "{records:?}");
+        for handed in self.handed_for(to) {
+            assert_eq!(handed, signed[0].bytes, "a node was handed other bytes than those that are kept");
+        }
+    }
+
+    pub fn handed_for(&self, to: &str) -> Vec<Vec<u8>> {
+        let pays = |bytes: &Vec<u8>| {
+            let signed: adapter::SignedPayout = serde_json::from_slice(bytes).unwrap();
+            signed.payout.to == to
+        };
+        self.chain.handed().into_iter().filter(pays).collect()
+    }
+
+    /// All that a step could have changed.
+    pub async fn snapshot(&self, id: TransferId) -> Snapshot {
+        Snapshot {
+            transfer: self.transfer(id).await,
+            events: events::last(self.store()).await.unwrap(),
+            records: transactions::of_transfer(self.store(), id).await.unwrap(),
+            taken: self.taken().await,
+            sessions: self.signer.sessions(),
+        }
+    }
+
+    /// Reserved and used numbers of the account.
+    pub async fn taken(&self) -> BTreeSet<u64> {
+        reservations::taken(self.store(), self.network, &self.account).await.unwrap()
+    }
+    pub fn resource(&self, number: u64) -> Resource {
+        Resource::Nonce { account: self.account.clone(), nonce: number }
+    }
+
+    /// As the API does it.
+    pub async fn cancel(&self, id: TransferId) -> Result<(), InvalidTransition> {
+        let transfer = self.transfer(id).await;
+        let frozen = match transfer.state {
+            State::PendingSignature { transaction, .. } => Some(transaction),
+            _ => None,
+        };
+        let transition = transfer.apply(Fact::Cancelled, self.clock.now())?;
+        let mut tx = self.store().write().await.unwrap();
+        assert_eq!(transfers::save(&mut tx, &transition).await.unwrap(), Saved::Applied);
+        if let Some(transaction) = frozen {
+            transactions::release(&mut tx, transaction).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        Ok(())
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    pub transfer: Transfer,
+    pub events: i64,
+    pub records: Vec<transactions::TransactionRecord>,
+    pub taken: BTreeSet<u64>,
+    pub sessions: usize,
+}
