@@ -206,7 +206,8 @@ fn optional<T: DeserializeOwned>(figment: &Figment, section: &str, problems: &mu
         Err(error) => {
             problems.extend(error.into_iter().map(|error| {
                 // figment appends the section after the path below it.
-                let below: Vec<&str> = error.path.iter().map(String::as_str).filter(|key| *key != section).collect();
+                let below: Vec<&str> =
+                    error.path.iter().map(String::as_str).filter(|key| *key != section).collect();
                 format!("{}: {}", [&[section], below.as_slice()].concat().join("."), error.kind)
             }));
             None

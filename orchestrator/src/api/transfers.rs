@@ -32,8 +32,12 @@ async fn understand(state: &ApiState, request: &TransferRequest) -> Result<(Wall
     let ports = ports.ok_or_else(|| Problem::unavailable(format!("no node is configured for {network}")))?;
     let intent = intake::intent(request, wallet.descriptor, asset, ports.adapter.as_ref())
         .map_err(Problem::invalid)?;
-    if intent.expires_at <= state.context.now() {
-        return Err(Problem::invalid_field("expiresAt", "lies in the past"));
-    }
     Ok((wallet, intent))
+}
+
+fn not_expired(state: &ApiState, intent: &Intent) -> Result<(), Problem> {
+    match intent.expires_at > state.context.now() {
+        true => Ok(()),
+        false => Err(Problem::invalid_field("expiresAt", "lies in the past")),
+    }
 }

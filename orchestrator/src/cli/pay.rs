@@ -7,7 +7,9 @@ use crate::{
     intake::{self, PaymentRequest, TransferRequest},
 };
 use bursar_bitcoin::BitcoinAdapter;
-use bursar_domain::{asset::AssetInfo, network::Chain, ports::DeriveAddress, wallet::WalletDescriptor};
+use bursar_domain::{
+    asset::AssetInfo, intent::Intent, network::Chain, ports::DeriveAddress, wallet::WalletDescriptor,
+};
 use bursar_ethereum::EthereumAdapter;
 use bursar_xrp::XrpAdapter;
 use ed25519_dalek::Signer;
@@ -65,18 +67,40 @@ pub async fn sign(
 ) -> anyhow::Result<TransferRequest> {
     let key = admin::load_initiator_key(key_file)?;
     let wallet: WalletInfo = client.get(&format!("/v1/wallets/{}", request.wallet_id), &[]).await?;
-    let assets: AssetPage = client.get("/v1/assets", &[]).await?;
-    let unknown = || InvalidRequest(vec![FieldError::new("asset", "unknown asset: see GET /v1/assets")]);
-    let named =
-        |asset: &&AssetView| asset.symbol == request.asset || asset.asset.to_string() == request.asset;
-    let asset = assets.items.iter().find(named).ok_or_else(unknown)?;
-    let info = AssetInfo { asset: asset.asset, symbol: asset.symbol.clone(), decimals: asset.decimals };
+    let info = asset(client, &request.asset).await?;
     let adapter = adapter(wallet.descriptor.network.chain());
     let intent = intake::intent(&request, wallet.descriptor, &info, adapter).map_err(InvalidRequest)?;
+    show(&intent);
     let signature = key.sign(intent.canonical().as_bytes());
     Ok(TransferRequest {
         initiator: Some(hex::encode(key.verifying_key().as_bytes())),
         signature: Some(hex::encode(signature.to_bytes())),
         ..request
     })
+}
+
+/// The chains' own assets are known here; of a token the server tells contract and decimals, which [`show`] lets people check.
+async fn asset(client: &Client, name: &str) -> anyhow::Result<AssetInfo> {
+    if let Some(native) = AssetInfo::natives().into_iter().find(|info| info.symbol == name) {
+        return Ok(native);
+    }
+    let assets: AssetPage = client.get("/v1/assets", &[]).await?;
+    let named = |asset: &AssetView| asset.symbol == name || asset.asset.to_string() == name;
+    let found = assets.items.into_iter().find(named);
+    let found = found
+        .ok_or_else(|| InvalidRequest(vec![FieldError::new("asset", "unknown asset: see GET /v1/assets")]))?;
+    Ok(AssetInfo { asset: found.asset, symbol: found.symbol, decimals: found.decimals })
+}
+
+/// Says on standard error what is being signed, in the smallest units and by contract: what the signature covers, not what a
+/// server calls it.
+fn show(intent: &Intent) {
+    eprintln!(
+        "signing {} from {}, fee at most {} (smallest units)",
+        intent.external_id, intent.wallet, intent.max_fee
+    );
+    for payment in &intent.payments {
+        let tag = payment.destination.tag.map(|tag| format!(" tag {tag}")).unwrap_or_default();
+        eprintln!("  {} {} to {}{tag}", payment.amount, intent.asset, payment.destination.address);
+    }
 }

@@ -1,7 +1,7 @@
 //! Accepting a transfer: one database transaction writes the transfer, its event, its job and the remembered answer.
 
 use super::{
-    refusal, understand,
+    not_expired, refusal, understand,
     view::{self, TransferView},
 };
 use crate::{
@@ -52,6 +52,7 @@ pub async fn create(
     if let Some(existing) = transfers::by_external_id(&context.store, &intent.external_id).await? {
         return known_transfer(&state, existing, &intent).await;
     }
+    not_expired(&state, &intent)?;
     let signed = intake::signed(&request, intent).map_err(Problem::invalid)?;
     refusal::check(&state, &wallet, &signed.intent).await?;
 

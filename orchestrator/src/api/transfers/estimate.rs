@@ -1,6 +1,6 @@
 //! What a transfer would cost now, without asking for it.
 
-use super::{refusal, understand};
+use super::{not_expired, refusal, understand};
 use crate::{
     api::{ApiState, extract::Body, problem::Problem, wire::fee},
     intake::TransferRequest,
@@ -29,6 +29,7 @@ pub async fn estimate(
     body: Body<TransferRequest>,
 ) -> Result<Json<Estimate>, Problem> {
     let (wallet, intent) = understand(&state, &body.value).await?;
+    not_expired(&state, &intent)?;
     let draft = refusal::check(&state, &wallet, &intent).await?;
     let draft = draft.ok_or_else(|| {
         Problem::unavailable("no estimate can be made now; a transfer would be accepted and wait")
