@@ -1,6 +1,6 @@
 //! Death at every await point, and two workers at once.
 
-use crate::support::world::{ETHEREUM, World, XRP};
+use crate::support::world::{DEPTH, ETHEREUM, World, XRP};
 use bursar_domain::lifecycle::Status;
 use std::{
     future::Future,
@@ -33,27 +33,33 @@ fn mortal<F: Future>(future: F, polls: usize) -> Mortal<F> {
     Mortal { future: Box::pin(future), polls }
 }
 
-/// Dies at the first await point of a look, then at the second, … until a look survives; after each death another process
+/// Looks in a row that must outlive their time before it is believed that no await point is left: how many there are
+/// depends a little on how fast the database answers.
+const SURVIVORS: usize = 5;
+
+/// Dies at the first await point of a look, then at the second, … until looks survive; after each death another process
 /// carries on to the end.
 async fn die_everywhere(descriptor: &str, name: &str, from: Status) {
     let world = World::new(descriptor).await;
-    let mut deaths = 0;
-    loop {
-        let id = world.submit(&format!("{name}-{deaths}")).await;
+    let (mut deaths, mut survivors) = (0, 0);
+    for polls in 0.. {
+        let id = world.submit(&format!("{name}-{polls}")).await;
         world.until(id, from).await;
         if from >= Status::Broadcasting {
-            for _ in 0..crate::support::world::DEPTH {
+            for _ in 0..DEPTH {
                 world.mine().await;
             }
         }
-        let survived = mortal(world.look(id), deaths).await.is_some();
+        match mortal(world.look(id), polls).await {
+            None => (deaths, survivors) = (deaths + 1, 0),
+            Some(_) => survivors += 1,
+        }
         world.assert_paid_once(id).await;
-        if survived {
+        if survivors == SURVIVORS {
             break;
         }
-        deaths += 1;
     }
-    assert!(deaths > 10, "only {deaths} await points were met");
+    assert!(deaths >= 4, "only {deaths} await points were met");
 }
 
 #[tokio::test]
@@ -86,26 +92,35 @@ impl Dice {
 }
 
 #[tokio::test]
-async fn two_workers_that_die_at_random__should_pay_once() {
-    for seed in 0..12 {
+async fn workers_that_die_at_random__should_pay_once() {
+    for seed in 0..8 {
         let world = World::ethereum().await;
         let id = world.submit(&format!("seed-{seed}")).await;
+        // Two that look at the transfer, and one that follows the chain.
+        let start = |index: usize| -> Pin<Box<dyn Future<Output = ()> + '_>> {
+            match index {
+                2 => Box::pin(world.follow()),
+                _ => Box::pin(async { drop(world.look(id).await) }),
+            }
+        };
+        let mut workers = [start(0), start(1), start(2)];
         let mut dice = Dice(seed);
-        let mut workers = [Box::pin(world.look(id)), Box::pin(world.look(id))];
-        for _ in 0..3000 {
-            let chosen = usize::try_from(dice.roll(2)).unwrap();
+        for _ in 0..4000 {
+            let chosen = usize::try_from(dice.roll(3)).unwrap();
             let ended = futures::poll!(&mut workers[chosen]).is_ready();
             // It has died, or its job comes again.
             if ended || dice.roll(60) == 0 {
-                workers[chosen] = Box::pin(world.look(id));
+                workers[chosen] = start(chosen);
             }
-            match dice.roll(40) {
+            match dice.roll(200) {
                 0 => world.later(),
                 1 => world.chain.mine(),
+                2 if dice.roll(4) == 0 && world.chain.height() > 1 => world.chain.reorganise(1),
                 _ => {}
             }
-            // The store works on threads of its own.
-            tokio::time::sleep(Duration::from_micros(50)).await;
+            // The store answers from threads of its own; waiting for it by the runtime's timer would take milliseconds.
+            std::thread::sleep(Duration::from_micros(30));
+            tokio::task::yield_now().await;
         }
         drop(workers);
         world.follow().await;
