@@ -15,7 +15,7 @@ use std::{
 };
 
 /// Opens the shares of these throw-away keys.
-const PASSPHRASE: &str = "regtest only";
+pub const PASSPHRASE: &str = "regtest only";
 const ROLES: [(&str, &str, &str); 3] = [
     ("client", "client", "CLIENT"),
     ("wealth-manager", "wealth-manager", "WEALTH_MANAGER"),

@@ -5,6 +5,7 @@ pub mod api;
 pub mod cosigners;
 pub mod environment;
 pub mod initiator;
+pub mod measure;
 pub mod orchestrator;
 pub mod recipients;
 
