@@ -1,7 +1,7 @@
 //! The engine: takes a transfer from one state to the next until it ends.
 //!
 //! A job says "look at transfer X"; [`engine`] loads the row, asks the domain which [`Step`](bursar_domain::lifecycle::Step) is
-//! next and runs it from [`steps`]. Each step persists what it is about to do, commits, acts, and persists the outcome. Running a
+//! next and runs it from `steps`. Each step persists what it is about to do, commits, acts, and persists the outcome. Running a
 //! step twice changes nothing; losing every job costs time, because [`reconciler`] finds whatever has not moved.
 //!
 //! [`follower`] walks each chain's blocks once for all transfers. [`queue`] is the only module that names apalis.
