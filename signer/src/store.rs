@@ -1,11 +1,18 @@
-//! What this party remembers: burnt session ids, what it took part in signing for each intent, and what it refused.
+//! What this party remembers: burnt session ids, what it took part in signing for each intent, the input amounts that it
+//! believed, and what it refused.
 //!
 //! This is where "one intent, at most one payment" holds even against a hostile orchestrator. Once this party may have
 //! given its part of a signature to a transaction, that transaction may confirm at any time. A further transaction for the same
 //! intent is safe only if no ledger can ever hold both, so it must share a resource (a UTXO, a nonce, a Sequence) with
 //! *every* earlier one. The record is on disk before the first protocol message leaves, and nothing is ever removed.
+//!
+//! **Input amounts (BIP-143).** A P2WPKH signature commits to the amount of its own input only. From two packages over one
+//! transaction, each with a lie about another input and a fee that looks fair, a hostile orchestrator could put together
+//! a transaction whose inputs are worth far more than both said, and miners would get the difference. An output's amount never changes,
+//! so the first one that this party signed with is the only one that it ever signs with.
 
 use crate::verify::{Allowed, Refusal, RefusalCode};
+use bursar_bitcoin::ClaimedInput;
 use bursar_domain::{effects::Resource, package::PackageDigest, time::Timestamp};
 use bursar_signer_client::message::SessionId;
 use redb::{Database, ReadableDatabase as _, ReadableTable, ReadableTableMetadata as _, TableDefinition};
@@ -16,6 +23,8 @@ use std::{collections::BTreeMap, path::Path};
 const SESSIONS: TableDefinition<'static, [u8; 32], &[u8]> = TableDefinition::new("sessions");
 const INTENTS: TableDefinition<'static, [u8; 32], &[u8]> = TableDefinition::new("intents");
 const EXTERNAL_IDS: TableDefinition<'static, &str, [u8; 32]> = TableDefinition::new("external_ids");
+/// `<network>/<txid>:<vout>` to satoshi.
+const INPUT_AMOUNTS: TableDefinition<'static, &str, u64> = TableDefinition::new("input_amounts");
 const REFUSALS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("refusals");
 const COUNTERS: TableDefinition<'static, &str, u64> = TableDefinition::new("counters");
 
@@ -88,6 +97,7 @@ impl Store {
         write.open_table(SESSIONS)?;
         write.open_table(INTENTS)?;
         write.open_table(EXTERNAL_IDS)?;
+        write.open_table(INPUT_AMOUNTS)?;
         write.open_table(REFUSALS)?;
         write.open_table(COUNTERS)?;
         write.commit()?;
@@ -98,7 +108,8 @@ impl Store {
     pub fn check(&self, allowed: &Allowed) -> Result<Result<(), Refusal>, StoreError> {
         let read = self.0.begin_read()?;
         let (intents, externals) = (read.open_table(INTENTS)?, read.open_table(EXTERNAL_IDS)?);
-        Ok(history(&intents, &externals, allowed)?.map(|_| ()))
+        let amounts = read.open_table(INPUT_AMOUNTS)?;
+        Ok(history(&intents, &externals, &amounts, allowed)?.map(|_| ()))
     }
 
     /// Burns the session id and records that this party takes part in signing this transaction, if the past allows it. On
@@ -125,7 +136,8 @@ impl Store {
             sessions.insert(session.0, to_json(&burnt).as_slice())?;
             let mut intents = write.open_table(INTENTS)?;
             let mut externals = write.open_table(EXTERNAL_IDS)?;
-            let mut earlier = match history(&intents, &externals, allowed)? {
+            let mut amounts = write.open_table(INPUT_AMOUNTS)?;
+            let mut earlier = match history(&intents, &externals, &amounts, allowed)? {
                 Ok(earlier) => earlier,
                 Err(refusal) => return Ok(Err(refusal)),
             };
@@ -135,6 +147,9 @@ impl Store {
                 intents.insert(allowed.intent.0, to_json(&earlier).as_slice())?;
             }
             externals.insert(external_key(allowed).as_str(), allowed.intent.0)?;
+            for input in &allowed.believed {
+                amounts.insert(amount_key(allowed, input).as_str(), input.value.0)?;
+            }
         }
         write.commit()?;
         Ok(Ok(()))
@@ -191,6 +206,7 @@ impl Store {
 fn history(
     intents: &impl ReadableTable<[u8; 32], &'static [u8]>,
     externals: &impl ReadableTable<&'static str, [u8; 32]>,
+    amounts: &impl ReadableTable<&'static str, u64>,
     allowed: &Allowed,
 ) -> Result<Result<Vec<TookPart>, Refusal>, StoreError> {
     if let Some(known) = externals.get(external_key(allowed).as_str())?
@@ -209,7 +225,24 @@ fn history(
         let reason = "another transaction for this intent was signed, and both could confirm";
         return Ok(Err(Refusal::new(RefusalCode::WouldPayTwice, reason)));
     }
+    for input in &allowed.believed {
+        if let Some(known) = amounts.get(amount_key(allowed, input).as_str())?
+            && known.value() != input.value.0
+        {
+            let reason = format!(
+                "input {} is said to hold {} satoshi; this party signed with {}",
+                input.outpoint,
+                input.value.0,
+                known.value()
+            );
+            return Ok(Err(Refusal::new(RefusalCode::InputAmountChanged, reason)));
+        }
+    }
     Ok(Ok(earlier))
+}
+
+fn amount_key(allowed: &Allowed, input: &ClaimedInput) -> String {
+    format!("{}/{}", allowed.network, input.outpoint)
 }
 
 fn external_key(allowed: &Allowed) -> String {

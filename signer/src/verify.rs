@@ -6,11 +6,16 @@
 //! this party's own. What depends on the past (a session id seen before, a second transaction for one intent) is
 //! decided by [`crate::store`] in the same transaction that records it.
 
-use crate::rules::{Destinations, Rules};
+use crate::{
+    adapters::believed_amounts,
+    rules::{Destinations, Rules},
+};
+use bursar_bitcoin::ClaimedInput;
 use bursar_domain::{
     effects::{Effects, Resource},
     ids::ExternalId,
     intent::{InitiatorKey, IntentDigest},
+    network::Network,
     package::{PackageDigest, SigningPackage},
     ports::Adapter,
     signing::{GroupKey, PartyRole, SigningPayload},
@@ -63,6 +68,7 @@ codes! {
     SessionTerms = "SESSION_TERMS",
     ExternalIdReused = "EXTERNAL_ID_REUSED",
     WouldPayTwice = "WOULD_PAY_TWICE",
+    InputAmountChanged = "INPUT_AMOUNT_CHANGED",
     Overloaded = "OVERLOADED",
     Internal = "INTERNAL",
 }
@@ -85,7 +91,10 @@ pub struct Allowed {
     pub intent: IntentDigest,
     pub initiator: InitiatorKey,
     pub external_id: ExternalId,
+    pub network: Network,
     pub resources: Vec<Resource>,
+    /// Input amounts that it is believed for; this party must never have believed others.
+    pub believed: Vec<ClaimedInput>,
     /// The transaction's own bytes.
     pub unsigned: Vec<u8>,
     pub payloads: Vec<SigningPayload>,
@@ -157,12 +166,15 @@ pub fn verify(
     within_limits(rules, package, &effects)?;
     let payloads = adapter.signing_payloads(&package.unsigned, key).map_err(undecodable)?;
     check_payloads(package, &payloads)?;
+    let believed = believed_amounts(&package.unsigned, key).map_err(undecodable)?;
     Ok(Allowed {
         digest: package.digest(),
         intent: intent.digest(),
         initiator: package.intent.initiator,
         external_id: intent.external_id.clone(),
+        network: effects.network,
         resources: effects.resources,
+        believed,
         unsigned: package.unsigned.bytes.clone(),
         payloads,
     })

@@ -166,3 +166,52 @@ async fn second_payment_of_one_intent__should_be_refused_by_every_cosigner() {
     refused_by_all(&group, &group.package(&reused), RefusalCode::ExternalIdReused).await;
     assert_eq!(group.sessions_burnt(), [4, 4, 4]);
 }
+
+/// The same unsigned transaction with another claim about what each input holds.
+fn claiming(package: &SigningPackage, amounts: &[u64]) -> SigningPackage {
+    let mut psbt = bitcoin::Psbt::deserialize(&package.unsigned.bytes).unwrap();
+    assert_eq!(psbt.inputs.len(), amounts.len());
+    for (input, amount) in psbt.inputs.iter_mut().zip(amounts) {
+        input.witness_utxo.as_mut().unwrap().value = bitcoin::Amount::from_sat(*amount);
+    }
+    let mut out = package.clone();
+    out.unsigned.bytes = psbt.serialize();
+    out
+}
+
+/// Signatures from both packages together would be a valid transaction that gives the difference to miners.
+#[tokio::test(flavor = "multi_thread")]
+async fn second_package_lying_about_p2wpkh_amounts__should_be_refused_by_every_cosigner() {
+    let mut group = Group::with(2, 2, true, deadlines(), |_| {}).await;
+    let first = group.package(&group.btc_from(WalletKind::P2wpkh, &[1, 2], &[150_000]));
+    group.sign(&first).await.unwrap();
+    for index in 0..2 {
+        group.stop(index).await;
+        group.start(index).await;
+    }
+    for amounts in [[99_000, 101_000], [100_001, 100_000], [100_000, 99_999]] {
+        refused_by_all(&group, &claiming(&first, &amounts), RefusalCode::InputAmountChanged).await;
+    }
+    // Nor in a payment of its own.
+    let mut other = group.btc_from(WalletKind::P2wpkh, &[2, 3], &[150_000]);
+    other.intent.external_id = "invoice-2".parse().unwrap();
+    let bursar_domain::account::AccountState::Bitcoin(account) = &mut other.state else { unreachable!() };
+    account.utxos[0].value.0 = 99_000;
+    refused_by_all(&group, &group.package(&other), RefusalCode::InputAmountChanged).await;
+    assert_eq!(group.sessions_burnt(), [2, 2]);
+    for daemon in group.daemons.values() {
+        daemon.cosigner.decide(&first).expect("the truth is still allowed");
+    }
+}
+
+/// A BIP-341 signature commits to all amounts, so one that was made over a lie is worthless and the truth can still be signed.
+#[tokio::test]
+async fn lie_about_a_taproot_amount__should_not_lock_the_output() {
+    let group = Group::new(2, 2).await;
+    let honest = group.package(&group.btc(&[1, 2], &[150_000]));
+    let lie = claiming(&honest, &[99_000, 101_000]);
+    let (honest_payloads, lied_payloads) = (group.payloads(&honest), group.payloads(&lie));
+    assert!(honest_payloads.iter().zip(&lied_payloads).all(|(honest, lied)| honest.message != lied.message));
+    group.sign(&lie).await.unwrap();
+    group.sign(&honest).await.unwrap();
+}

@@ -302,9 +302,13 @@ impl Group {
         }
     }
 
-    /// BTC from taproot outputs with these txids, to other people.
+    /// BTC from outputs with these txids, taproot ones here, to other people.
     pub fn btc(&self, inputs: &[u8], amounts: &[u64]) -> Payments {
-        let wallet = WalletDescriptor::new(BTC, WalletKind::P2tr, 0).unwrap();
+        self.btc_from(WalletKind::P2tr, inputs, amounts)
+    }
+
+    pub fn btc_from(&self, kind: WalletKind, inputs: &[u8], amounts: &[u64]) -> Payments {
+        let wallet = WalletDescriptor::new(BTC, kind, 0).unwrap();
         let utxos = inputs
             .iter()
             .map(|byte| Utxo {
