@@ -5,7 +5,11 @@ use crate::support::{
     world::{DEPTH, World},
 };
 use bursar_domain::lifecycle::{Status, SubStatus};
-use bursar_store::{chain, events};
+use bursar_store::{
+    chain,
+    deposits::{self, DepositStatus},
+    events,
+};
 use bursar_workers::follower::{self, FollowError};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -147,4 +151,22 @@ async fn node_of_another_network__should_stop_the_follower_in_plain_sight() {
     let ports = world.context.chain(world.network).unwrap();
     let followed = follower::catch_up(&world.context, world.network, ports, &CancellationToken::new()).await;
     assert!(matches!(followed, Err(FollowError::NoCommonBlock { .. })), "{followed:?}");
+}
+
+#[tokio::test]
+async fn deposit__should_be_completed_when_its_block_is_final() {
+    let world = World::ethereum().await;
+    world.chain.mine_deposit(&world.account);
+    world.follow().await;
+    for depth in 1..=DEPTH {
+        let page = deposits::list(world.store(), None, None, 10).await.unwrap();
+        let [deposit] = &page.items[..] else { panic!("one deposit: {page:?}") };
+        let expected = match depth {
+            1 => DepositStatus::Detected,
+            DEPTH => DepositStatus::Completed,
+            _ => DepositStatus::Confirming,
+        };
+        assert_eq!(deposit.status, expected, "{depth} blocks deep");
+        world.mine().await;
+    }
 }

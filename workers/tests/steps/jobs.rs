@@ -143,3 +143,24 @@ async fn session_that_keeps_failing__should_not_run_without_a_break() {
         assert!(events < 20, "{events} events for three sessions");
     }
 }
+
+#[tokio::test]
+async fn worker_that_loses_its_lease__should_leave_the_job_to_its_new_owner() {
+    let mut world = World::ethereum().await;
+    world.context.settings.concurrency = 1;
+    world.context.settings.lease = Duration::from_millis(60);
+    world.signer.close_gate();
+    let id = world.submit("leased").await;
+    let workers = Workers::start(world.context.clone());
+    eventually(&world, id, "a session", async || world.signer.sessions() == 1).await;
+    eventually(&world, id, "the end of the lease", async || {
+        world.clock.advance(Duration::from_secs(1));
+        let hour = Duration::from_secs(3600);
+        !jobs::claim(world.store(), world.clock.now(), hour, 1).await.unwrap().is_empty()
+    })
+    .await;
+    // The gate stays closed: the look ends because it was given up.
+    tokio::time::timeout(Duration::from_secs(60), workers.shutdown()).await.expect("the workers stop");
+    world.signer.open_gate();
+    world.assert_paid_once(id).await;
+}

@@ -2,6 +2,7 @@
 
 use crate::support::world::World;
 use bursar_domain::{
+    ids::TransferId,
     lifecycle::{State, Status, SubStatus},
     ports::SignError,
     signing::{PartyIndex, Scheme},
@@ -12,6 +13,20 @@ use std::sync::atomic::Ordering;
 
 fn refused(started: bool) -> SignError {
     SignError::Refused { party: PartyIndex(1), reason: "fee above my cap".into(), started }
+}
+
+/// A look that has begun a session, which waits at the closed gate.
+async fn until_session(world: &World, id: TransferId) -> impl Future<Output = Result<Next, StepError>> {
+    world.signer.close_gate();
+    let mut looking = Box::pin(world.look(id));
+    while world.signer.sessions() == 0 {
+        tokio::select! {
+            biased;
+            _ = &mut looking => panic!("the session cannot end while the gate is closed"),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    looking
 }
 
 #[tokio::test]
@@ -145,15 +160,7 @@ async fn cancellation_during_the_session__should_lose() {
     let world = World::ethereum().await;
     let id = world.submit("too-late").await;
     world.until(id, Status::PendingSignature).await;
-    world.signer.close_gate();
-    let mut looking = Box::pin(world.look(id));
-    while world.signer.sessions() == 0 {
-        tokio::select! {
-            biased;
-            _ = &mut looking => panic!("the session cannot end while the gate is closed"),
-            () = tokio::task::yield_now() => {}
-        }
-    }
+    let looking = until_session(&world, id).await;
     assert!(world.cancel(id).await.is_err());
     world.signer.open_gate();
     looking.await.unwrap();
@@ -171,15 +178,7 @@ async fn session_taken_back_meanwhile__should_stop_the_worker_that_counted_on_it
     }]);
     let id = world.submit("taken-back").await;
     world.until(id, Status::PendingSignature).await;
-    world.signer.close_gate();
-    let mut looking = Box::pin(world.look(id));
-    while world.signer.sessions() == 0 {
-        tokio::select! {
-            biased;
-            _ = &mut looking => panic!("the session cannot end while the gate is closed"),
-            () = tokio::task::yield_now() => {}
-        }
-    }
+    let looking = until_session(&world, id).await;
     let started = world.transfer(id).await;
     assert!(matches!(started.state, State::PendingSignature { signing_started: true, .. }));
     world.signer.open_gate();
@@ -199,20 +198,34 @@ async fn signature_that_comes_after_another_workers_note__should_be_kept() {
     let world = World::ethereum().await;
     let id = world.submit("noted").await;
     world.until(id, Status::PendingSignature).await;
-    world.signer.close_gate();
-    let mut looking = Box::pin(world.look(id));
-    while world.signer.sessions() == 0 {
-        tokio::select! {
-            biased;
-            _ = &mut looking => panic!("the session cannot end while the gate is closed"),
-            () = tokio::task::yield_now() => {}
-        }
-    }
+    let looking = until_session(&world, id).await;
     world.signer.online.store(0, Ordering::SeqCst);
     world.look(id).await.unwrap();
     assert_eq!(world.status(id).await.1, Some(SubStatus::SignersOffline));
     world.signer.open_gate();
     looking.await.unwrap();
     assert_eq!(world.signer.sessions(), 1);
+    world.assert_paid_once(id).await;
+}
+
+/// What became of the session of a process that died is not known, whatever co-signers say to the next.
+#[tokio::test]
+async fn refusal_after_death_in_a_session__should_not_free_the_nonce() {
+    let world = World::ethereum().await;
+    let id = world.submit("orphan").await;
+    world.until(id, Status::PendingSignature).await;
+    drop(until_session(&world, id).await);
+    world.signer.open_gate();
+    let offline = SignError::NotEnoughSigners { scheme: Scheme::EcdsaSecp256k1, needed: 2, available: 1 };
+    for (error, sub_status) in
+        [(refused(false), SubStatus::SignerRejected), (offline, SubStatus::SignersOffline)]
+    {
+        world.signer.fail([error]);
+        world.later();
+        world.look(id).await.unwrap();
+        assert_eq!(world.status(id).await, (Status::PendingSignature, Some(sub_status)));
+        assert_eq!(world.taken().await, [0].into());
+        assert!(world.cancel(id).await.is_err());
+    }
     world.assert_paid_once(id).await;
 }

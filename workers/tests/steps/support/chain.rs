@@ -7,7 +7,9 @@ use bursar_domain::{
     account::{AccountQuery, AccountState, EthereumAccount, XrpAccount, XrpDestination},
     amount::{Amount, Drops},
     asset::Asset,
-    chain::{BlockRef, Liveness, ObservedBlock, ObservedTransaction, Tips, TransactionOutcome, WatchSet},
+    chain::{
+        BlockRef, Credit, Liveness, ObservedBlock, ObservedTransaction, Tips, TransactionOutcome, WatchSet,
+    },
     effects::Resource,
     network::{Chain, Network},
     package::SignedTransaction,
@@ -32,6 +34,8 @@ pub enum Relay {
 struct Block {
     hash: String,
     transactions: Vec<SignedPayout>,
+    /// Whose accounts someone else pays.
+    deposits: Vec<String>,
 }
 
 struct State {
@@ -57,7 +61,7 @@ pub const LEDGER_WINDOW: u32 = 20;
 impl FakeChain {
     /// Final at `depth` blocks, the block itself included.
     pub fn new(network: Network, depth: u64, genesis: &str) -> Self {
-        let genesis = Block { hash: genesis.into(), transactions: vec![] };
+        let genesis = Block { hash: genesis.into(), transactions: vec![], deposits: vec![] };
         let state = State {
             blocks: vec![genesis],
             forks: 0,
@@ -116,7 +120,13 @@ impl FakeChain {
         }
         let parent = state.blocks.last().unwrap().hash.clone();
         let hash = format!("{height}-{}-{:x}", state.forks, fingerprint((parent, state.forks)));
-        state.blocks.push(Block { hash, transactions });
+        state.blocks.push(Block { hash, transactions, deposits: vec![] });
+    }
+
+    /// A block in which someone else pays this account.
+    pub fn mine_deposit(&self, account: &str) {
+        self.mine();
+        lock(&self.state).blocks.last_mut().unwrap().deposits.push(account.to_owned());
     }
 
     /// Replaces the newest `depth` blocks by as many empty ones and one more. What was in them is forgotten by the node.
@@ -277,18 +287,30 @@ impl ObserveChain for FakeChain {
         let state = lock(&self.state);
         let block = state.block_ref(height).ok_or(NodeError::NoBlock { network: self.network, height })?;
         let parent_hash = height.checked_sub(1).and_then(|parent| state.block_ref(parent));
-        let transactions = state.blocks[usize::try_from(height).unwrap()]
-            .transactions
-            .iter()
-            .filter(|signed| watch.addresses.contains(&signed.payout.account))
-            .map(|signed| ObservedTransaction {
-                tx_id: signed.id(),
-                outcome: TransactionOutcome::Succeeded,
-                spends: vec![self.resource(signed)],
-                fee: Some(Amount::from_u64(signed.payout.fee)),
-                credits: vec![],
-            })
-            .collect();
+        let content = &state.blocks[usize::try_from(height).unwrap()];
+        let ours = |signed: &&SignedPayout| watch.addresses.contains(&signed.payout.account);
+        let payouts = content.transactions.iter().filter(ours).map(|signed| ObservedTransaction {
+            tx_id: signed.id(),
+            outcome: TransactionOutcome::Succeeded,
+            spends: vec![self.resource(signed)],
+            fee: Some(Amount::from_u64(signed.payout.fee)),
+            credits: vec![],
+        });
+        let deposits = content.deposits.iter().map(|account| ObservedTransaction {
+            tx_id: format!("deposit-{}", block.hash),
+            outcome: TransactionOutcome::Succeeded,
+            spends: vec![],
+            fee: None,
+            credits: vec![Credit {
+                address: account.clone(),
+                tag: None,
+                asset: Asset::native(self.network.chain()),
+                amount: Amount::from_u64(7),
+                outpoint: None,
+                index: 0,
+            }],
+        });
+        let transactions = payouts.chain(deposits).collect();
         let parent_hash = parent_hash.map_or_else(String::new, |parent| parent.hash);
         Ok(ObservedBlock { block, parent_hash, time: super::T0, transactions })
     }

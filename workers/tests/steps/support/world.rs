@@ -50,7 +50,7 @@ pub struct World {
     pub clock: Arc<ManualClock>,
     pub network: Network,
     wallet: Wallet,
-    account: String,
+    pub account: String,
 }
 
 impl World {
