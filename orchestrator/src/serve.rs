@@ -6,10 +6,13 @@ use crate::{
     config::{Config, RelayConfig},
 };
 use anyhow::Context as _;
-use bursar_domain::{ports::ThresholdSigner, signing::PartyIndex};
+use bursar_domain::{
+    ports::ThresholdSigner,
+    signing::{PartyIndex, Scheme},
+};
 use bursar_signer_client::{Coordinator, Deadlines, Identity, Relay, RelayTask};
 use bursar_workers::Workers;
-use metrics_exporter_prometheus::PrometheusBuilder;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +47,7 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
     let context = compose::context(&config, signer).await?;
 
     let stop = CancellationToken::new();
+    let housekeeping = tokio::spawn(keep_house(context.clone(), metrics.clone()));
     let workers = (role != Role::Api).then(|| Workers::start(context.clone()));
     let server = match role {
         Role::Worker => None,
@@ -71,9 +75,26 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
         // Event streams never end by themselves.
         let _ = tokio::time::timeout(Duration::from_secs(2), server).await;
     }
-    drop(relay);
+    housekeeping.abort();
+    if let Some((_, relay)) = relay {
+        relay.shutdown().await;
+    }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Pins each group key as soon as the co-signers agree on it, so that a process without the relay finds it in the store; and
+/// empties the metrics' buffers, which would grow between two scrapes otherwise.
+async fn keep_house(context: bursar_workers::Context, metrics: PrometheusHandle) {
+    loop {
+        for scheme in Scheme::ALL {
+            if let Err(error) = context.group_key(scheme).await {
+                tracing::error!(%scheme, %error, "the co-signers' key cannot be used");
+            }
+        }
+        metrics.run_upkeep();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
 }
 
 async fn bind_relay(config: &RelayConfig) -> anyhow::Result<(Coordinator, RelayTask)> {

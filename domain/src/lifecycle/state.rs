@@ -223,6 +223,8 @@ pub enum SubStatus {
     NodeUnavailable,
     /// Fewer co-signers than the threshold are online.
     SignersOffline,
+    /// The co-signers have been asked; a signature may exist from now on.
+    Signing,
     SignerRejected,
     SignerTimeout,
     /// A session began and ended without a signature; it is run again.

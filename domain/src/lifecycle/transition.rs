@@ -169,7 +169,8 @@ fn next(state: &State, fact: &Fact) -> Option<Next> {
             Some((S::Queued, None, Some(reason.clone())))
         }
         (S::PendingSignature { transaction, .. }, Fact::SigningStarted) => {
-            plain(S::PendingSignature { transaction: *transaction, signing_started: true })
+            let state = S::PendingSignature { transaction: *transaction, signing_started: true };
+            Some((state, Some(SubStatus::Signing), None))
         }
         (S::PendingSignature { transaction, .. }, Fact::SigningNotStarted { sub_status, reason }) => because(
             S::PendingSignature { transaction: *transaction, signing_started: false },
