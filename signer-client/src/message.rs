@@ -92,13 +92,11 @@ pub enum FromRelay {
 pub enum Answer {
     /// The package passes this party's own verification. The nonce goes into the session id, so that no two sessions
     /// that this party takes part in can have the same.
-    Accept {
-        nonce: Nonce,
-    },
-    Refuse {
-        code: String,
-        reason: String,
-    },
+    Accept { nonce: Nonce },
+    /// This party's rules or its past forbid it: asking again for the same package cannot help.
+    Refuse { code: String, reason: String },
+    /// It could not decide now (overloaded, its store failed); another time it may.
+    Unable { code: String, reason: String },
 }
 
 /// One payload's session, for those who accepted.

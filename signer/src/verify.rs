@@ -72,6 +72,12 @@ codes! {
     Overloaded = "OVERLOADED",
     Internal = "INTERNAL",
 }
+impl RefusalCode {
+    /// Whether it says nothing about the package, so that asking again may help.
+    pub const fn is_temporary(self) -> bool {
+        matches!(self, Self::Overloaded | Self::Internal)
+    }
+}
 impl std::fmt::Display for RefusalCode {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name())

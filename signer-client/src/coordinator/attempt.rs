@@ -52,13 +52,18 @@ impl Drop for Proposal {
 
 impl Attempt<'_> {
     /// Asks every candidate, and takes the first t that accept.
+    ///
+    /// [`SignError::Refused`] ends a payment, so it is given only when no quorum can ever form: when so many parties refuse by
+    /// their rules that too few are left among *all* that hold the key, whoever is online. A party that is offline, silent or
+    /// unable may still accept another time.
     pub(super) async fn gather(&self, blame: &BTreeMap<PartyIndex, u32>) -> Result<Quorum, SignError> {
         let needed = usize::from(self.key.threshold);
         let (proposal, mut events) = self.propose(blame)?;
         let deadline = Instant::now() + self.hub.deadlines.answer;
         let mut waiting = proposal.parties.clone();
         let mut accepted: BTreeMap<PartyIndex, Nonce> = BTreeMap::new();
-        let mut refused: Option<(PartyIndex, String)> = None;
+        let mut refused: Vec<(PartyIndex, String)> = Vec::new();
+        let mut unable: Vec<String> = Vec::new();
         while accepted.len() < needed && !waiting.is_empty() {
             let Ok(Some(event)) = tokio::time::timeout_at(deadline, events.recv()).await else { break };
             let (ProposalEvent::Answered { party, .. } | ProposalEvent::Gone { party }) = &event;
@@ -78,7 +83,11 @@ impl Attempt<'_> {
                     }
                     Answer::Refuse { code, reason } => {
                         self.record_refusal(party, &code, &reason);
-                        refused.get_or_insert((party, format!("{code}: {reason}")));
+                        refused.push((party, format!("{code}: {reason}")));
+                    }
+                    Answer::Unable { code, reason } => {
+                        self.record_refusal(party, &code, &reason);
+                        unable.push(format!("party {party} could not decide: {code}: {reason}"));
                     }
                 }
             }
@@ -87,14 +96,25 @@ impl Attempt<'_> {
             let (signers, nonces) = accepted.into_iter().take(needed).unzip();
             return Ok(Quorum { proposal, signers, nonces });
         }
-        Err(match refused {
-            Some((party, reason)) => SignError::Refused { party, reason, started: false },
-            None => SignError::NotEnoughSigners {
-                scheme: self.key.scheme,
-                needed: self.key.threshold,
-                available: u16::try_from(accepted.len()).unwrap_or(u16::MAX),
-            },
-        })
+        let final_refusal = usize::from(self.key.parties).saturating_sub(refused.len()) < needed;
+        if final_refusal && let Some((party, reason)) = refused.first() {
+            return Err(SignError::Refused { party: *party, reason: reason.clone(), started: false });
+        }
+        unable.extend(waiting.iter().map(|party| format!("party {party} did not answer in time")));
+        if unable.is_empty() {
+            return Err(self.not_enough(accepted.len()));
+        }
+        unable.extend(refused.iter().map(|(party, reason)| format!("party {party} refused: {reason}")));
+        let reason = format!("{} of {needed} co-signers accept; {}", accepted.len(), unable.join("; "));
+        Err(SignError::Aborted { reason, started: false })
+    }
+
+    fn not_enough(&self, available: usize) -> SignError {
+        SignError::NotEnoughSigners {
+            scheme: self.key.scheme,
+            needed: self.key.threshold,
+            available: u16::try_from(available).unwrap_or(u16::MAX),
+        }
     }
 
     fn propose(
@@ -110,11 +130,7 @@ impl Attempt<'_> {
             .filter(|party| state.records.get(party).is_some_and(|record| record.keys.contains(self.key)))
             .collect();
         if candidates.len() < needed {
-            return Err(SignError::NotEnoughSigners {
-                scheme: self.key.scheme,
-                needed: self.key.threshold,
-                available: u16::try_from(candidates.len()).unwrap_or(u16::MAX),
-            });
+            return Err(self.not_enough(candidates.len()));
         }
         // Another quorum than those that failed, as far as there is one.
         candidates.sort_by_key(|party| (blame.get(party).copied().unwrap_or(0), *party));

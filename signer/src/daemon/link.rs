@@ -234,5 +234,10 @@ impl Shared {
 }
 
 fn refuse(refusal: &Refusal) -> Answer {
-    Answer::Refuse { code: refusal.code.name().to_owned(), reason: refusal.reason.clone() }
+    let (code, reason) = (refusal.code.name().to_owned(), refusal.reason.clone());
+    if refusal.code.is_temporary() {
+        Answer::Unable { code, reason }
+    } else {
+        Answer::Refuse { code, reason }
+    }
 }

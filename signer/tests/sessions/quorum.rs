@@ -7,16 +7,18 @@ use bursar_domain::{
     wallet::WalletKind,
 };
 use bursar_signer_client::{
-    link,
+    Deadlines,
+    link::{self, LinkReader, LinkWriter},
     message::{Answer, FromRelay, Hello, Mode, Nonce, PROTOCOL_VERSION, ToRelay},
 };
+use std::time::Duration;
 use tokio::{net::TcpStream, task::JoinHandle};
 
-/// A co-signer that accepts everything and is gone as soon as a session is under way: with the first frame of another party.
-async fn traitor(group: &Group, index: u16) -> JoinHandle<()> {
+/// A link of this party to the relay, without an honest co-signer behind it.
+async fn link_as(group: &Group, index: u16) -> (LinkReader, LinkWriter) {
     let identity = crate::support::identity(group.secret(index));
     let stream = TcpStream::connect(group.relay_address).await.unwrap();
-    let (mut reader, mut writer) = link::connect(stream, &identity, group.relay_key).await.unwrap();
+    let (reader, mut writer) = link::connect(stream, &identity, group.relay_key).await.unwrap();
     let hello = Hello {
         protocol: PROTOCOL_VERSION,
         software: "test".into(),
@@ -27,7 +29,14 @@ async fn traitor(group: &Group, index: u16) -> JoinHandle<()> {
         networks: Vec::new(),
     };
     writer.send(&ToRelay::Hello(hello)).await.unwrap();
-    let handle = tokio::spawn(async move {
+    group.wait_online(index, true).await;
+    (reader, writer)
+}
+
+/// A co-signer that accepts everything and is gone as soon as a session is under way: with the first frame of another party.
+async fn traitor(group: &Group, index: u16) -> JoinHandle<()> {
+    let (mut reader, mut writer) = link_as(group, index).await;
+    tokio::spawn(async move {
         loop {
             match reader.recv::<FromRelay>().await.unwrap() {
                 FromRelay::Propose { proposal, .. } => {
@@ -38,9 +47,35 @@ async fn traitor(group: &Group, index: u16) -> JoinHandle<()> {
                 _ => {}
             }
         }
-    });
-    group.wait_online(index, true).await;
-    handle
+    })
+}
+
+/// Takes a party's place and gives this answer to every proposal, or none.
+async fn puppet(group: &mut Group, index: u16, answer: Option<Answer>) -> JoinHandle<()> {
+    group.stop(index).await;
+    let (mut reader, mut writer) = link_as(group, index).await;
+    tokio::spawn(async move {
+        while let Ok(message) = reader.recv::<FromRelay>().await {
+            if let (FromRelay::Propose { proposal, .. }, Some(answer)) = (message, answer.clone()) {
+                writer.send(&ToRelay::Answer { proposal, answer }).await.unwrap();
+            }
+        }
+    })
+}
+
+/// Gives the party's place back to the honest co-signer.
+async fn relieve(group: &mut Group, index: u16, puppet: JoinHandle<()>) {
+    puppet.abort();
+    group.wait_online(index, false).await;
+    group.start(index).await;
+}
+
+fn refuses() -> Option<Answer> {
+    Some(Answer::Refuse { code: "AMOUNT_ABOVE_CAP".into(), reason: "test".into() })
+}
+
+fn overloaded() -> Option<Answer> {
+    Some(Answer::Unable { code: "OVERLOADED".into(), reason: "test".into() })
 }
 
 #[tokio::test]
@@ -163,4 +198,59 @@ async fn restarted_party__should_remember_what_it_signed() {
 async fn ecdsa_payment__should_be_signed_through_the_relay() {
     let group = Group::with(2, 3, true, deadlines(), |_| {}).await;
     group.sign(&group.package(&group.xrp(WalletKind::XrpSecp256k1, 1_000_000, 5))).await.unwrap();
+}
+
+#[tokio::test]
+async fn refusal__should_be_final_only_if_no_quorum_can_ever_form() {
+    let mut group = Group::new(2, 3).await;
+    let package = group.package(&group.btc(&[1], &[50_000]));
+    puppet(&mut group, 1, refuses()).await;
+    group.sign(&package).await.expect("the other two sign");
+    group.stop(2).await;
+    // Party 2 may come back and accept.
+    let error = group.sign(&package).await.unwrap_err();
+    assert_eq!(error, SignError::NotEnoughSigners { scheme: Scheme::Bip340, needed: 2, available: 1 });
+    assert_eq!(group.coordinator.status()[1].last_refusal.as_ref().unwrap().code, "AMOUNT_ABOVE_CAP");
+    group.start(2).await;
+    puppet(&mut group, 2, refuses()).await;
+    let error = group.sign(&package).await.unwrap_err();
+    assert!(
+        matches!(&error, SignError::Refused { reason, started: false, .. } if reason.starts_with("AMOUNT_ABOVE_CAP"))
+    );
+    // Two refuse: the third, who is away, cannot change that.
+    group.stop(0).await;
+    let error = group.sign(&package).await.unwrap_err();
+    assert!(matches!(&error, SignError::Refused { started: false, .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn party_that_cannot_decide_now__should_not_end_the_payment() {
+    let mut group = Group::new(2, 3).await;
+    let package = group.package(&group.btc(&[1], &[50_000]));
+    for second in [refuses(), overloaded()] {
+        let first = puppet(&mut group, 1, second).await;
+        let second = puppet(&mut group, 2, overloaded()).await;
+        let error = group.sign(&package).await.unwrap_err();
+        assert!(
+            matches!(&error, SignError::Aborted { reason, started: false } if reason.contains("OVERLOADED")),
+            "{error:?}"
+        );
+        assert_eq!(group.sessions_burnt(), [0], "nobody began");
+        relieve(&mut group, 1, first).await;
+        relieve(&mut group, 2, second).await;
+    }
+    group.sign(&package).await.unwrap();
+}
+
+#[tokio::test]
+async fn silent_party__should_not_end_the_payment() {
+    let brief = Deadlines { answer: Duration::from_millis(500), ..deadlines() };
+    let mut group = Group::with(2, 2, false, brief, |_| {}).await;
+    let package = group.package(&group.btc(&[1], &[50_000]));
+    puppet(&mut group, 1, None).await;
+    let error = group.sign(&package).await.unwrap_err();
+    assert!(
+        matches!(&error, SignError::Aborted { reason, started: false } if reason.contains("party 1 did not answer")),
+        "{error:?}"
+    );
 }
