@@ -220,8 +220,8 @@ async fn generate_keys(setup: &Setup, say: fn(&str)) -> anyhow::Result<()> {
     loop {
         let mut open = 0;
         for ((party, process), told) in running.iter_mut().zip(&mut told) {
-            let last = process.log_tail().lines().last().unwrap_or_default().to_owned();
-            if *told != last && !last.is_empty() {
+            let last = process.log_tail().lines().rev().find_map(progress).unwrap_or_default();
+            if *told != last {
                 say(&format!("  {:<17} {last}", party.name));
                 *told = last;
             }
@@ -242,6 +242,25 @@ async fn generate_keys(setup: &Setup, say: fn(&str)) -> anyhow::Result<()> {
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+}
+
+/// A line that `keygen --json` prints, in words.
+fn progress(line: &str) -> Option<String> {
+    let event: serde_json::Value = serde_json::from_str(line).ok()?;
+    let word = |name: &str| event[name].as_str().unwrap_or_default();
+    Some(match word("event") {
+        "present" => {
+            format!("{} of {} parties at the relay", event["parties"].as_array()?.len(), event["of"])
+        }
+        "round" => format!("{}: {}, round {}", word("scheme"), word("part"), event["round"]),
+        "share" => format!("{}: share made, waiting for the others", word("scheme")),
+        "key" | "held" => {
+            let key = &event["key"];
+            format!("{}: public key {}", key["scheme"].as_str()?, key["public_key"].as_str()?)
+        }
+        "retrying" => format!("trying again: {}", word("reason")),
+        _ => return None,
+    })
 }
 
 /// Where a party keeps its files.

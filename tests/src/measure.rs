@@ -31,7 +31,10 @@ pub fn cpu_of(pids: &[u32]) -> anyhow::Result<f64> {
         let (_, after_name) = stat.rsplit_once(')').with_context(|| format!("{path} is malformed"))?;
         let fields: Vec<&str> = after_name.split_whitespace().collect();
         for index in [11, 12] {
-            ticks += fields.get(index).and_then(|field| field.parse::<u64>().ok()).with_context(|| format!("{path} is malformed"))?;
+            ticks += fields
+                .get(index)
+                .and_then(|field| field.parse::<u64>().ok())
+                .with_context(|| format!("{path} is malformed"))?;
         }
     }
     Ok(ticks as f64 / TICKS_PER_SECOND)
