@@ -8,6 +8,7 @@ use bursar_domain::{
     lifecycle::{Status, SubStatus},
     ports::SignError,
 };
+use bursar_store::events;
 
 #[tokio::test]
 async fn broadcast_whose_answer_is_lost__should_send_the_same_bytes_again() {
@@ -111,4 +112,25 @@ async fn package_with_too_few_ledgers_left__should_be_built_again() {
     world.look(id).await.unwrap();
     assert_eq!(world.signer.sessions(), 0, "it would expire on its way");
     world.assert_paid_once(id).await;
+}
+
+#[tokio::test]
+async fn sequence_that_someone_else_used__should_alarm_and_wait_for_a_person() {
+    let world = World::new(XRP).await;
+    world.chain.relay(&[Relay::LoseRequest]);
+    let id = world.submit("robbed").await;
+    world.look(id).await.unwrap();
+    world.chain.mine_foreign(&world.account);
+    for _ in 0..LEDGER_WINDOW {
+        world.mine().await;
+    }
+    world.look(id).await.unwrap();
+    assert_eq!(world.status(id).await, (Status::Broadcasting, Some(SubStatus::Unexplained)));
+    assert_eq!(world.taken().await, [0].into(), "nothing is known to be dead");
+    let history = events::of_transfer(world.store(), id).await.unwrap();
+    assert!(history.iter().any(|event| event.kind == "account.foreign_spend"), "{history:?}");
+    world.later();
+    world.look(id).await.unwrap();
+    assert_eq!(world.status(id).await.1, Some(SubStatus::Unexplained));
+    assert_eq!(world.chain.handed().len(), 1, "it is not sent again");
 }

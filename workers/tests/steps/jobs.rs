@@ -49,8 +49,22 @@ async fn workers__should_take_a_transfer_to_its_end() {
 #[tokio::test]
 async fn step_that_panics__should_be_an_error_and_be_tried_again() {
     let world = World::ethereum().await;
-    world.chain.panic_next(2);
     let id = world.submit("panics").await;
+    world.until(id, Status::Queued).await;
+    world.chain.panic_next(2);
+    for attempt in 1..=2 {
+        let workers = Workers::start(world.context.clone());
+        eventually(&world, id, "a job that rests", async || {
+            jobs::depth(world.store(), world.clock.now()).await.unwrap() == (0, 1)
+        })
+        .await;
+        workers.shutdown().await;
+        world.clock.advance(Duration::from_secs(10));
+        let lease = Duration::from_secs(1);
+        let claims = jobs::claim(world.store(), world.clock.now(), lease, 10).await.unwrap();
+        assert_eq!(claims.iter().map(|claim| claim.attempt).collect::<Vec<_>>(), [attempt]);
+        world.clock.advance(lease);
+    }
     let workers = Workers::start(world.context.clone());
     completed(&world, id).await;
     workers.shutdown().await;

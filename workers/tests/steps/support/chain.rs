@@ -1,7 +1,11 @@
 //! The node side of the fake chain: one account per address, numbers in order, blocks, reorganisations, and a node that lies
 //! about what it received when told to.
 
-use super::{adapter, adapter::SignedPayout, breathe, fingerprint, lock};
+use super::{
+    adapter,
+    adapter::{Payout, SignedPayout},
+    breathe, fingerprint, lock,
+};
 use async_trait::async_trait;
 use bursar_domain::{
     account::{AccountQuery, AccountState, EthereumAccount, XrpAccount, XrpDestination},
@@ -121,6 +125,17 @@ impl FakeChain {
         let parent = state.blocks.last().unwrap().hash.clone();
         let hash = format!("{height}-{}-{:x}", state.forks, fingerprint((parent, state.forks)));
         state.blocks.push(Block { hash, transactions, deposits: vec![] });
+    }
+
+    /// A block in which the account pays someone, signed by whoever else has the key.
+    pub fn mine_foreign(&self, account: &str) {
+        {
+            let mut state = lock(&self.state);
+            let (account, number) = (account.to_owned(), state.used(account));
+            let payout = Payout { account, number, to: "thief".into(), amount: 1, fee: 1, until: None };
+            state.mempool = vec![SignedPayout { payout, session: u64::MAX }];
+        }
+        self.mine();
     }
 
     /// A block in which someone else pays this account.
