@@ -76,7 +76,8 @@ impl XrpLedger {
         command.arg("--data-dir").arg(&dir);
         let process = Process::spawn("xrpl", command, dir.join("xrpl.log"))?;
         let rpc = RpcClient::new(format!("http://127.0.0.1:{port}"), Dialect::Rippled, None)?;
-        let mut node = Self { process, rpc, port, network_id: options.network_id, funding: tokio::sync::Mutex::new(()) };
+        let mut node =
+            Self { process, rpc, port, network_id: options.network_id, funding: tokio::sync::Mutex::new(()) };
         let rpc = node.rpc.clone();
         node.process
             .wait_ready(READY_WITHIN, || async {
