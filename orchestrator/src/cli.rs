@@ -20,6 +20,9 @@ use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
 
 /// Bursar: a self-hosted transaction orchestrator for a custody desk.
+///
+/// Exit codes: 0 done; 1 failed; 2 wrong usage or configuration; 3 refused by the API; 4 the API cannot be reached or cannot do
+/// it now; 5 a watched transfer ended without being paid.
 #[derive(Debug, Parser)]
 #[command(name = "bursar", version, max_term_width = 110)]
 pub struct Cli {
@@ -71,7 +74,7 @@ pub struct ConfigFile {
     config: PathBuf,
 }
 
-/// Where the API is, and the key for it.
+// Where the API is, and the key for it. (Not a doc comment: clap would give it to every command that flattens this.)
 #[derive(Debug, Args)]
 pub struct Connection {
     #[arg(long, env = "BURSAR_URL", default_value = "http://127.0.0.1:7700")]

@@ -42,7 +42,7 @@ pub struct StoreConfig {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApiConfig {
-    /// Loopback by default: put a TLS-terminating proxy in front of it for anyone else.
+    /// Keep it on loopback, and put a proxy that ends TLS in front of it for anyone else.
     pub listen: SocketAddr,
 }
 
@@ -140,44 +140,31 @@ impl Config {
             optional(figment, "xrp", &mut problems),
             optional(figment, "log", &mut problems),
         );
-        let (Some(store), Some(api), relay, engine, bitcoin, ethereum, xrp, log) = config else {
-            return Err(InvalidConfig(problems));
-        };
-        let config = Self {
-            store,
-            api,
-            relay,
-            engine: engine.unwrap_or_default(),
-            bitcoin,
-            ethereum,
-            xrp,
-            log: log.unwrap_or_default(),
-        };
-        config.check(&mut problems);
-        if problems.is_empty() { Ok(config) } else { Err(InvalidConfig(problems)) }
-    }
-
-    fn check(&self, problems: &mut Vec<String>) {
-        if self.bitcoin.is_none() && self.ethereum.is_none() && self.xrp.is_none() {
+        let (store, api, relay, engine, bitcoin, ethereum, xrp, log) = config;
+        if ["bitcoin", "ethereum", "xrp"].iter().all(|chain| figment.find_value(chain).is_err()) {
             problems.push("no chain: add at least one of [bitcoin], [ethereum], [xrp]".into());
         }
-        if let Some(relay) = &self.relay {
-            let indexes: BTreeSet<u16> = relay.parties.iter().map(|party| party.index).collect();
-            let expected: BTreeSet<u16> = (0u16..).take(relay.parties.len()).collect();
-            if relay.parties.len() < 2 || indexes != expected {
-                problems.push("relay.parties: at least two, with the indexes 0, 1, 2, … once each".into());
-            }
-            let keys: BTreeSet<_> = relay.parties.iter().map(|party| party.public_key).collect();
-            if keys.len() != relay.parties.len() {
-                problems.push("relay.parties: two parties have the same public_key".into());
-            }
-        }
         let chains = [
-            self.bitcoin.as_ref().map(BitcoinConfig::check),
-            self.ethereum.as_ref().map(EthereumConfig::check),
-            self.xrp.as_ref().map(XrpConfig::check),
+            bitcoin.as_ref().map(BitcoinConfig::check),
+            ethereum.as_ref().map(EthereumConfig::check),
+            xrp.as_ref().map(XrpConfig::check),
+            relay.as_ref().map(RelayConfig::check),
+            engine.as_ref().map(EngineConfig::check),
         ];
         problems.extend(chains.into_iter().flatten().flatten());
+        match (store, api) {
+            (Some(store), Some(api)) if problems.is_empty() => Ok(Self {
+                store,
+                api,
+                relay,
+                engine: engine.unwrap_or_default(),
+                bitcoin,
+                ethereum,
+                xrp,
+                log: log.unwrap_or_default(),
+            }),
+            _ => Err(InvalidConfig(problems)),
+        }
     }
 
     /// Paths in the file are relative to it.
@@ -199,19 +186,73 @@ fn required<T: DeserializeOwned>(figment: &Figment, section: &str, problems: &mu
     optional(figment, section, problems)
 }
 
+/// Reads a section. Every wrong value in it is told, and the first that is missing: a wrong one is taken out and the rest read
+/// again.
 fn optional<T: DeserializeOwned>(figment: &Figment, section: &str, problems: &mut Vec<String>) -> Option<T> {
     figment.find_value(section).ok()?;
-    match figment.extract_inner(section) {
-        Ok(value) => Some(value),
-        Err(error) => {
-            problems.extend(error.into_iter().map(|error| {
-                // figment appends the section after the path below it.
-                let below: Vec<&str> =
-                    error.path.iter().map(String::as_str).filter(|key| *key != section).collect();
-                format!("{}: {}", [&[section], below.as_slice()].concat().join("."), error.kind)
-            }));
-            None
+    let mut table: toml::Table = match figment.extract_inner(section) {
+        Ok(table) => table,
+        Err(_) => {
+            problems.push(format!("{section}: must be a section: [{section}]"));
+            return None;
         }
+    };
+    let mut wrong = BTreeSet::new();
+    loop {
+        let error = match serde_path_to_error::deserialize(toml::Value::Table(table.clone())) {
+            Ok(value) => return wrong.is_empty().then_some(value),
+            Err(error) => error,
+        };
+        let path = error.path().to_string();
+        let key = path.split(['.', '[']).next().unwrap_or_default().to_owned();
+        let reason = error.inner().message().trim().to_owned();
+        let removed = table.remove(&key).is_some();
+        // What is missing now because it was wrong before has been told.
+        if !wrong.iter().any(|key: &String| reason.contains(&format!("`{key}`"))) {
+            let place = if removed { format!("{section}.{path}") } else { section.to_owned() };
+            problems.push(format!("{place}: {reason}"));
+        }
+        if !removed {
+            return None;
+        }
+        wrong.insert(key);
+    }
+}
+
+impl RelayConfig {
+    fn check(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let indexes: BTreeSet<u16> = self.parties.iter().map(|party| party.index).collect();
+        let expected: BTreeSet<u16> = (0u16..).take(self.parties.len()).collect();
+        if self.parties.len() < 2 || indexes != expected {
+            problems.push("relay.parties: at least two, with the indexes 0, 1, 2, … once each".into());
+        }
+        let keys: BTreeSet<_> = self.parties.iter().map(|party| party.public_key).collect();
+        if keys.len() != self.parties.len() {
+            problems.push("relay.parties: two parties have the same public_key".into());
+        }
+        problems
+    }
+}
+
+impl EngineConfig {
+    fn check(&self) -> Vec<String> {
+        let intervals = [
+            ("lease_ms", self.lease_ms),
+            ("queue_poll_ms", self.queue_poll_ms),
+            ("retry_ms", self.retry_ms),
+            ("rebroadcast_ms", self.rebroadcast_ms),
+            ("package_lifetime_ms", self.package_lifetime_ms),
+            ("sweep_ms", self.sweep_ms),
+        ];
+        let bad = |(name, value): &(&str, Option<u64>)| {
+            value
+                .is_some_and(|ms| !(10..=86_400_000).contains(&ms))
+                .then(|| format!("engine.{name}: from 10 to 86400000"))
+        };
+        let concurrency = self.concurrency.is_some_and(|n| !(1..=1024).contains(&n));
+        let concurrency = concurrency.then(|| "engine.concurrency: from 1 to 1024".to_owned());
+        intervals.iter().filter_map(bad).chain(concurrency).collect()
     }
 }
 
@@ -232,6 +273,9 @@ mod tests {
             [bitcoin]
             network = "moonnet"
             url = "http://127.0.0.1:8332"
+            confirmations = "six"
+            [engine]
+            lease_ms = 0
             [xrp]
             network_id = 0
             url = "http://127.0.0.1:5005"
@@ -243,7 +287,15 @@ mod tests {
         .unwrap_err()
         .0
         .join("\n");
-        for expected in ["[colour]", "[store]", "api.listen", "bitcoin.network"] {
+        for expected in [
+            "[colour]",
+            "[store]",
+            "api.listen",
+            "bitcoin.network",
+            "bitcoin.confirmations",
+            "xrp: fee_floor_drops",
+            "engine.lease_ms",
+        ] {
             assert!(problems.contains(expected), "{expected} not in:\n{problems}");
         }
     }

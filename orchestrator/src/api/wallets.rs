@@ -15,7 +15,9 @@ use bursar_domain::{
     wallet::{Branch, WalletDescriptor, WalletKind},
 };
 use bursar_store::{
-    addresses, deposits, utxos,
+    addresses,
+    deposits::{self, DepositStatus},
+    utxos,
     wallets::{self, Wallet},
 };
 use serde::{Deserialize, Serialize};
@@ -233,6 +235,9 @@ pub struct DepositView {
     pub tag: Option<u32>,
     pub tx_id: String,
     pub block_height: u64,
+    /// `DETECTED`, `CONFIRMING` or `COMPLETED` (in a final block).
+    #[schema(value_type = String)]
+    pub status: DepositStatus,
 }
 
 /// Incoming payments to the wallet that are in a block, newest first.
@@ -255,5 +260,6 @@ pub async fn deposits(
         tag: deposit.tag,
         tx_id: deposit.tx_id,
         block_height: deposit.block.height,
+        status: deposit.status,
     })))
 }

@@ -45,12 +45,14 @@ pub enum ApiKeys {
         #[command(flatten)]
         file: ConfigFile,
     },
+    /// All keys, by name; the keys themselves are not stored.
     List {
         #[command(flatten)]
         file: ConfigFile,
     },
     /// Takes effect with the next request.
     Revoke {
+        /// See `api-keys list`.
         id: ApiKeyId,
         #[command(flatten)]
         file: ConfigFile,

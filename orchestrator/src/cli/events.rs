@@ -10,6 +10,7 @@ pub struct Events {
     /// Start after this position; from the beginning when absent (with --follow: from now).
     #[arg(long)]
     cursor: Option<String>,
+    /// How many, 1 to 200.
     #[arg(long)]
     limit: Option<u32>,
     /// Print events as they happen, until interrupted.

@@ -34,6 +34,7 @@ pub enum Transfers {
         /// The request as JSON, without initiator and signature; standard input when absent.
         #[arg(long)]
         file: Option<PathBuf>,
+        /// The initiator's key (see `bursar initiator-key`).
         #[arg(long)]
         key: PathBuf,
         #[command(flatten)]
@@ -46,15 +47,20 @@ pub enum Transfers {
         #[command(flatten)]
         connection: Connection,
     },
+    /// One transfer, with its transaction and timeline.
     Get(One),
     /// Newest first.
     List {
+        /// Only in this status, such as QUEUED.
         #[arg(long)]
         status: Option<Status>,
+        /// Only from this wallet (id).
         #[arg(long)]
         wallet: Option<String>,
+        /// Only of this asset (symbol).
         #[arg(long)]
         asset: Option<String>,
+        /// Only this externalId.
         #[arg(long)]
         external_id: Option<String>,
         #[command(flatten)]
@@ -70,6 +76,7 @@ pub enum Transfers {
 
 #[derive(Debug, Args)]
 pub struct One {
+    /// Transfer id.
     transfer: TransferId,
     #[command(flatten)]
     connection: Connection,
@@ -80,6 +87,7 @@ pub struct PaymentArgs {
     /// Your own permanent name for it; a fresh one when absent.
     #[arg(long)]
     external_id: Option<String>,
+    /// The paying wallet's id.
     #[arg(long)]
     wallet: String,
     /// BTC, ETH, XRP, or a configured token's symbol.

@@ -20,7 +20,10 @@ pub enum Wallets {
         #[command(flatten)]
         connection: Connection,
     },
+    /// All wallets.
+    /// All wallets.
     List(#[command(flatten)] Connection),
+    /// One wallet.
     Get(One),
     /// Confirmed balances.
     Balances(One),
@@ -32,17 +35,21 @@ pub enum Wallets {
 pub enum Addresses {
     /// Derive a fresh deposit address.
     Create {
+        /// Wallet id (see `wallets list`).
         wallet: WalletId,
+        /// For people; at most 100 characters.
         #[arg(long)]
         label: Option<String>,
         #[command(flatten)]
         connection: Connection,
     },
+    /// All addresses of a wallet, change included.
     List(Many),
 }
 
 #[derive(Debug, Args)]
 pub struct One {
+    /// Wallet id (see `wallets list`).
     wallet: WalletId,
     #[command(flatten)]
     connection: Connection,
@@ -50,6 +57,7 @@ pub struct One {
 
 #[derive(Debug, Args)]
 pub struct Many {
+    /// Wallet id (see `wallets list`).
     wallet: WalletId,
     #[command(flatten)]
     paging: Paging,
@@ -59,6 +67,7 @@ pub struct Many {
 
 #[derive(Debug, Args)]
 pub struct Paging {
+    /// Continue a list: what the page before printed.
     #[arg(long)]
     cursor: Option<String>,
     /// 1 to 200
