@@ -15,7 +15,9 @@ use crate::verify::{Allowed, Refusal, RefusalCode};
 use bursar_bitcoin::ClaimedInput;
 use bursar_domain::{effects::Resource, package::PackageDigest, time::Timestamp};
 use bursar_signer_client::message::SessionId;
-use redb::{Database, ReadableDatabase as _, ReadableTable, ReadableTableMetadata as _, TableDefinition};
+use redb::{
+    Database, Durability, ReadableDatabase as _, ReadableTable, ReadableTableMetadata as _, TableDefinition,
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
 use std::{collections::BTreeMap, path::Path};
@@ -185,8 +187,10 @@ impl Store {
         table.iter()?.rev().take(limit).map(|row| from_json("refusals", row?.1.value())).collect()
     }
 
+    /// On disk with the next change that matters: a count is not worth a sync of its own.
     pub fn count(&self, counter: Counter) -> Result<(), StoreError> {
-        let write = self.0.begin_write()?;
+        let mut write = self.0.begin_write()?;
+        write.set_durability(Durability::None)?;
         add(&mut write.open_table(COUNTERS)?, counter)?;
         write.commit()?;
         Ok(())

@@ -7,9 +7,9 @@ use bursar_signer::{
     adapters::by_chain,
     clock::SystemClock,
     daemon::{self, Cosigner},
-    protocol::Primes,
+    protocol::{Primes, Share},
     store::Store,
-    vault::Vault,
+    vault::{Vault, VaultError},
 };
 use clap::Args;
 use serde_json::json;
@@ -40,9 +40,9 @@ impl Run {
         let identity = Arc::new(self.common.identity()?);
         let vault = self.passphrase.vault(&self.common.dir)?;
         let mut shares = BTreeMap::new();
-        for scheme in Scheme::ALL {
-            if let Some(share) = vault.share(scheme)? {
-                let key = share.group_key();
+        for share in unlock(&vault) {
+            if let Some(share) = share? {
+                let (scheme, key) = (share.scheme(), share.group_key());
                 if share.index() != config.index.0
                     || key.parties != config.parties()
                     || key.threshold != config.threshold
@@ -85,6 +85,17 @@ impl Run {
         }
         runtime()?.block_on(serve(cosigner, self.common.dir))
     }
+}
+
+/// All at once: opening one costs a second by design, and a co-signer that comes back is waited for.
+fn unlock(vault: &Vault) -> Vec<Result<Option<Share>, VaultError>> {
+    std::thread::scope(|scope| {
+        let opening = Scheme::ALL.map(|scheme| scope.spawn(move || vault.share(scheme)));
+        opening
+            .into_iter()
+            .map(|one| one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
 }
 
 async fn serve(cosigner: Arc<Cosigner>, dir: PathBuf) -> anyhow::Result<()> {

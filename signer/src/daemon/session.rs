@@ -110,9 +110,12 @@ pub(super) async fn run(
             Err(failure) => tracing::warn!(reason = failure.reason, "session failed"),
         }
         let counter = if result.is_ok() { Counter::Completed } else { Counter::Failed };
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || cosigner.store.count(counter)).await {
-            tracing::error!(%error, "a session could not be counted");
-        }
+        // The orchestrator need not wait for it.
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = cosigner.store.count(counter) {
+                tracing::error!(%error, "a session could not be counted");
+            }
+        });
         result
     }
     .instrument(span)
