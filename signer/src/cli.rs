@@ -30,7 +30,8 @@ pub struct Arguments {
 enum Command {
     /// Makes this party's identity key, a configuration to complete, and rules that deny everything.
     Init(init::Init),
-    /// Finds safe primes ahead of an ECDSA key generation (one to two minutes each) and keeps them encrypted.
+    /// Finds safe primes ahead of an ECDSA key generation and keeps them encrypted. One key generation takes a set of four, which
+    /// is one to two minutes of computing in all.
     Primes(keys::PrimesCommand),
     /// Generates keys together with all other parties; waits for them at the relay.
     Keygen(keys::KeygenCommand),

@@ -10,7 +10,10 @@ use bursar_signer::{
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use std::sync::{Arc, atomic::AtomicBool};
+use std::{
+    io::IsTerminal as _,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 #[derive(Args)]
 pub struct PrimesCommand {
@@ -18,7 +21,7 @@ pub struct PrimesCommand {
     common: Common,
     #[command(flatten)]
     passphrase: Passphrase,
-    /// How many sets the stock should hold; each serves one key generation.
+    /// How many sets of four the stock should hold; each serves one key generation.
     #[arg(long, default_value_t = 1)]
     stock: usize,
 }
@@ -26,7 +29,9 @@ pub struct PrimesCommand {
 impl PrimesCommand {
     pub fn run(self) -> anyhow::Result<()> {
         let vault = self.passphrase.vault(&self.common.dir)?;
-        fill_stock(&vault, self.stock, &Display::new(&self.common))?;
+        let display = Display::new(&self.common);
+        fill_stock(&vault, self.stock, &display)?;
+        display.finish();
         let stock = vault.primes_in_stock()?;
         self.common.say(&json!({ "primesInStock": stock }), &format!("{stock} sets of primes in stock"));
         Ok(())
@@ -37,9 +42,9 @@ fn fill_stock(vault: &Vault, stock: usize, display: &Display) -> anyhow::Result<
     while vault.primes_in_stock()? < stock {
         let never = AtomicBool::new(false);
         let found = Primes::generate(&never, |PrimesProgress { found, of }| {
-            display.show(
+            display.passing(
                 &json!({ "event": "primes", "found": found, "of": of }),
-                format!("finding safe primes: {found} of {of} (some minutes)"),
+                format!("finding safe primes: {found} of {of} (one to two minutes for all)"),
             );
         });
         if let Some(primes) = found {
@@ -111,50 +116,78 @@ fn report(display: &Display, event: &Event) {
     let made = |what: &str, key: &GroupKey| {
         (json!({ "event": what, "scheme": key.scheme }), format!("{}: {what}", key.scheme))
     };
-    let (value, text) = match event {
-        Event::Present { parties, of } => (
-            json!({ "event": "present", "parties": parties, "of": of }),
-            format!("waiting for the other parties: {} of {of} are here", parties.len()),
-        ),
-        Event::Progress(Progress::Round { scheme, name, round }) => (
-            json!({ "event": "round", "scheme": scheme, "part": name, "round": round }),
-            format!("{scheme}: {name}, round {round}"),
-        ),
-        Event::Progress(Progress::Finished { scheme }) => {
-            (json!({ "event": "share", "scheme": scheme }), format!("{scheme}: share complete"))
+    let (lasting, (value, text)) = match event {
+        Event::Present { parties, of } => {
+            let value = json!({ "event": "present", "parties": parties, "of": of });
+            let text = format!("waiting for the other parties: {} of {of} are here", parties.len());
+            (false, (value, text))
         }
-        Event::Held(key) => made("held", key),
-        Event::Made(key) => made("made", key),
+        Event::Progress(Progress::Round { scheme, name, round }) => {
+            let value = json!({ "event": "round", "scheme": scheme, "part": name, "round": round });
+            (false, (value, format!("{scheme}: {name}, round {round}")))
+        }
+        Event::Progress(Progress::Finished { scheme }) => {
+            let value = json!({ "event": "share", "scheme": scheme });
+            (false, (value, format!("{scheme}: share complete, waiting until all parties have theirs")))
+        }
+        Event::Held(key) => (true, made("held", key)),
+        Event::Made(key) => (true, made("made", key)),
         Event::Retrying { reason } => {
-            (json!({ "event": "retrying", "reason": reason }), format!("trying again: {reason}"))
+            let value = json!({ "event": "retrying", "reason": reason });
+            (true, (value, format!("trying again: {reason}")))
         }
     };
-    display.show(&value, text);
+    if lasting {
+        display.lasting(&value, &text);
+    } else {
+        display.passing(&value, text);
+    }
 }
 
-/// A spinner on a terminal, or JSON lines.
-struct Display(Option<ProgressBar>);
+/// How progress is shown.
+enum Display {
+    /// Lines for programs, on standard output.
+    Json,
+    /// Standard error is a terminal: one line that changes, and above it what stays.
+    Terminal(ProgressBar),
+    /// It is a file or a pipe: a line for everything.
+    Lines,
+}
 
 impl Display {
     fn new(common: &Common) -> Self {
         if common.json {
-            return Self(None);
+            return Self::Json;
         }
-        let bar = ProgressBar::new_spinner();
-        bar.set_style(ProgressStyle::default_spinner());
+        if !std::io::stderr().is_terminal() {
+            return Self::Lines;
+        }
+        let style = ProgressStyle::with_template("{spinner} {wide_msg} {elapsed}");
+        let bar = ProgressBar::new_spinner().with_style(style.expect("the template is a valid constant"));
         bar.enable_steady_tick(std::time::Duration::from_millis(120));
-        Self(Some(bar))
+        Self::Terminal(bar)
     }
 
-    fn show(&self, json: &Value, text: String) {
-        match &self.0 {
-            Some(bar) => bar.set_message(text),
-            None => println!("{json}"),
+    /// What the next one replaces.
+    fn passing(&self, json: &Value, text: String) {
+        match self {
+            Self::Json => println!("{json}"),
+            Self::Terminal(bar) => bar.set_message(text),
+            Self::Lines => eprintln!("{text}"),
+        }
+    }
+
+    /// What people want to read afterwards.
+    fn lasting(&self, json: &Value, text: &str) {
+        match self {
+            Self::Json => println!("{json}"),
+            Self::Terminal(bar) => bar.println(text),
+            Self::Lines => eprintln!("{text}"),
         }
     }
 
     fn finish(&self) {
-        if let Some(bar) = &self.0 {
+        if let Self::Terminal(bar) = self {
             bar.finish_and_clear();
         }
     }
