@@ -7,7 +7,7 @@ use bursar_domain::{
     signing::{GroupKey, PartyIndex, PartyRole, Scheme, SignatureBytes},
 };
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{fmt, time::Duration};
 
 /// Both ends must speak the same.
 pub const PROTOCOL_VERSION: u16 = 1;
@@ -58,6 +58,8 @@ pub enum ToRelay {
 pub enum FromRelay {
     Welcome {
         software: String,
+        /// What both ends of this link go by from here; see [`Heartbeat`].
+        heartbeat: Heartbeat,
     },
     Rejected {
         reason: String,
@@ -86,6 +88,30 @@ pub enum FromRelay {
         parties: Vec<PartyIndex>,
     },
     Ping,
+}
+
+/// The longest silence of either end of a link, in milliseconds on the wire. The relay sets it, so both ends have the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Heartbeat(u64);
+
+impl Heartbeat {
+    const SHORTEST: u64 = 1_000;
+    const LONGEST: u64 = 60_000;
+
+    pub fn new(interval: Duration) -> Self {
+        Self(u64::try_from(interval.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// 1 to 60 s, whatever the other end said.
+    pub fn interval(self) -> Duration {
+        Duration::from_millis(self.0.clamp(Self::SHORTEST, Self::LONGEST))
+    }
+
+    /// How long to wait for the other end before the link is given up: three missed signs of life.
+    pub fn patience(self) -> Duration {
+        self.interval() * 3
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -227,5 +253,18 @@ impl<'de> Deserialize<'de> for Bytes {
             }
         }
         deserializer.deserialize_byte_buf(Visitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_heartbeat_stays_within_its_bounds() {
+        let said = |millis| Heartbeat(millis).interval().as_millis();
+        assert_eq!([0, 999, 1000, 10_000, 60_000].map(said), [1000, 1000, 1000, 10_000, 60_000]);
+        assert_eq!([60_001, u64::MAX].map(said), [60_000, 60_000]);
+        assert_eq!(Heartbeat::new(Duration::MAX).patience(), Duration::from_secs(180));
     }
 }

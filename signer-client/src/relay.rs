@@ -5,7 +5,7 @@ use crate::{
     hub::Hub,
     identity::{Identity, PublicIdentity},
     link::{self, LinkError, LinkReader, LinkWriter},
-    message::{FromRelay, Hello, PROTOCOL_VERSION, ToRelay},
+    message::{FromRelay, Heartbeat, Hello, PROTOCOL_VERSION, ToRelay},
 };
 use bursar_domain::{
     signing::{PartyIndex, PartyRole},
@@ -36,7 +36,7 @@ pub struct PartyConfig {
 pub struct Deadlines {
     /// For the handshake and the hello of a new link.
     pub hello: Duration,
-    /// Between two signs of life of a link; three missed ones end it.
+    /// Between two signs of life of a link, 1 to 60 s; three missed ones end it. Co-signers are told, and go by it too.
     pub heartbeat: Duration,
     /// For answers to a proposal.
     pub answer: Duration,
@@ -205,7 +205,10 @@ async fn greet(
             Err(GreetError::Rejected(reason))
         }
         None => {
-            writer.send(&FromRelay::Welcome { software: env!("CARGO_PKG_VERSION").into() }).await?;
+            let heartbeat = Heartbeat::new(hub.deadlines.heartbeat);
+            writer
+                .send(&FromRelay::Welcome { software: env!("CARGO_PKG_VERSION").into(), heartbeat })
+                .await?;
             Ok((hello, reader, writer))
         }
     }
@@ -215,16 +218,16 @@ async fn serve(hub: &Arc<Hub>, hello: Hello, mut reader: LinkReader, mut writer:
     let (mode, party) = (hello.mode, hello.party);
     let mut admission = hub.admit(&hello);
     tracing::info!(%party, ?mode, software = hello.software, "co-signer linked");
-    let heartbeat = hub.deadlines.heartbeat;
+    let heartbeat = Heartbeat::new(hub.deadlines.heartbeat);
     let close = admission.close.clone();
     let write = async {
         loop {
-            let message = match timeout(heartbeat, admission.queue.recv()).await {
+            let message = match timeout(heartbeat.interval(), admission.queue.recv()).await {
                 Ok(Some(message)) => message,
                 Ok(None) => return None,
                 Err(_) => FromRelay::Ping,
             };
-            match timeout(heartbeat * 3, writer.send(&message)).await {
+            match timeout(heartbeat.patience(), writer.send(&message)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return Some(error.to_string()),
                 Err(_) => return Some("it does not read".into()),
@@ -233,7 +236,7 @@ async fn serve(hub: &Arc<Hub>, hello: Hello, mut reader: LinkReader, mut writer:
     };
     let read = async {
         loop {
-            match timeout(heartbeat * 3, reader.recv::<ToRelay>()).await {
+            match timeout(heartbeat.patience(), reader.recv::<ToRelay>()).await {
                 Ok(Ok(message)) => {
                     if !hub.heard(mode, party, message) {
                         return Some("it said what it may not say".to_owned());

@@ -20,8 +20,6 @@ pub struct Config {
     pub threshold: u16,
     #[serde(default = "default_session_seconds")]
     pub session_seconds: u64,
-    #[serde(default = "default_heartbeat_seconds")]
-    pub heartbeat_seconds: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub relays: Vec<RelayAddress>,
     /// Every other party.
@@ -31,9 +29,6 @@ pub struct Config {
 
 const fn default_session_seconds() -> u64 {
     120
-}
-const fn default_heartbeat_seconds() -> u64 {
-    10
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,12 +102,8 @@ impl Config {
                 "threshold: must be more than half of the {parties} parties, at least 2, and at most {parties}"
             ));
         }
-        for (field, value) in
-            [("session_seconds", self.session_seconds), ("heartbeat_seconds", self.heartbeat_seconds)]
-        {
-            if !(1..=3600).contains(&value) {
-                problems.push(format!("{field}: must be 1 to 3600"));
-            }
+        if !(1..=3600).contains(&self.session_seconds) {
+            problems.push("session_seconds: must be 1 to 3600".to_owned());
         }
         if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
     }
@@ -124,10 +115,6 @@ impl Config {
 
     pub fn peer(&self, index: PartyIndex) -> Option<&Peer> {
         self.peers.iter().find(|peer| peer.index == index)
-    }
-
-    pub const fn heartbeat(&self) -> Duration {
-        Duration::from_secs(self.heartbeat_seconds)
     }
 
     pub const fn session_deadline(&self) -> Duration {

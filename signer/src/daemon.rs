@@ -25,7 +25,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use link::{dial, write};
+pub(crate) use link::{Dialled, dial, write};
 
 /// Everything that one co-signer is made of.
 pub struct Cosigner {
@@ -53,8 +53,29 @@ pub enum LinkEnded {
     Protocol(&'static str),
 }
 
-const FIRST_DELAY: Duration = Duration::from_millis(200);
-const LAST_DELAY: Duration = Duration::from_secs(15);
+/// How long to wait before a relay is dialled again: doubled each time, up to a limit.
+struct Backoff(Duration);
+
+impl Backoff {
+    const FIRST: Duration = Duration::from_millis(200);
+    const LAST: Duration = Duration::from_secs(5);
+    /// Where the relay's machine answers that nothing listens, which costs nobody anything: it is probably being restarted.
+    const LAST_REFUSED: Duration = Duration::from_secs(2);
+    /// A link that lived this long was a good one.
+    const SETTLED: Duration = Duration::from_secs(10);
+
+    /// The next delay, before jitter, after a link that ended like this.
+    fn next(&mut self, error: &LinkEnded, lived: Duration) -> Duration {
+        if lived >= Self::SETTLED {
+            self.0 = Self::FIRST;
+        }
+        let refused = matches!(error, LinkEnded::Connect { source, .. } if source.kind() == std::io::ErrorKind::ConnectionRefused);
+        let limit = if refused { Self::LAST_REFUSED } else { Self::LAST };
+        let delay = self.0.min(limit);
+        self.0 = (delay * 2).min(Self::LAST);
+        delay
+    }
+}
 
 /// Serves all configured relays until `shutdown`. Never ends by itself: lost links are dialled again, with growing delays.
 pub async fn run(cosigner: Arc<Cosigner>, shutdown: CancellationToken) {
@@ -62,23 +83,19 @@ pub async fn run(cosigner: Arc<Cosigner>, shutdown: CancellationToken) {
     for relay in cosigner.config.relays.clone() {
         let (cosigner, shutdown) = (cosigner.clone(), shutdown.clone());
         links.spawn(async move {
-            let mut delay = FIRST_DELAY;
+            let mut backoff = Backoff(Backoff::FIRST);
             loop {
-                let linked = tokio::select! {
+                let ended = tokio::select! {
                     () = shutdown.cancelled() => return,
                     ended = link::serve(&cosigner, &relay) => ended,
                 };
-                match &linked.error {
-                    LinkEnded::Rejected(_) => {
-                        tracing::error!(relay = relay.address, error = %linked.error, "refused")
+                match &ended.error {
+                    error @ LinkEnded::Rejected(_) => {
+                        tracing::error!(relay = relay.address, %error, "refused");
                     }
                     error => tracing::warn!(relay = relay.address, %error, "link to the relay ended"),
                 }
-                if linked.served {
-                    delay = FIRST_DELAY;
-                }
-                let wait = jittered(delay);
-                delay = (delay * 2).min(LAST_DELAY);
+                let wait = jittered(backoff.next(&ended.error, ended.lived));
                 tokio::select! {
                     () = shutdown.cancelled() => return,
                     () = tokio::time::sleep(wait) => {}
@@ -89,10 +106,10 @@ pub async fn run(cosigner: Arc<Cosigner>, shutdown: CancellationToken) {
     while links.join_next().await.is_some() {}
 }
 
-/// Half to one and a half of it, so that co-signers do not come back all at once.
+/// Half to all of it, so that co-signers do not come back all at once.
 pub(crate) fn jittered(delay: Duration) -> Duration {
     use rand::Rng as _;
-    delay.mul_f64(rand::rngs::OsRng.gen_range(0.5..1.5))
+    delay.mul_f64(rand::rngs::OsRng.gen_range(0.5..=1.0))
 }
 
 impl Cosigner {
@@ -142,4 +159,33 @@ impl Cosigner {
 fn internal(error: &StoreError) -> Refusal {
     tracing::error!(%error, "the co-signer's store failed");
     Refusal::new(RefusalCode::Internal, "this party's store failed; see its log")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    fn connect(kind: io::ErrorKind) -> LinkEnded {
+        LinkEnded::Connect { address: "relay:1".into(), source: kind.into() }
+    }
+
+    fn delays(error: &LinkEnded, lived: Duration) -> Vec<u128> {
+        let mut backoff = Backoff(Backoff::FIRST);
+        (0..7).map(|_| backoff.next(error, lived).as_millis()).collect()
+    }
+
+    #[test]
+    fn a_relay_that_restarts_is_dialled_often_and_one_that_is_lost_less_so() {
+        let refused = connect(io::ErrorKind::ConnectionRefused);
+        assert_eq!(delays(&refused, Duration::ZERO), [200, 400, 800, 1600, 2000, 2000, 2000]);
+        let lost = connect(io::ErrorKind::HostUnreachable);
+        assert_eq!(delays(&lost, Duration::ZERO), [200, 400, 800, 1600, 3200, 5000, 5000]);
+        // Two copies of one co-signer throw each other out: not in a tight loop.
+        let replaced = LinkEnded::Protocol("test");
+        assert_eq!(delays(&replaced, Duration::from_secs(1))[6], 5000);
+        assert_eq!(delays(&replaced, Duration::from_secs(60)), [200; 7]);
+        let delay = Duration::from_secs(2);
+        assert!((0..100).map(|_| jittered(delay)).all(|wait| wait >= delay / 2 && wait <= delay));
+    }
 }

@@ -95,7 +95,6 @@ impl Parties {
             role: ROLES[usize::from(index)],
             threshold: 2,
             session_seconds: 60,
-            heartbeat_seconds: 10,
             relays: vec![RelayAddress {
                 address: self.relay.local_addr().to_string(),
                 public_key: self.relay_key,
@@ -249,22 +248,27 @@ async fn real_daemons__should_generate_keys_and_sign() {
         let said = ok(tokio::time::timeout(LIMIT, waited).await.unwrap().unwrap());
         assert!(said.lines().any(|line| line.contains("\"made\"")), "{said}");
     }
-    let running: Vec<Running> = dirs
-        .iter()
-        .map(|dir| {
-            Running(signer(dir).arg("run").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
-        })
-        .collect();
-    let online = async {
-        while coordinator.online(Scheme::Ed25519) < 3 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+    let run = |dir: &Path| {
+        Running(signer(dir).arg("run").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     };
-    tokio::time::timeout(LIMIT, online).await.unwrap();
+    let mut running: Vec<Running> = dirs.iter().map(|dir| run(dir)).collect();
+    online(&coordinator, 3).await;
     let key = coordinator.keys().pop().unwrap();
     let package = payment(&key, &initiator);
     let adapter = by_chain(Network::Xrp(63_456).chain());
     let payloads = adapter.signing_payloads(&package.unsigned, &key).unwrap();
+    let signatures =
+        tokio::time::timeout(LIMIT, coordinator.sign(&package, &payloads)).await.unwrap().unwrap();
+    adapter.assemble(&package.unsigned, &key, &signatures).unwrap();
+    // Killed without a word, one after the other, and started again: they open their stores and sign.
+    for dir in &dirs[..2] {
+        drop(running.remove(0));
+        online(&coordinator, 2).await;
+        running.push(run(dir));
+        online(&coordinator, 3).await;
+    }
+    drop(running.remove(0));
+    online(&coordinator, 2).await;
     let signatures =
         tokio::time::timeout(LIMIT, coordinator.sign(&package, &payloads)).await.unwrap().unwrap();
     adapter.assemble(&package.unsigned, &key, &signatures).unwrap();
@@ -278,6 +282,15 @@ async fn real_daemons__should_generate_keys_and_sign() {
     std::fs::write(dirs[0].join("rules.toml"), rules).unwrap();
     let refused = signer(&dirs[0]).args(["keygen", "--insecure-test-primes"]).output().unwrap();
     assert_eq!(refused.status.code(), Some(3));
+}
+
+async fn online(coordinator: &Coordinator, parties: u16) {
+    let wait = async {
+        while coordinator.online(Scheme::Ed25519) != parties {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, wait).await.expect("the co-signers did not come or go in time");
 }
 
 fn complete(

@@ -99,7 +99,6 @@ impl Init {
             role: self.role.into(),
             threshold: self.threshold,
             session_seconds: 120,
-            heartbeat_seconds: 10,
             relays,
             peers,
         })

@@ -7,23 +7,31 @@ use crate::{
 };
 use bursar_domain::{package::SigningPackage, signing::PartyIndex};
 use bursar_signer_client::{
+    Identity,
     link::{self, LinkReader, LinkWriter},
-    message::{Answer, Bytes, FromRelay, Hello, Nonce, ProposalId, SessionId, Start, ToRelay},
+    message::{Answer, Bytes, FromRelay, Heartbeat, Hello, Nonce, ProposalId, SessionId, Start, ToRelay},
 };
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::{net::TcpStream, sync::mpsc, task::JoinSet, time::timeout};
+use tokio::{
+    net::TcpStream,
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, timeout},
+};
 
 /// How a link went.
 pub(super) struct Ended {
-    /// Whether the relay had welcomed this party.
-    pub served: bool,
+    /// Since the relay welcomed this party; zero if it did not.
+    pub lived: Duration,
     pub error: LinkEnded,
 }
 
+/// For connecting, the handshake and the hello.
+const GREETING: Duration = Duration::from_secs(10);
 /// Accepted packages that one relay may have waiting here; each may be large.
 const MAX_PENDING: usize = 128;
 /// Sessions that one relay may have running here.
@@ -59,36 +67,35 @@ pub(super) struct Shared {
 }
 
 pub(super) async fn serve(cosigner: &Arc<Cosigner>, relay: &RelayAddress) -> Ended {
-    let (reader, writer) = match open(cosigner, relay, cosigner.hello()).await {
-        Ok(open) => open,
-        Err(error) => return Ended { served: false, error },
+    let Dialled { reader, writer, heartbeat } = match dial(&cosigner.identity, relay, cosigner.hello()).await
+    {
+        Ok(dialled) => dialled,
+        Err(error) => return Ended { lived: Duration::ZERO, error },
     };
+    let welcomed = Instant::now();
     tracing::info!(relay = relay.address, "linked to the relay");
     let (outbound, queue) = mpsc::channel(QUEUE);
     let shared = Shared { cosigner: cosigner.clone(), outbound, table: Arc::default() };
-    let heartbeat = cosigner.config.heartbeat();
     let error = tokio::select! {
         error = write(writer, queue, heartbeat) => error,
         error = read(reader, shared, heartbeat) => error,
     };
-    Ended { served: true, error }
+    Ended { lived: welcomed.elapsed(), error }
+}
+
+/// An open link, welcomed.
+pub(crate) struct Dialled {
+    pub reader: LinkReader,
+    pub writer: LinkWriter,
+    pub heartbeat: Heartbeat,
 }
 
 /// Dials a relay and says hello.
-pub(crate) async fn open(
-    cosigner: &Cosigner,
-    relay: &RelayAddress,
-    hello: Hello,
-) -> Result<(LinkReader, LinkWriter), LinkEnded> {
-    dial(&cosigner.identity, cosigner.config.heartbeat(), relay, hello).await
-}
-
 pub(crate) async fn dial(
-    identity: &bursar_signer_client::Identity,
-    patience: Duration,
+    identity: &Identity,
     relay: &RelayAddress,
     hello: Hello,
-) -> Result<(LinkReader, LinkWriter), LinkEnded> {
+) -> Result<Dialled, LinkEnded> {
     let address = || relay.address.clone();
     let greet = async {
         let stream = TcpStream::connect(&relay.address)
@@ -97,27 +104,27 @@ pub(crate) async fn dial(
         let (mut reader, mut writer) = link::connect(stream, identity, relay.public_key).await?;
         writer.send(&ToRelay::Hello(hello)).await?;
         match reader.recv().await? {
-            FromRelay::Welcome { .. } => Ok((reader, writer)),
+            FromRelay::Welcome { heartbeat, .. } => Ok(Dialled { reader, writer, heartbeat }),
             FromRelay::Rejected { reason } => Err(LinkEnded::Rejected(reason)),
             _ => Err(LinkEnded::Protocol("it did not answer the hello")),
         }
     };
-    timeout(patience, greet).await.unwrap_or_else(|_| Err(LinkEnded::Timeout { address: address() }))
+    timeout(GREETING, greet).await.unwrap_or_else(|_| Err(LinkEnded::Timeout { address: address() }))
 }
 
 /// Sends what is queued, and a sign of life where there is nothing.
 pub(crate) async fn write(
     mut writer: LinkWriter,
     mut queue: mpsc::Receiver<ToRelay>,
-    heartbeat: Duration,
+    heartbeat: Heartbeat,
 ) -> LinkEnded {
     loop {
-        let message = match timeout(heartbeat, queue.recv()).await {
+        let message = match timeout(heartbeat.interval(), queue.recv()).await {
             Ok(Some(message)) => message,
             Ok(None) => return LinkEnded::Protocol("the queue was closed"),
             Err(_) => ToRelay::Ping,
         };
-        match timeout(heartbeat * 3, writer.send(&message)).await {
+        match timeout(heartbeat.patience(), writer.send(&message)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return error.into(),
             Err(_) => return LinkEnded::Protocol("it does not read"),
@@ -125,11 +132,11 @@ pub(crate) async fn write(
     }
 }
 
-async fn read(mut reader: LinkReader, shared: Shared, heartbeat: Duration) -> LinkEnded {
+async fn read(mut reader: LinkReader, shared: Shared, heartbeat: Heartbeat) -> LinkEnded {
     // Sessions end with their link: dropping the set aborts them.
     let mut tasks = JoinSet::new();
     loop {
-        let message = match timeout(heartbeat * 3, reader.recv::<FromRelay>()).await {
+        let message = match timeout(heartbeat.patience(), reader.recv::<FromRelay>()).await {
             Ok(Ok(message)) => message,
             Ok(Err(error)) => return error.into(),
             Err(_) => return LinkEnded::Protocol("it fell silent"),

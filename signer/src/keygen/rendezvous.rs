@@ -3,15 +3,15 @@
 use super::{Event, Keygen, KeygenError, agree};
 use crate::{
     config::RelayAddress,
-    daemon::{LinkEnded, dial, write},
+    daemon::{Dialled, LinkEnded, dial, write},
 };
 use bursar_domain::{
     canonical::Canonical,
     signing::{GroupKey, PartyIndex},
 };
 use bursar_signer_client::{
-    link::{LinkReader, LinkWriter},
-    message::{Bytes, FromRelay, Hello, Mode, Nonce, PROTOCOL_VERSION, SessionId, ToRelay},
+    link::LinkReader,
+    message::{Bytes, FromRelay, Heartbeat, Hello, Mode, Nonce, PROTOCOL_VERSION, SessionId, ToRelay},
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -72,6 +72,7 @@ pub(super) struct Rendezvous {
     reader: LinkReader,
     outbound: mpsc::Sender<ToRelay>,
     writer: JoinHandle<LinkEnded>,
+    heartbeat: Heartbeat,
 }
 
 impl Rendezvous {
@@ -85,20 +86,18 @@ impl Rendezvous {
             keys: Vec::new(),
             networks: Vec::new(),
         };
-        let heartbeat = keygen.config.heartbeat();
-        let (reader, writer) = dial(&keygen.identity, heartbeat, relay, hello).await?;
+        let Dialled { reader, writer, heartbeat } = dial(&keygen.identity, relay, hello).await?;
         let (outbound, queue) = mpsc::channel(FRAMES);
-        let writer: (LinkWriter, _) = (writer, queue);
-        let writer = tokio::spawn(write(writer.0, writer.1, heartbeat));
-        Ok(Self { reader, outbound, writer })
+        let writer = tokio::spawn(write(writer, queue, heartbeat));
+        Ok(Self { reader, outbound, writer, heartbeat })
     }
 
     /// Waits until all parties are there, then lets them agree and generate.
     pub(super) async fn run(self, keygen: &Keygen) -> Result<Vec<GroupKey>, KeygenError> {
-        let Self { reader, outbound, writer } = self;
+        let Self { reader, outbound, writer, heartbeat } = self;
         let rooms = Rooms::default();
         let (seen, mut present) = watch::channel((0u64, Vec::new()));
-        let reading = tokio::spawn(read(reader, rooms.clone(), seen, keygen.config.heartbeat()));
+        let reading = tokio::spawn(read(reader, rooms.clone(), seen, heartbeat));
         let outcome = async {
             let epoch = gathered(keygen, &mut present).await?;
             let ceremony = ceremony(keygen, epoch, &rooms, outbound.clone());
@@ -115,7 +114,7 @@ impl Rendezvous {
         .await;
         // What was said last must still leave before the link does.
         drop(outbound);
-        let _ = timeout(keygen.config.heartbeat(), writer).await;
+        let _ = timeout(heartbeat.interval(), writer).await;
         reading.abort();
         outcome
     }
@@ -125,9 +124,9 @@ async fn read(
     mut reader: LinkReader,
     rooms: Rooms,
     seen: watch::Sender<(u64, Vec<PartyIndex>)>,
-    heartbeat: Duration,
+    heartbeat: Heartbeat,
 ) {
-    while let Ok(Ok(message)) = timeout(heartbeat * 3, reader.recv::<FromRelay>()).await {
+    while let Ok(Ok(message)) = timeout(heartbeat.patience(), reader.recv::<FromRelay>()).await {
         match message {
             FromRelay::Present { epoch, parties } => {
                 let _ = seen.send((epoch, parties));

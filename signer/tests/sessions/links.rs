@@ -1,14 +1,16 @@
 //! Hostile peers on the wire: refused, while everyone else goes on.
 
-use crate::support::{Group, eventually, identity, role};
+use crate::support::{Group, RELAY_SECRET, deadlines, eventually, identity, role};
 use bursar_domain::{canonical::Canonical, package::PackageDigest, signing::PartyIndex};
 use bursar_signer_client::{
-    Identity,
+    Deadlines, Identity,
     link::{self, LinkError, MAX_FRAME},
     message::{
-        Answer, Bytes, FromRelay, Hello, Mode, Nonce, PROTOCOL_VERSION, ProposalId, SessionId, Start, ToRelay,
+        Answer, Bytes, FromRelay, Heartbeat, Hello, Mode, Nonce, PROTOCOL_VERSION, ProposalId, SessionId,
+        Start, ToRelay,
     },
 };
+use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -103,6 +105,7 @@ async fn pair() -> (Link, Link) {
 
 /// A relay in the hands of an attacker, with one honest co-signer on it.
 struct HostileRelay {
+    listener: TcpListener,
     reader: link::LinkReader,
     writer: link::LinkWriter,
 }
@@ -110,6 +113,10 @@ struct HostileRelay {
 impl HostileRelay {
     /// Takes the place of the group's own relay.
     async fn over(group: &mut Group, index: u16) -> Self {
+        Self::beating(group, index, Heartbeat::new(Duration::from_secs(60))).await
+    }
+
+    async fn beating(group: &mut Group, index: u16, heartbeat: Heartbeat) -> Self {
         group.stop(index).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         group.relay_address = listener.local_addr().unwrap();
@@ -117,10 +124,10 @@ impl HostileRelay {
         let accepting = tokio::spawn(async move {
             let (stream, _) = listener.accept().await.unwrap();
             let (mut reader, mut writer, _) =
-                link::accept(stream, &identity([99; 32]), &[key]).await.unwrap();
+                link::accept(stream, &identity(RELAY_SECRET), &[key]).await.unwrap();
             assert!(matches!(reader.recv().await.unwrap(), ToRelay::Hello(_)));
-            writer.send(&FromRelay::Welcome { software: "hostile".into() }).await.unwrap();
-            Self { reader, writer }
+            writer.send(&FromRelay::Welcome { software: "hostile".into(), heartbeat }).await.unwrap();
+            Self { listener, reader, writer }
         });
         group.start_unseen(index).await;
         accepting.await.unwrap()
@@ -234,4 +241,65 @@ async fn forged_peer_frames__should_end_the_session_and_not_the_daemon() {
         (counters["sessionsFailed"] == 5 && counters["sessionsCompleted"] == 0).then_some(())
     })
     .await;
+}
+
+/// Half of what a co-signer that kept to the default of 10 s would take.
+const TELLING: Duration = Duration::from_secs(15);
+
+#[tokio::test]
+async fn cosigner__should_go_by_the_heartbeat_of_its_relay() {
+    let mut group = Group::new(2, 2).await;
+    let relay = HostileRelay::beating(&mut group, 0, Heartbeat::new(Duration::from_secs(1))).await;
+    let HostileRelay { listener, mut reader, writer: _writer } = relay;
+    let watch = async {
+        assert!(matches!(reader.recv().await.unwrap(), ToRelay::Ping), "it gives signs of life as often");
+        // This relay gives none: the co-signer must give it up and dial again.
+        while reader.recv::<ToRelay>().await.is_ok() {}
+        listener.accept().await.unwrap();
+    };
+    tokio::time::timeout(TELLING, watch).await.expect("it goes by another heartbeat");
+}
+
+#[tokio::test]
+async fn quiet_link__should_stay_up() {
+    let brief = Deadlines { heartbeat: Duration::from_secs(1), ..deadlines() };
+    let group = Group::with(2, 2, false, brief, |_| {}).await;
+    // More than twice as long as either end waits for the other.
+    let cut = async {
+        loop {
+            assert!(group.coordinator.status().iter().all(|party| party.online), "a link was given up");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(7), cut).await.is_err());
+    group.sign(&group.package(&group.btc(&[1], &[50_000]))).await.unwrap();
+}
+
+#[tokio::test]
+async fn stale_link__should_give_way_to_a_newer_one_of_the_same_party() {
+    let mut group = Group::new(2, 2).await;
+    group.stop(1).await;
+    // What is left of a co-signer whose machine lost power: its link says nothing and does not close.
+    let stream = TcpStream::connect(group.relay_address).await.unwrap();
+    let (mut stale, mut writer) =
+        link::connect(stream, &identity(group.secret(1)), group.relay_key).await.unwrap();
+    writer.send(&ToRelay::Hello(hello(1))).await.unwrap();
+    group.wait_online(1, true).await;
+    group.start_unseen(1).await;
+    let closed = async { while stale.recv::<FromRelay>().await.is_ok() {} };
+    tokio::time::timeout(TELLING, closed).await.expect("the stale link is closed before it is found silent");
+    group.sign(&group.package(&group.btc(&[1], &[50_000]))).await.unwrap();
+}
+
+#[tokio::test]
+async fn relay_that_comes_back__should_be_dialled_again() {
+    let mut group = Group::new(2, 3).await;
+    for round in 1..=2u8 {
+        group.restart_relay().await;
+        for index in 0..3 {
+            group.wait_online(index, true).await;
+        }
+        group.sign(&group.package(&group.btc(&[1], &[50_000]))).await.unwrap();
+        assert_eq!(group.sessions_burnt().iter().sum::<u64>(), u64::from(round) * 2);
+    }
 }

@@ -24,7 +24,7 @@ use bursar_signer::{
     store::{RecordedRefusal, Store},
 };
 use bursar_signer_client::{
-    Coordinator, Deadlines, Identity, PartyConfig, PublicIdentity, Relay, RelayConfig, RelayTask,
+    Coordinator, Deadlines, Identity, PartyConfig, PublicIdentity, Relay, RelayConfig, RelayError, RelayTask,
 };
 use ed25519_dalek::{Signer as _, SigningKey};
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -38,6 +38,8 @@ pub const LIMIT: Duration = Duration::from_secs(120);
 pub const NOW: Timestamp = Timestamp::from_secs(1_763_000_000);
 pub const BTC: Network = Network::Bitcoin(BitcoinNetwork::Regtest);
 pub const XRP: Network = Network::Xrp(63_456);
+
+pub const RELAY_SECRET: [u8; 32] = [99; 32];
 
 pub struct FixedClock;
 impl Clock for FixedClock {
@@ -61,6 +63,7 @@ pub struct Group {
     pub keys: BTreeMap<Scheme, GroupKey>,
     pub initiator: SigningKey,
     pub rules: Rules,
+    deadlines: Deadlines,
     threshold: u16,
     secrets: Vec<[u8; 32]>,
     shares: Vec<BTreeMap<Scheme, Arc<Share>>>,
@@ -85,6 +88,23 @@ pub fn identity(secret: [u8; 32]) -> Identity {
 
 pub fn deadlines() -> Deadlines {
     Deadlines { answer: Duration::from_secs(30), session: Duration::from_secs(60), ..Deadlines::default() }
+}
+
+async fn relay(
+    listen: SocketAddr,
+    parties: u16,
+    deadlines: Deadlines,
+) -> Result<(Coordinator, RelayTask), RelayError> {
+    let parties = (0..parties)
+        .map(|index| PartyConfig {
+            index: PartyIndex(index),
+            name: format!("party {index}"),
+            role: role(index),
+            public_key: identity(party_secret(index)).public(),
+        })
+        .collect();
+    let (identity, clock) = (identity(RELAY_SECRET), Arc::new(FixedClock));
+    Relay::bind(RelayConfig { listen, identity, parties, deadlines, clock }).await
 }
 
 impl Group {
@@ -118,31 +138,15 @@ impl Group {
         }
         let mut rules = rules(&initiator);
         change(&mut rules);
-        let relay_identity = identity([99; 32]);
-        let relay_key = relay_identity.public();
         let secrets: Vec<[u8; 32]> = (0..parties).map(party_secret).collect();
-        let parties = (0..parties)
-            .map(|index| PartyConfig {
-                index: PartyIndex(index),
-                name: format!("party {index}"),
-                role: role(index),
-                public_key: identity(party_secret(index)).public(),
-            })
-            .collect();
-        let (coordinator, relay) = Relay::bind(RelayConfig {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            identity: relay_identity,
-            parties,
-            deadlines,
-            clock: Arc::new(FixedClock),
-        })
-        .await
-        .unwrap();
+        let any = "127.0.0.1:0".parse().unwrap();
+        let (coordinator, relay) = relay(any, parties, deadlines).await.unwrap();
         let mut group = Self {
             coordinator,
             relay_address: relay.local_addr(),
             relay: Some(relay),
-            relay_key,
+            relay_key: identity(RELAY_SECRET).public(),
+            deadlines,
             daemons: BTreeMap::new(),
             keys,
             initiator,
@@ -156,6 +160,22 @@ impl Group {
             group.start(u16::try_from(index).unwrap()).await;
         }
         group
+    }
+
+    /// What an orchestrator that was killed and started again does: the same address and key, and no memory.
+    pub async fn restart_relay(&mut self) {
+        self.relay.take().unwrap().shutdown().await;
+        let parties = u16::try_from(self.secrets.len()).unwrap();
+        let wait = async {
+            loop {
+                match relay(self.relay_address, parties, self.deadlines).await {
+                    Ok(bound) => return bound,
+                    Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                }
+            }
+        };
+        let (coordinator, task) = tokio::time::timeout(LIMIT, wait).await.expect("the port is free again");
+        (self.coordinator, self.relay) = (coordinator, Some(task));
     }
 
     pub fn store_path(&self, index: u16) -> PathBuf {
@@ -191,7 +211,6 @@ impl Group {
             role: role(index),
             threshold: self.threshold,
             session_seconds: 60,
-            heartbeat_seconds: 10,
             relays: vec![RelayAddress {
                 address: self.relay_address.to_string(),
                 public_key: self.relay_key,
