@@ -6,6 +6,7 @@ use crate::{
     orchestrator::run_json,
 };
 use anyhow::{Context as _, bail};
+use bursar_domain::signing::Scheme;
 use bursar_regtest::Process;
 use std::{
     fmt::Write as _,
@@ -154,7 +155,7 @@ impl Cosigners {
     /// Writes configurations that name the relay, generates keys where there are none, and starts the daemons.
     pub async fn start(setup: Setup, relay: String, say: fn(&str)) -> anyhow::Result<Self> {
         setup.write_configurations(&relay)?;
-        if setup.parties.iter().any(|party| !party.dir.join("shares").join("ecdsa-secp256k1.age").exists()) {
+        if setup.parties.iter().any(|party| !has_all_shares(&party.dir)) {
             generate_keys(&setup, say).await?;
         }
         say("starting three co-signers");
@@ -207,6 +208,7 @@ pub fn signer(dir: &Path, command: &str) -> anyhow::Result<Command> {
 /// Distributed key generation among all parties, with their progress as they tell it.
 async fn generate_keys(setup: &Setup, say: fn(&str)) -> anyhow::Result<()> {
     say("generating keys: each party runs `bursar-signer keygen`; no complete key exists at any time");
+    say("  (with published safe primes, for throw-away networks only: finding fresh ones takes minutes)");
     let mut running = Vec::new();
     for party in &setup.parties {
         let mut command = signer(&party.dir, "keygen")?;
@@ -242,6 +244,10 @@ async fn generate_keys(setup: &Setup, say: fn(&str)) -> anyhow::Result<()> {
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+}
+
+fn has_all_shares(dir: &Path) -> bool {
+    Scheme::ALL.iter().all(|scheme| dir.join("shares").join(format!("{scheme}.age")).exists())
 }
 
 /// A line that `keygen --json` prints, in words.
