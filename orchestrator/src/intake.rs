@@ -5,7 +5,7 @@ use bursar_domain::{
     amount::{Amount, AmountError},
     asset::{Asset, AssetInfo},
     intent::{InitiatorKey, Intent, InvalidIntent, Payment, SignedIntent},
-    ports::DeriveAddress,
+    ports::{DeriveAddress, InvalidDestination},
     wallet::WalletDescriptor,
 };
 use serde::{Deserialize, Serialize};
@@ -86,7 +86,7 @@ pub fn intent(
     for (index, payment) in request.payments.iter().enumerate() {
         let destination = adapter.parse_destination(network, &payment.address, payment.tag);
         let destination = destination
-            .map_err(|e| errors.push(FieldError::new(format!("payments[{index}].address"), e)))
+            .map_err(|e| errors.push(FieldError::new(format!("payments[{index}].{}", part_of(&e)), e)))
             .ok();
         let amount = positive(&payment.amount, asset.decimals);
         let amount =
@@ -108,6 +108,17 @@ pub fn intent(
 fn positive(text: &str, decimals: u8) -> Result<Amount, AmountError> {
     let amount = Amount::parse_decimal(text, decimals)?;
     if amount.is_zero() { Err(AmountError::Zero) } else { Ok(amount) }
+}
+
+/// Which part of a payment is wrong.
+fn part_of(invalid: &InvalidDestination) -> &'static str {
+    match invalid {
+        InvalidDestination::ConflictingTag { .. } | InvalidDestination::UnexpectedTag => "tag",
+        InvalidDestination::Malformed { .. }
+        | InvalidDestination::Checksum
+        | InvalidDestination::WrongNetwork { .. }
+        | InvalidDestination::Unsupported { .. } => "address",
+    }
 }
 
 fn field_of(invalid: &InvalidIntent) -> String {

@@ -31,13 +31,26 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 /// Reads JSON; the error names the field by its path.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let path = error.path().to_string();
-        let field = if path == "." { "body".to_owned() } else { path };
-        Problem::malformed(field, error.inner())
-    })?;
+    let value = serde_path_to_error::deserialize(&mut json)
+        .map_err(|error| Problem::malformed(field_of(&error), error.inner()))?;
     json.end().map_err(|error| Problem::malformed("body", error))?;
     Ok(value)
+}
+
+/// The path of the field that is wrong, or `body` where there is none.
+fn field_of(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
+    // `?` stands for what could not be read at all, `.` for the whole.
+    let path = error.path().to_string();
+    let path = path.trim_end_matches('?').trim_end_matches('.');
+    // serde tells of an absent field at the object that lacks it, and names it in its fixed text only.
+    let text = error.inner().to_string();
+    let missing = text.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+    match (path, missing) {
+        ("", None) => "body".to_owned(),
+        (path, None) => path.to_owned(),
+        ("", Some(missing)) => missing.to_owned(),
+        (path, Some(missing)) => format!("{path}.{missing}"),
+    }
 }
 
 /// Query parameters.
