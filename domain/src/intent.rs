@@ -183,3 +183,132 @@ impl SignedIntent {
             .map_err(|_| InvalidInitiatorSignature::Signature)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wallet::WalletKind;
+    use ed25519_dalek::{Signer as _, SigningKey};
+
+    /// The worked example of docs/intent.md.
+    fn example() -> Intent {
+        Intent {
+            external_id: "invoice-2026-0042".parse().unwrap(),
+            wallet: WalletDescriptor::new(Network::Xrp(0), WalletKind::XrpEd25519, 0).unwrap(),
+            asset: Asset::Xrp,
+            source: None,
+            payments: vec![Payment {
+                destination: Destination {
+                    address: "rP3APG2JAC21QZ8upEBf4fm61ui24w8gYE".into(),
+                    tag: Some(4242),
+                },
+                amount: Amount::from_u64(123_456_789),
+            }],
+            max_fee: Amount::from_u64(10_000),
+            expires_at: Timestamp::from_secs(1_798_761_600),
+        }
+    }
+
+    /// Others compute these bytes with their own code: they never change under `bursar/intent/v1`.
+    #[test]
+    fn canonical_bytes_and_signature_are_those_of_the_documentation() {
+        let intent = example();
+        intent.validate().unwrap();
+        assert_eq!(intent.canonical().as_bytes().len(), 187);
+        assert_eq!(
+            intent.digest().to_string(),
+            "b81c5cf60f47ace72b58b04c030f9b42022093cc30b8dd999291ffe13fedc584"
+        );
+        // The secret key of the first test vector of RFC 8032, section 7.1.
+        let secret = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60";
+        let key = SigningKey::from_bytes(&hex::decode(secret).unwrap().try_into().unwrap());
+        let signature = key.sign(intent.canonical().as_bytes()).to_bytes();
+        assert_eq!(
+            hex::encode(signature),
+            "ab96b3a69cbd8aeb89b3a2439ccfc0886a28dd4415993f59d384f62f180066ae\
+             5e645364a7c0b5fa26669a510f89c24ae7e5df3e63d1cfd9f630f9e6dec63a09"
+        );
+        let initiator = InitiatorKey(key.verifying_key().to_bytes());
+        assert_eq!(initiator.to_string(), "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
+        let mut signed = SignedIntent { intent, initiator, signature };
+        signed.verify_signature().unwrap();
+        signed.intent.payments[0].destination.tag = Some(4243);
+        assert_eq!(signed.verify_signature(), Err(InvalidInitiatorSignature::Signature));
+        // The neutral point of the curve, under which a lax verification lets signatures of anything pass.
+        signed.initiator.0 = [0; 32];
+        signed.initiator.0[0] = 1;
+        assert!(signed.verify_signature().is_err());
+    }
+
+    #[test]
+    fn every_field_is_in_the_digest() {
+        let changes: [fn(&mut Intent); 11] = [
+            |intent| intent.external_id = "invoice-2026-0043".parse().unwrap(),
+            |intent| intent.wallet.account = 1,
+            |intent| intent.wallet.network = Network::Xrp(1),
+            |intent| intent.wallet.kind = WalletKind::XrpSecp256k1,
+            |intent| intent.asset = Asset::Eth,
+            |intent| intent.source = Some(String::new()),
+            |intent| intent.payments[0].destination.address.push('x'),
+            |intent| intent.payments[0].destination.tag = None,
+            |intent| intent.payments[0].amount = Amount::from_u64(123_456_788),
+            |intent| intent.max_fee = Amount::from_u64(10_001),
+            |intent| intent.expires_at = Timestamp(intent.expires_at.0 + 1),
+        ];
+        let mut digests = std::collections::BTreeSet::from([example().digest()]);
+        for (place, change) in changes.into_iter().enumerate() {
+            let mut intent = example();
+            change(&mut intent);
+            assert!(digests.insert(intent.digest()), "change {place}");
+        }
+    }
+
+    fn invalid(change: impl FnOnce(&mut Intent)) -> InvalidIntent {
+        let mut intent = example();
+        change(&mut intent);
+        intent.validate().expect_err("must be refused")
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let bitcoin = WalletDescriptor::new("bitcoin:regtest".parse().unwrap(), WalletKind::P2tr, 0).unwrap();
+        let twice = |intent: &mut Intent| intent.payments.push(intent.payments[0].clone());
+        assert_eq!(invalid(|intent| intent.payments.clear()), InvalidIntent::NoPayments);
+        assert_eq!(invalid(twice), InvalidIntent::TooManyPayments { chain: Chain::Xrp, max: 1 });
+        assert_eq!(
+            invalid(|intent| intent.asset = Asset::Btc),
+            InvalidIntent::AssetOfOtherChain { asset: Asset::Btc, chain: Chain::Xrp }
+        );
+        assert_eq!(
+            invalid(|intent| intent.payments[0].amount = Amount::from_u64(0)),
+            InvalidIntent::ZeroAmount { index: 0 }
+        );
+        for length in [0, 101] {
+            let address = "r".repeat(length);
+            let refused = invalid(|intent| intent.payments[0].destination.address = address);
+            assert_eq!(refused, InvalidIntent::AddressLength { index: 0 });
+        }
+        let on_bitcoin = |change: fn(&mut Intent)| {
+            invalid(|intent| {
+                (intent.wallet, intent.asset) = (bitcoin, Asset::Btc);
+                intent.payments[0].destination.tag = None;
+                change(intent);
+            })
+        };
+        assert_eq!(on_bitcoin(|intent| intent.source = Some("x".into())), InvalidIntent::SourceOnBitcoin);
+        assert_eq!(
+            on_bitcoin(|intent| intent.payments[0].destination.tag = Some(0)),
+            InvalidIntent::UnexpectedTag { index: 0 }
+        );
+        assert_eq!(
+            on_bitcoin(|intent| intent.payments.push(intent.payments[0].clone())),
+            InvalidIntent::DuplicateDestination { index: 1, first: 0 }
+        );
+        let overflow = on_bitcoin(|intent| {
+            intent.payments.push(intent.payments[0].clone());
+            intent.payments[1].destination.address.push('x');
+            intent.payments[1].amount = Amount(ruint::aliases::U256::MAX);
+        });
+        assert_eq!(overflow, InvalidIntent::Overflow);
+    }
+}

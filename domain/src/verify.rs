@@ -71,3 +71,113 @@ fn payment_matches(index: usize, intended: &Payment, effected: &Payment) -> Resu
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        effects::{Resource, Validity},
+        intent::Destination,
+        time::Timestamp,
+        wallet::{WalletDescriptor, WalletKind},
+    };
+
+    const OURS: &str = "rOurs";
+
+    fn payment(address: &str, tag: Option<u32>, amount: u64) -> Payment {
+        let destination = Destination { address: address.into(), tag };
+        Payment { destination, amount: Amount::from_u64(amount) }
+    }
+
+    /// An intent and what it should come to. Two payments, which only a Bitcoin wallet could make, to have an order to hold.
+    fn matching() -> (Intent, Effects) {
+        let network = Network::Xrp(0);
+        let payments = vec![payment("rOne", Some(0), 5), payment("rTwo", None, 7)];
+        let intent = Intent {
+            external_id: "invoice-1".parse().unwrap(),
+            wallet: WalletDescriptor::new(network, WalletKind::XrpEd25519, 0).unwrap(),
+            asset: Asset::Xrp,
+            source: Some(OURS.into()),
+            payments: payments.clone(),
+            max_fee: Amount::from_u64(12),
+            expires_at: Timestamp(1),
+        };
+        let effects = Effects {
+            network,
+            asset: Asset::Xrp,
+            from: vec![OURS.into()],
+            payments,
+            fee: Amount::from_u64(12),
+            change: Vec::new(),
+            resources: vec![Resource::Sequence { account: OURS.into(), sequence: 1 }],
+            validity: Validity::UntilLedger(9),
+        };
+        (intent, effects)
+    }
+
+    fn mismatch(change: impl FnOnce(&mut Effects)) -> EffectsMismatch {
+        let (intent, mut effects) = matching();
+        change(&mut effects);
+        effects_match(&intent, &effects).expect_err("must not match")
+    }
+
+    #[test]
+    fn what_was_intended_matches() {
+        let (mut intent, mut effects) = matching();
+        assert_eq!(effects_match(&intent, &effects), Ok(()));
+        effects.fee = Amount::from_u64(1);
+        assert_eq!(effects_match(&intent, &effects), Ok(()), "cheaper than allowed");
+        intent.source = None;
+        effects.from.push("rAnotherOfOurs".into());
+        assert_eq!(effects_match(&intent, &effects), Ok(()), "the intent leaves the source open");
+    }
+
+    #[test]
+    fn another_network_asset_or_number_of_payments_does_not() {
+        let (intent, effects) = (Network::Xrp(0), Network::Xrp(1));
+        assert_eq!(mismatch(|found| found.network = effects), EffectsMismatch::Network { intent, effects });
+        let (intent, effects) = (Asset::Xrp, Asset::Btc);
+        assert_eq!(mismatch(|found| found.asset = effects), EffectsMismatch::Asset { intent, effects });
+        let fewer = mismatch(|found| found.payments.truncate(1));
+        assert_eq!(fewer, EffectsMismatch::PaymentCount { intent: 2, effects: 1 });
+        let more = mismatch(|found| found.payments.push(payment("rThree", None, 1)));
+        assert_eq!(more, EffectsMismatch::PaymentCount { intent: 2, effects: 3 });
+        let none = mismatch(|found| found.payments.clear());
+        assert_eq!(none, EffectsMismatch::PaymentCount { intent: 2, effects: 0 });
+    }
+
+    #[test]
+    fn another_recipient_tag_or_order_does_not() {
+        let recipient = |index, address: &str| EffectsMismatch::Recipient { index, address: address.into() };
+        let swapped = mismatch(|found| found.payments[1].destination.address = "rThief".into());
+        assert_eq!(swapped, recipient(1, "rThief"));
+        // Tag 0 is a tag.
+        assert_eq!(mismatch(|found| found.payments[0].destination.tag = None), recipient(0, "rOne"));
+        assert_eq!(mismatch(|found| found.payments[0].destination.tag = Some(1)), recipient(0, "rOne tag 1"));
+        assert_eq!(mismatch(|found| found.payments[1].destination.tag = Some(0)), recipient(1, "rTwo tag 0"));
+        assert_eq!(mismatch(|found| found.payments.reverse()), recipient(0, "rTwo"));
+    }
+
+    #[test]
+    fn another_amount_does_not() {
+        for (wrong, place) in [(4, 0), (6, 0), (6, 1), (8, 1)] {
+            let (intent, _) = matching();
+            let effects = Amount::from_u64(wrong);
+            assert_eq!(
+                mismatch(|found| found.payments[place].amount = effects),
+                EffectsMismatch::Amount { index: place, intent: intent.payments[place].amount, effects }
+            );
+        }
+    }
+
+    #[test]
+    fn a_higher_fee_another_source_or_no_resource_does_not() {
+        let (intent, effects) = (Amount::from_u64(12), Amount::from_u64(13));
+        assert_eq!(mismatch(|found| found.fee = effects), EffectsMismatch::Fee { intent, effects });
+        let source = |effects: &str| EffectsMismatch::Source { intent: OURS.into(), effects: effects.into() };
+        assert_eq!(mismatch(|found| found.from = vec!["rOther".into()]), source("rOther"));
+        assert_eq!(mismatch(|found| found.from.push("rOther".into())), source("rOurs, rOther"));
+        assert_eq!(mismatch(|found| found.from.clear()), source(""));
+        assert_eq!(mismatch(|found| found.resources.clear()), EffectsMismatch::NoResource);
+    }
+}
