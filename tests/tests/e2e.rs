@@ -1,0 +1,25 @@
+//! End-to-end tests: real bitcoind and anvil, the XRP Ledger stand-in, three co-signer processes and the orchestrator, driven by its
+//! API and its CLI. Each test starts an environment of its own below cargo's target folder and leaves it there when it fails.
+
+#![allow(non_snake_case)]
+
+#[path = "e2e/bad_input.rs"]
+mod bad_input;
+#[path = "e2e/bitcoin_reorg.rs"]
+mod bitcoin_reorg;
+#[path = "e2e/cli.rs"]
+mod cli;
+#[path = "e2e/cosigners.rs"]
+mod cosigners;
+#[path = "e2e/crashes.rs"]
+mod crashes;
+#[path = "e2e/events.rs"]
+mod events;
+#[path = "e2e/ledger.rs"]
+mod ledger;
+#[path = "e2e/lost_replies.rs"]
+mod lost_replies;
+#[path = "e2e/payments.rs"]
+mod payments;
+#[path = "e2e/world.rs"]
+mod world;
