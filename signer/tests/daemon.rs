@@ -46,7 +46,7 @@ impl Clock for FixedClock {
     }
 }
 
-async fn relay(keys: &[PublicIdentity]) -> (Coordinator, RelayTask, PublicIdentity) {
+async fn relay(keys: &[PublicIdentity], heartbeat: u64) -> (Coordinator, RelayTask, PublicIdentity) {
     let identity = Identity::generate();
     let public = identity.public();
     let parties = (0..)
@@ -62,7 +62,7 @@ async fn relay(keys: &[PublicIdentity]) -> (Coordinator, RelayTask, PublicIdenti
         listen: "127.0.0.1:0".parse().unwrap(),
         identity,
         parties,
-        deadlines: Deadlines::default(),
+        deadlines: Deadlines { heartbeat: Duration::from_secs(heartbeat), ..Deadlines::default() },
         clock: Arc::new(FixedClock),
     })
     .await
@@ -120,11 +120,18 @@ impl Parties {
 
     /// All three at once; gives what each returned and what party 0 was shown.
     async fn run(&self) -> (Vec<Result<Vec<GroupKey>, String>>, Vec<Event>) {
+        self.run_late(Duration::ZERO).await
+    }
+
+    /// The last one comes this much later.
+    async fn run_late(&self, late: Duration) -> (Vec<Result<Vec<GroupKey>, String>>, Vec<Event>) {
         let events = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = Vec::new();
         for index in 0..3 {
             let keygen = self.keygen(index, if index == 0 { events.clone() } else { Arc::default() });
+            let late = if index == 2 { late } else { Duration::ZERO };
             tasks.push(tokio::spawn(async move {
+                tokio::time::sleep(late).await;
                 tokio::time::timeout(LIMIT, keygen::run(&keygen)).await.unwrap()
             }));
         }
@@ -141,17 +148,17 @@ impl Parties {
     }
 }
 
-async fn parties(schemes: &[Scheme]) -> Parties {
+async fn parties(schemes: &[Scheme], heartbeat: u64) -> Parties {
     let secrets: Vec<[u8; 32]> = (1..=3).map(|byte| [byte; 32]).collect();
     let keys: Vec<_> =
         secrets.iter().map(|secret| Identity::from_secret(Zeroizing::new(*secret)).public()).collect();
-    let (_, relay, relay_key) = relay(&keys).await;
+    let (_, relay, relay_key) = relay(&keys, heartbeat).await;
     Parties { relay, relay_key, secrets, schemes: schemes.to_vec(), folder: tempfile::tempdir().unwrap() }
 }
 
 #[tokio::test]
 async fn keygen__should_give_all_parties_the_same_keys_and_keep_them() {
-    let parties = parties(&[Scheme::Bip340, Scheme::Ed25519]).await;
+    let parties = parties(&[Scheme::Bip340, Scheme::Ed25519], 10).await;
     let (first, events) = parties.run().await;
     let keys = first[0].clone().unwrap();
     assert_eq!(keys.iter().map(|key| key.scheme).collect::<Vec<_>>(), [Scheme::Bip340, Scheme::Ed25519]);
@@ -175,10 +182,19 @@ async fn keygen__should_give_all_parties_the_same_keys_and_keep_them() {
     assert_eq!(share.group_key(), keys[0]);
 }
 
+#[tokio::test]
+async fn parties_that_wait_for_another__should_keep_their_links() {
+    let parties = parties(&[Scheme::Ed25519], 1).await;
+    // Longer than either end of a link waits for a sign of life.
+    let (outcomes, events) = parties.run_late(Duration::from_secs(5)).await;
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    assert!(!events.iter().any(|event| matches!(event, Event::Retrying { .. })), "{events:?}");
+}
+
 /// Its auxiliary data is larger than one Noise message, so it travels in chunks.
 #[tokio::test(flavor = "multi_thread")]
 async fn ecdsa_keygen__should_work_through_the_relay() {
-    let parties = parties(&[Scheme::EcdsaSecp256k1]).await;
+    let parties = parties(&[Scheme::EcdsaSecp256k1], 10).await;
     let (outcomes, _) = parties.run().await;
     let keys = outcomes[0].clone().unwrap();
     assert_eq!(keys[0].scheme, Scheme::EcdsaSecp256k1);
@@ -231,7 +247,7 @@ async fn real_daemons__should_generate_keys_and_sign() {
         let refused = signer(dir).arg("run").output().unwrap();
         assert_eq!(refused.status.code(), Some(3), "not configured, and no rules");
     }
-    let (coordinator, relay, relay_key) = relay(&keys).await;
+    let (coordinator, relay, relay_key) = relay(&keys, 10).await;
     let initiator = SigningKey::from_bytes(&[42; 32]);
     for (index, dir) in dirs.iter().enumerate() {
         complete(dir, index, &keys, &relay, relay_key, &initiator);

@@ -303,3 +303,23 @@ async fn relay_that_comes_back__should_be_dialled_again() {
         assert_eq!(group.sessions_burnt().iter().sum::<u64>(), u64::from(round) * 2);
     }
 }
+
+#[tokio::test]
+async fn flood_of_packages__should_be_answered_as_temporary() {
+    let mut group = Group::new(2, 2).await;
+    let package = group.package(&group.btc(&[1], &[50_000]));
+    let mut relay = HostileRelay::over(&mut group, 0).await;
+    let mut first = None;
+    for _ in 0..128 {
+        let (proposal, _) = relay.accepted(&package).await;
+        first.get_or_insert(proposal);
+    }
+    let propose = |proposal| FromRelay::Propose { proposal, package: Box::new(package.clone()) };
+    relay.writer.send(&propose(ProposalId::random())).await.unwrap();
+    match relay.next().await {
+        ToRelay::Answer { answer: Answer::Unable { code, .. }, .. } => assert_eq!(code, "OVERLOADED"),
+        other => panic!("{other:?}"),
+    }
+    relay.writer.send(&FromRelay::Close { proposal: first.unwrap() }).await.unwrap();
+    relay.accepted(&package).await;
+}
