@@ -168,7 +168,7 @@ async fn second_payment_of_one_intent__should_be_refused_by_every_cosigner() {
 }
 
 /// The same unsigned transaction with another claim about what each input holds.
-fn claiming(package: &SigningPackage, amounts: &[u64]) -> SigningPackage {
+pub fn claiming(package: &SigningPackage, amounts: &[u64]) -> SigningPackage {
     let mut psbt = bitcoin::Psbt::deserialize(&package.unsigned.bytes).unwrap();
     assert_eq!(psbt.inputs.len(), amounts.len());
     for (input, amount) in psbt.inputs.iter_mut().zip(amounts) {

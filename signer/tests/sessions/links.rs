@@ -1,7 +1,13 @@
 //! Hostile peers on the wire: refused, while everyone else goes on.
 
 use crate::support::{Group, RELAY_SECRET, deadlines, eventually, identity, role};
-use bursar_domain::{canonical::Canonical, package::PackageDigest, signing::PartyIndex};
+use bursar_domain::{
+    canonical::Canonical,
+    package::PackageDigest,
+    signing::{GroupKey, PartyIndex, Scheme},
+    wallet::WalletKind,
+};
+use bursar_signer::verify::RefusalCode;
 use bursar_signer_client::{
     Deadlines, Identity,
     link::{self, LinkError, MAX_FRAME},
@@ -171,8 +177,18 @@ fn start(
     payload: u32,
     attempt: Nonce,
 ) -> Start {
+    start_with(&group.keys[&Scheme::Bip340], package, proposal, nonce, payload, attempt)
+}
+
+fn start_with(
+    key: &GroupKey,
+    package: PackageDigest,
+    proposal: ProposalId,
+    nonce: Nonce,
+    payload: u32,
+    attempt: Nonce,
+) -> Start {
     let (signers, nonces) = (vec![PartyIndex(0), PartyIndex(1)], vec![nonce, Nonce([5; 32])]);
-    let key = &group.keys[&bursar_domain::signing::Scheme::Bip340];
     let session = bursar_signer_client::message::SessionTerms {
         package,
         payload,
@@ -322,4 +338,23 @@ async fn flood_of_packages__should_be_answered_as_temporary() {
     }
     relay.writer.send(&FromRelay::Close { proposal: first.unwrap() }).await.unwrap();
     relay.accepted(&package).await;
+}
+
+/// Both packages are accepted while nothing is signed yet; what counts is what is on disk when a session begins.
+#[tokio::test]
+async fn lie_accepted_before_the_truth_was_signed__should_be_refused_at_its_start() {
+    let mut group = Group::with(2, 2, true, deadlines(), |_| {}).await;
+    let truth = group.package(&group.btc_from(WalletKind::P2wpkh, &[1, 2], &[150_000]));
+    let lie = crate::hostile::claiming(&truth, &[99_000, 101_000]);
+    let mut relay = HostileRelay::over(&mut group, 0).await;
+    let (first, first_nonce) = relay.accepted(&truth).await;
+    let (second, second_nonce) = relay.accepted(&lie).await;
+    let key = &group.keys[&Scheme::EcdsaSecp256k1];
+    relay.start(start_with(key, truth.digest(), first, first_nonce, 0, Nonce::random())).await.unwrap();
+    let lied = start_with(key, lie.digest(), second, second_nonce, 1, Nonce::random());
+    let reason = relay.start(lied).await.unwrap_err();
+    assert!(reason.starts_with("INPUT_AMOUNT_CHANGED"), "{reason}");
+    let refusal = group.last_refusal(0).unwrap();
+    assert_eq!((refusal.refusal.code, refusal.package), (RefusalCode::InputAmountChanged, lie.digest()));
+    assert_eq!(group.daemons[&0].cosigner.store.sessions().unwrap(), 1);
 }
