@@ -5,8 +5,6 @@
 
 #[path = "e2e/bad_input.rs"]
 mod bad_input;
-#[path = "e2e/bitcoin_reorg.rs"]
-mod bitcoin_reorg;
 #[path = "e2e/cli.rs"]
 mod cli;
 #[path = "e2e/cosigners.rs"]
@@ -21,5 +19,7 @@ mod ledger;
 mod lost_replies;
 #[path = "e2e/payments.rs"]
 mod payments;
+#[path = "e2e/reorgs.rs"]
+mod reorgs;
 #[path = "e2e/world.rs"]
 mod world;

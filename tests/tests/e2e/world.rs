@@ -51,6 +51,11 @@ pub async fn run(name: &str, test: impl AsyncFnOnce(&mut Environment) -> anyhow:
 
 /// A fresh folder with keys, and nodes in it.
 pub async fn prepare(name: &str) -> anyhow::Result<(Options, Nodes)> {
+    prepare_with(name, |_| {}).await
+}
+
+/// The same with other options.
+pub async fn prepare_with(name: &str, change: impl FnOnce(&mut Options)) -> anyhow::Result<(Options, Nodes)> {
     environment::install_tls();
     let keys = keys().await?;
     let dir = scratch().join(name);
@@ -60,7 +65,8 @@ pub async fn prepare(name: &str) -> anyhow::Result<(Options, Nodes)> {
         fs::create_dir_all(to.parent().context("a file is in a folder")?)?;
         fs::copy(&from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
     }
-    let options = Options::new(&dir);
+    let mut options = Options::new(&dir);
+    change(&mut options);
     let nodes = Nodes::start(&options).await?;
     Ok((options, nodes))
 }
@@ -97,7 +103,8 @@ fn remove(dir: &Path) -> anyhow::Result<()> {
 
 /// The folder of an environment whose co-signers generated keys; made by the first test that comes here.
 async fn keys() -> anyhow::Result<PathBuf> {
-    let dir = scratch().join("keys");
+    // Another version may keep its shares in another way.
+    let dir = scratch().join(concat!("keys-", env!("CARGO_PKG_VERSION")));
     fs::create_dir_all(&dir)?;
     // Released when dropped, also by a crash.
     let lock = File::create(dir.join("lock"))?;
