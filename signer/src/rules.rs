@@ -21,7 +21,7 @@ pub struct Rules {
     pub assets: Vec<AssetRule>,
     pub destinations: Destinations,
     /// How far ahead an intent's expiry may lie.
-    pub max_expiry: Option<Duration>,
+    pub max_expiry: Duration,
 }
 
 /// Who may initiate payments.
@@ -107,6 +107,15 @@ impl Rules {
                 errors.push(format!("{field}: nothing is allowed yet; write down what this party may sign"));
             }
         }
+        if file.max_expiry_seconds.is_none_or(|seconds| seconds == 0) {
+            errors.push(
+                "max_expiry_seconds: required and greater than zero; say how far ahead a payment's expiry may lie, such as \
+                 172800 (two days): it bounds how long an intent can be signed again should this party lose its session store"
+                    .into(),
+            );
+        }
+        let networks: BTreeSet<Network> = file.networks.into_iter().collect();
+        errors.extend(one_world(&networks));
         let mut keys = BTreeSet::new();
         for (index, initiator) in file.initiators.iter().enumerate() {
             if initiator.role == PartyRole::CustodyPlatform {
@@ -146,11 +155,11 @@ impl Rules {
             return Err(InvalidRules(errors));
         }
         Ok(Self {
-            networks: file.networks.into_iter().collect(),
+            networks,
             initiators: file.initiators,
             assets: file.assets,
             destinations,
-            max_expiry: file.max_expiry_seconds.map(Duration::from_secs),
+            max_expiry: Duration::from_secs(file.max_expiry_seconds.unwrap_or_default()),
         })
     }
 
@@ -181,6 +190,37 @@ impl Rules {
     }
 }
 
+/// Why these networks must not share keys.
+///
+/// Keys and derivation paths are the same on all networks, so what is signed must itself name the ledger. A Bitcoin digest
+/// (BIP-143, BIP-341) names none, and neither does an XRP transaction where NetworkID is at most 1024 (XRPL docs,
+/// "NetworkID Field"): a payment that was meant for a test network would also be valid where the money is. An Ethereum
+/// transaction names its chain (EIP-155).
+fn one_world(networks: &BTreeSet<Network>) -> Vec<String> {
+    const REMEDY: &str = "use separate shares, in a folder of their own, for each";
+    let listed = |unnamed: fn(&Network) -> bool| {
+        let names: Vec<String> =
+            networks.iter().filter(|one| unnamed(one)).map(ToString::to_string).collect();
+        (names.len() > 1).then(|| names.join(" and "))
+    };
+    let mut errors = Vec::new();
+    if let Some(names) = listed(|one| matches!(one, Network::Bitcoin(_))) {
+        errors.push(format!(
+            "networks: a Bitcoin signature for one of {names} is valid on the others: {REMEDY}"
+        ));
+    }
+    if let Some(names) = listed(|one| matches!(one, Network::Xrp(id) if *id <= 1024)) {
+        errors
+            .push(format!("networks: an XRP signature for one of {names} is valid on the others: {REMEDY}"));
+    }
+    if let Some(throw_away) = networks.iter().find(|one| one.is_regtest())
+        && let Some(other) = networks.iter().find(|one| !one.is_regtest())
+    {
+        errors.push(format!("networks: {throw_away} is a throw-away network and {other} is not: {REMEDY}"));
+    }
+    errors
+}
+
 fn canonical(
     allow: Vec<Allowed>,
     adapters: Adapters,
@@ -203,10 +243,11 @@ fn canonical(
 pub const TEMPLATE: &str = r#"# What this co-signer may sign. Nobody but you can change it. It denies everything until you fill it in, and
 # bursar-signer refuses to start without rules. Amounts are integers in the asset's smallest unit (satoshi, wei, drop).
 
+# One set of shares serves one network of each chain. Shares that ever served a test network are not for real money.
 # networks = ["bitcoin:mainnet", "ethereum:1", "xrp:0"]
 
-# The furthest that a payment's expiry may lie ahead, in seconds.
-# max_expiry_seconds = 604800
+# The furthest that a payment's expiry may lie ahead, in seconds. Required.
+# max_expiry_seconds = 172800
 
 # Who may initiate payments: role CLIENT or WEALTH_MANAGER, Ed25519 public key in hex. The custody platform never may.
 # [[initiators]]
@@ -238,6 +279,7 @@ mod tests {
 
     const GOOD: &str = r#"
         networks = ["bitcoin:regtest"]
+        max_expiry_seconds = 7200
         [[initiators]]
         name = "desk"
         role = "CLIENT"
@@ -265,9 +307,44 @@ mod tests {
     fn no_rules_and_the_template_are_refused_with_every_gap_named() {
         for text in ["", TEMPLATE] {
             let errors = errors(text);
-            for field in ["networks", "initiators", "assets", "destinations"] {
+            for field in ["networks", "initiators", "assets", "destinations", "max_expiry_seconds"] {
                 assert!(errors.iter().any(|error| error.starts_with(field)), "{field}: {errors:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_horizon_is_required() {
+        for text in [GOOD.replace("max_expiry_seconds = 7200", ""), GOOD.replace("7200", "0")] {
+            let errors = errors(&text);
+            assert!(errors.len() == 1 && errors[0].starts_with("max_expiry_seconds"), "{errors:?}");
+        }
+    }
+
+    #[test]
+    fn networks_on_which_one_signature_is_valid_twice_are_refused_together() {
+        let with = |networks: &str| GOOD.replace("\"bitcoin:regtest\"", networks);
+        for networks in [
+            r#""bitcoin:mainnet", "bitcoin:testnet4""#,
+            r#""bitcoin:mainnet", "bitcoin:regtest""#,
+            r#""xrp:0", "xrp:1""#,
+            r#""xrp:1", "xrp:1024""#,
+            r#""ethereum:1", "ethereum:31337""#,
+            r#""bitcoin:mainnet", "ethereum:31337", "xrp:0""#,
+            r#""bitcoin:regtest", "xrp:1""#,
+        ] {
+            let errors = errors(&with(networks));
+            assert!(errors.iter().all(|error| error.starts_with("networks: ")), "{networks}: {errors:?}");
+            assert!(errors.iter().all(|error| error.contains("separate shares")), "{networks}: {errors:?}");
+        }
+        for networks in [
+            r#""bitcoin:mainnet", "ethereum:1", "xrp:0""#,
+            r#""bitcoin:mainnet", "bitcoin:mainnet""#,
+            r#""ethereum:1", "ethereum:10""#,
+            r#""xrp:0", "xrp:21338""#,
+            r#""bitcoin:regtest", "ethereum:31337", "ethereum:1337", "xrp:63456""#,
+        ] {
+            assert!(Rules::parse(&with(networks), by_chain).is_ok(), "{networks}");
         }
     }
 

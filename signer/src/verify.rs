@@ -156,7 +156,7 @@ pub fn verify(
             "expires_at: the intent has expired by this party's clock".into(),
         );
     }
-    if rules.max_expiry.is_some_and(|horizon| intent.expires_at > now.plus(horizon)) {
+    if intent.expires_at > now.plus(rules.max_expiry) {
         return refuse(Code::ExpiryTooFar, "expires_at: lies further ahead than this party allows".into());
     }
     if !rules.networks.contains(&intent.network()) {

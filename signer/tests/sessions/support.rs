@@ -421,7 +421,7 @@ fn rules(initiator: &SigningKey) -> Rules {
         }],
         assets: vec![asset(Asset::Btc, 10_000_000, 10_000), asset(Asset::Xrp, 50_000_000, 50)],
         destinations: Destinations::Any,
-        max_expiry: Some(Duration::from_secs(7200)),
+        max_expiry: Duration::from_secs(7200),
     }
 }
 
