@@ -3,7 +3,7 @@
 
 use bursar_domain::{
     amount::{Amount, Drops},
-    chain::{TransactionOutcome, WatchSet},
+    chain::{ObservedBlock, TransactionOutcome, WatchSet},
     effects::Resource,
     package::SignedTransaction,
     ports::{BroadcastOutcome, BroadcastTransaction, NodeError, ObserveChain},
@@ -160,6 +160,51 @@ async fn block__should_show_a_failed_transaction_of_ours_with_its_sequence_and_f
         matches!(node.block(63, &watch).await, Err(NodeError::Malformed { .. })),
         "not the ledger asked for"
     );
+}
+
+/// The recorded ledger with these transactions besides its own.
+async fn block_with(others: &[Value], watch: &WatchSet) -> Result<ObservedBlock, NodeError> {
+    let mut ledger = recorded!("ledger");
+    ledger["result"]["ledger"]["transactions"].as_array_mut().unwrap().extend_from_slice(others);
+    let server = server(&[("server_state", recorded!("server-state")), ("ledger", ledger)]).await;
+    node_at(server.uri(), 0).block(62, watch).await
+}
+
+#[tokio::test]
+async fn block__should_not_stop_at_what_others_send() {
+    let account = "rMfCbrRSYu7ZWwGLxAQe655W9XpTTS3X3J";
+    let stranger = "rpsuFnBqdq4UEUZYX8GtN7xkqdRTgN2qL8";
+    let watch = WatchSet { addresses: [account.to_owned()].into(), ..WatchSet::default() };
+    let pool = json!({ "CreatedNode": { "LedgerEntryType": "AccountRoot",
+        "NewFields": { "Account": stranger, "AMMID": "AB", "Sequence": 0 } } });
+    let amm = json!({ "TransactionType": "AMMCreate", "Account": stranger, "Fee": "200000", "hash": "A1", "metaData": {
+        "TransactionResult": "tesSUCCESS", "TransactionIndex": 1, "AffectedNodes": [pool] } });
+    let strangers = [
+        amm.clone(),
+        json!({ "metaData": { "AffectedNodes": [] } }),
+        json!({ "metaData": { "AffectedNodes": [null, 7] }, "TransactionType": "FromTheFuture" }),
+        json!({ "metaData": { "TransactionResult": "xyzNEW", "AffectedNodes": [] }, "Account": [], "hash": 7 }),
+        json!({ "tx_json": 5, "meta": { "AffectedNodes": [{ "MovedNode": { "Account": stranger } }] } }),
+        json!({ "TransactionType": "Payment", "Destination": stranger, "hash": "A2",
+            "metaData": { "TransactionResult": "tesSUCCESS", "AffectedNodes": [] } }),
+    ];
+    let block = block_with(&strangers, &watch).await.unwrap();
+    assert_eq!(block.transactions.len(), 1, "{:?}", block.transactions);
+
+    // What it changed is unknown, so it may have paid us.
+    for blind in [json!("A1"), json!({ "hash": "A1" }), json!({ "hash": "A1", "metaData": {} })] {
+        assert!(matches!(block_with(&[blind], &watch).await, Err(NodeError::Malformed { .. })));
+    }
+    // The same defects where we are named.
+    for field in ["hash", "Account", "/metaData/TransactionResult", "/metaData/TransactionIndex"] {
+        let mut ours = amm.clone();
+        ours["Destination"] = account.into();
+        let block = block_with(&[ours.clone()], &watch).await.unwrap();
+        assert_eq!(block.transactions.len(), 1, "named, and neither sent by us nor paid to us");
+        let path = if field.starts_with('/') { field.to_owned() } else { format!("/{field}") };
+        *ours.pointer_mut(&path).unwrap() = Value::Null;
+        assert!(matches!(block_with(&[ours], &watch).await, Err(NodeError::Malformed { .. })), "{field}");
+    }
 }
 
 #[tokio::test]

@@ -24,16 +24,22 @@ pub(super) fn credits(tx: &Value, meta: &Value, watch: &WatchSet) -> Result<Deli
     let mut paid = Vec::new();
     let destination = tx["Destination"].as_str();
     let is_payment = tx["TransactionType"] == "Payment";
+    let mut counted = None;
     if is_payment && let Some(to) = destination.filter(|to| watch.addresses.contains(*to)) {
-        match delivered(meta)? {
-            Delivered::Xrp(drops) => paid.push((to, drops, tag(tx))),
+        match delivered(tx, meta)? {
+            Delivered::Xrp(drops) => {
+                paid.push((to, drops, tag(tx)));
+                counted = Some(to);
+            }
             Delivered::OtherAsset => {}
-            Delivered::Unavailable => delivery.unavailable = true,
+            Delivered::Unavailable => {
+                delivery.unavailable = true;
+                counted = Some(to);
+            }
         }
     }
-    for change in balance_changes(meta)? {
-        let counted = is_payment && destination == Some(change.account);
-        if counted || !watch.addresses.contains(change.account) {
+    for change in balance_changes(meta, watch)? {
+        if counted == Some(change.account) {
             continue;
         }
         let fee = if tx["Account"] == change.account && tx.get("Delegate").is_none() {
@@ -69,7 +75,12 @@ enum Delivered {
     Unavailable,
 }
 
-fn delivered(meta: &Value) -> Result<Delivered, String> {
+fn delivered(tx: &Value, meta: &Value) -> Result<Delivered, String> {
+    // What a payment delivers is of the kind that it names, whichever way it goes: drops are a string, an issued currency or
+    // an MPT is an object. `DeliverMax` is the name in API version 2.
+    if ["Amount", "DeliverMax"].iter().any(|field| tx[*field].is_object()) {
+        return Ok(Delivered::OtherAsset);
+    }
     match meta.get("delivered_amount").or_else(|| meta.get("DeliveredAmount")) {
         Some(Value::String(text)) if text == "unavailable" => Ok(Delivered::Unavailable),
         Some(Value::String(text)) => {
@@ -86,34 +97,38 @@ struct BalanceChange<'a> {
     after: Drops,
 }
 
-/// Changes of XRP balances. An account that is deleted only loses.
-fn balance_changes(meta: &Value) -> Result<Vec<BalanceChange<'_>>, String> {
+/// Changes of the XRP balances of watched accounts. An account that is deleted only loses.
+///
+/// Whose account it is comes first: nothing is demanded of other people's, which may be of kinds that nobody here knows.
+fn balance_changes<'a>(meta: &'a Value, watch: &WatchSet) -> Result<Vec<BalanceChange<'a>>, String> {
     let nodes = meta["AffectedNodes"].as_array().ok_or("metadata without AffectedNodes")?;
     let mut changes = Vec::new();
     for node in nodes {
-        let (after, before) = if let Some(created) = node.get("CreatedNode") {
-            (account_root(created, "NewFields"), Some(Drops(0)))
-        } else if let Some(modified) = node.get("ModifiedNode") {
+        if let Some((account, fields)) = account_root(&node["CreatedNode"], "NewFields", watch) {
+            // What has its default value is left out of NewFields: without a balance it is 0.
+            let after = balance(fields)?.unwrap_or_default();
+            changes.push(BalanceChange { account, before: Drops(0), after });
+        } else if let Some((account, fields)) = account_root(&node["ModifiedNode"], "FinalFields", watch) {
             // Without a previous balance it did not change.
-            (account_root(modified, "FinalFields"), balance(&modified["PreviousFields"]))
-        } else {
-            continue;
-        };
-        if let (Some(fields), Some(before)) = (after, before) {
-            let account = fields["Account"].as_str().ok_or("an AccountRoot without Account")?;
-            let after = balance(fields).ok_or("an AccountRoot without Balance")?;
+            let Some(before) = balance(&node["ModifiedNode"]["PreviousFields"])? else { continue };
+            let after = balance(fields)?.ok_or("an AccountRoot of ours without its final Balance")?;
             changes.push(BalanceChange { account, before, after });
         }
     }
     Ok(changes)
 }
 
-fn account_root<'a>(node: &'a Value, fields: &str) -> Option<&'a Value> {
-    if node["LedgerEntryType"] == "AccountRoot" { node.get(fields) } else { None }
+/// The watched account that `node` is about, with its `fields`.
+fn account_root<'a>(node: &'a Value, fields: &str, watch: &WatchSet) -> Option<(&'a str, &'a Value)> {
+    let fields = node.get(fields).filter(|_| node["LedgerEntryType"] == "AccountRoot")?;
+    let account = fields["Account"].as_str().filter(|account| watch.addresses.contains(*account))?;
+    Some((account, fields))
 }
 
-fn balance(fields: &Value) -> Option<Drops> {
-    fields["Balance"].as_str().and_then(parse_drops)
+fn balance(fields: &Value) -> Result<Option<Drops>, String> {
+    let Some(balance) = fields.get("Balance") else { return Ok(None) };
+    let drops = balance.as_str().and_then(parse_drops);
+    drops.map(Some).ok_or_else(|| "a Balance of ours is not in drops".into())
 }
 
 fn tag(fields: &Value) -> Option<u32> {

@@ -54,8 +54,10 @@ fn number(value: &Value) -> Option<u64> {
 }
 
 fn observed(ledger: Ledger, height: u64, watch: &WatchSet) -> Result<ObservedBlock, String> {
-    let mut applied: Vec<Applied<'_>> =
-        ledger.transactions.iter().map(Applied::read).collect::<Result<_, _>>()?;
+    let mut applied = Vec::new();
+    for entry in &ledger.transactions {
+        applied.extend(Applied::read(entry, watch)?);
+    }
     // The answer is in the order of hashes; this is the order in which they were applied.
     applied.sort_by_key(|transaction| transaction.position);
     let mut transactions = Vec::new();
@@ -70,7 +72,17 @@ fn observed(ledger: Ledger, height: u64, watch: &WatchSet) -> Result<ObservedBlo
     })
 }
 
-/// A transaction of a validated ledger with its metadata.
+/// Whether any text in `value` is an address of ours. (Its depth is bounded by the parser's.)
+fn names_ours(value: &Value, watch: &WatchSet) -> bool {
+    match value {
+        Value::String(text) => watch.addresses.contains(text),
+        Value::Array(items) => items.iter().any(|item| names_ours(item, watch)),
+        Value::Object(fields) => fields.values().any(|field| names_ours(field, watch)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// A transaction of a validated ledger with its metadata, in which an address or a transaction of ours is named.
 struct Applied<'a> {
     hash: &'a str,
     result: &'a str,
@@ -80,19 +92,33 @@ struct Applied<'a> {
 }
 
 impl<'a> Applied<'a> {
+    /// `None` if nothing in it is ours. Nothing is demanded of what others send but the list of what it changed, without which
+    /// nobody can tell whether it paid us: a ledger that cannot be read stops the follower until someone looks.
+    ///
     /// API version 1 puts the fields beside `metaData`, version 2 into `tx_json` beside `meta`.
-    fn read(entry: &'a Value) -> Result<Self, String> {
+    fn read(entry: &'a Value, watch: &WatchSet) -> Result<Option<Self>, String> {
         let tx = entry.get("tx_json").unwrap_or(entry);
-        let meta =
-            entry.get("metaData").or_else(|| entry.get("meta")).ok_or("a transaction has no metadata")?;
         let hash = entry["hash"].as_str().or_else(|| tx["hash"].as_str());
-        Ok(Self {
-            hash: hash.ok_or("a transaction has no hash")?,
-            result: meta["TransactionResult"].as_str().ok_or("a transaction has no result")?,
-            position: meta["TransactionIndex"].as_u64().ok_or("a transaction has no position")?,
+        let meta = entry.get("metaData").or_else(|| entry.get("meta"));
+        let meta = meta.filter(|meta| meta["AffectedNodes"].is_array()).ok_or_else(|| {
+            let hash = hash.unwrap_or("without hash");
+            format!("transaction {hash}: no metadata, so whom it paid is unknown")
+        })?;
+        let sent_by_us = hash.is_some_and(|hash| watch.transactions.contains(hash));
+        if !sent_by_us && !names_ours(entry, watch) {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            hash: hash.ok_or("a transaction that names an account of ours has no hash")?,
+            result: meta["TransactionResult"]
+                .as_str()
+                .ok_or("a transaction that names an account of ours has no result")?,
+            position: meta["TransactionIndex"]
+                .as_u64()
+                .ok_or("a transaction that names an account of ours has no position")?,
             tx,
             meta,
-        })
+        }))
     }
 
     fn observe(&self, watch: &WatchSet) -> Result<Option<ObservedTransaction>, String> {

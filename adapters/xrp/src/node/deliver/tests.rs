@@ -103,3 +103,82 @@ fn what_we_pay_is_no_credit() {
         json!({ "delivered_amount": "5", "AffectedNodes": [root(OURS, "100", "85"), root(OTHER, "1", "6")] });
     assert_eq!(summary(&tx, &meta), []);
 }
+
+#[test]
+fn pseudo_accounts_and_other_peoples_garbage_are_passed_over() {
+    // AMMCreate: the pool's own account is created with a Balance of 0, which NewFields leaves out.
+    let tx = json!({ "TransactionType": "AMMCreate", "Account": OTHER, "Amount": "500", "Fee": "200000" });
+    let meta = json!({ "AffectedNodes": [
+        { "CreatedNode": { "LedgerEntryType": "AccountRoot", "NewFields": {
+            "AMMID": "AB", "Account": "rpsuFnBqdq4UEUZYX8GtN7xkqdRTgN2qL8", "Flags": 26214400, "OwnerCount": 1,
+            "Sequence": 5,
+        }}},
+        { "CreatedNode": { "LedgerEntryType": "AccountRoot" } },
+        { "CreatedNode": { "LedgerEntryType": "AccountRoot", "NewFields": {} } },
+        { "CreatedNode": "?" },
+        { "ModifiedNode": { "LedgerEntryType": "AccountRoot", "FinalFields": { "Balance": 7 } } },
+        { "ModifiedNode": {
+            "LedgerEntryType": "AccountRoot", "FinalFields": { "Account": OTHER, "Balance": [] },
+            "PreviousFields": { "Balance": {} },
+        }},
+        { "ModifiedNode": { "LedgerEntryType": "RippleState", "FinalFields": { "Balance": { "value": "1" } } } },
+        { "SomethingNew": {} }, null, 7, "AccountRoot",
+        root(OURS, "100", "107"),
+    ]});
+    assert_eq!(summary(&tx, &meta), [(None, "7".to_owned(), 0)]);
+}
+
+#[test]
+fn an_account_of_ours_is_read_strictly() {
+    let tx = json!({ "TransactionType": "AMMWithdraw", "Account": OTHER, "Fee": "12" });
+    let ours = |kind: &str, fields: &str, content: Value, previous: Value| {
+        json!({ "AffectedNodes": [{ kind: {
+            "LedgerEntryType": "AccountRoot", fields: content, "PreviousFields": previous,
+        }}]})
+    };
+    let created = ours("CreatedNode", "NewFields", json!({ "Account": OURS }), json!({}));
+    assert_eq!(summary(&tx, &created), [], "created with nothing");
+    let unchanged = ours(
+        "ModifiedNode",
+        "FinalFields",
+        json!({ "Account": OURS, "Balance": "5" }),
+        json!({ "Flags": 1 }),
+    );
+    assert_eq!(summary(&tx, &unchanged), []);
+    for malformed in [
+        ours("CreatedNode", "NewFields", json!({ "Account": OURS, "Balance": 7 }), json!({})),
+        ours("ModifiedNode", "FinalFields", json!({ "Account": OURS }), json!({ "Balance": "1" })),
+        ours(
+            "ModifiedNode",
+            "FinalFields",
+            json!({ "Account": OURS, "Balance": "-5" }),
+            json!({ "Balance": "1" }),
+        ),
+        ours(
+            "ModifiedNode",
+            "FinalFields",
+            json!({ "Account": OURS, "Balance": "5" }),
+            json!({ "Balance": 1 }),
+        ),
+    ] {
+        assert!(credits(&tx, &malformed, &watch()).is_err(), "{malformed}");
+    }
+}
+
+#[test]
+fn a_payment_of_another_asset_is_credited_with_no_more_than_the_change_in_xrp() {
+    let amounts = [
+        json!({ "currency": "USD", "issuer": OTHER, "value": "5000000" }),
+        json!({ "mpt_issuance_id": "00000004A407AF5856CCF3C42619DAA925813FC955C72983", "value": "5" }),
+    ];
+    for amount in amounts {
+        for field in ["Amount", "DeliverMax"] {
+            let mut tx =
+                json!({ "TransactionType": "Payment", "Account": OTHER, "Destination": OURS, "Fee": "10" });
+            tx[field] = amount.clone();
+            assert_eq!(summary(&tx, &json!({ "AffectedNodes": [] })), [], "without delivered_amount");
+            let meta = json!({ "delivered_amount": amount, "AffectedNodes": [root(OURS, "100", "103")] });
+            assert_eq!(summary(&tx, &meta), [(None, "3".to_owned(), 0)]);
+        }
+    }
+}
