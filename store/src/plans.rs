@@ -21,6 +21,8 @@ async fn frequent_queries_use_their_indexes() {
         (jobs::DUE, "jobs_due"),
         (reservations::LIVE, "reservations_live"),
         (reservations::USED, "reservations_used"),
+        (reservations::UNSIGNED_AHEAD, "reservations_live"),
+        (reservations::HELD_AFTER, "reservations_live"),
         (chain::WATCHED_ADDRESSES, "addresses_address"),
         (chain::WATCHED_OUTPOINTS, "utxos_watched"),
         (chain::WATCHED_TRANSACTIONS, "transactions_watched"),

@@ -8,12 +8,14 @@
 use crate::{
     Store, StoreError, WriteTx,
     error::During,
+    jobs,
     row::{Fields, to_int},
 };
 use bursar_domain::{
     effects::Resource,
     ids::{TransactionId, TransferId},
     network::Network,
+    time::Timestamp,
 };
 use std::collections::BTreeSet;
 
@@ -56,6 +58,75 @@ pub async fn holder(
         .transpose()
 }
 
+/// The account and number of a nonce or Sequence. A Ticket's number was a Sequence before, and the two never collide: it
+/// needs no choosing.
+fn numbered(resource: &Resource) -> Option<(&str, u64)> {
+    match resource {
+        Resource::Nonce { account, nonce } => Some((account, *nonce)),
+        Resource::Sequence { account, sequence } => Some((account, u64::from(*sequence))),
+        Resource::Utxo(_) | Resource::Ticket { .. } => None,
+    }
+}
+
+/// The lowest live nonce or Sequence of the same account below `resource` whose transaction is not signed yet. Were that one
+/// given back, everything above it would wait for a number that nobody uses: so numbers are signed in order.
+pub async fn unsigned_ahead(
+    store: &Store,
+    network: Network,
+    resource: &Resource,
+) -> Result<Option<Resource>, StoreError> {
+    const OPERATION: &str = "reservations.unsigned_ahead";
+    let Some((account, number)) = numbered(resource) else { return Ok(None) };
+    let row = sqlx::query(UNSIGNED_AHEAD)
+        .bind(network.to_string())
+        .bind(account.to_owned())
+        .bind(to_int(OPERATION, number)?)
+        .fetch_optional(&mut *store.reader().await?)
+        .await
+        .during(OPERATION)?;
+    row.map(|row| Fields::new(&row, "reservations", "resource")?.parse("resource")).transpose()
+}
+
+pub(crate) const UNSIGNED_AHEAD: &str = "SELECT r.resource FROM reservations r \
+     WHERE r.network = $1 AND r.account = $2 AND r.used = 0 AND r.number < $3 AND NOT EXISTS (\
+         SELECT 1 FROM reservation_claims c JOIN transactions t ON t.id = c.transaction_id \
+         WHERE c.network = r.network AND c.resource = r.resource AND t.tx_id IS NOT NULL) \
+     ORDER BY r.number LIMIT 1";
+
+/// Nudges the transfer that holds the next nonce or Sequence of the account: what it waited for has been signed.
+pub async fn nudge_next(
+    tx: &mut WriteTx,
+    network: Network,
+    resource: &Resource,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    match held_after(tx, network, resource).await?.first() {
+        Some(next) => jobs::nudge(tx, *next, now).await,
+        None => Ok(()),
+    }
+}
+
+/// The transfers that hold live nonces or Sequences of the same account above `resource`, lowest first.
+pub async fn held_after(
+    tx: &mut WriteTx,
+    network: Network,
+    resource: &Resource,
+) -> Result<Vec<TransferId>, StoreError> {
+    const OPERATION: &str = "reservations.held_after";
+    let Some((account, number)) = numbered(resource) else { return Ok(Vec::new()) };
+    let rows = sqlx::query(HELD_AFTER)
+        .bind(network.to_string())
+        .bind(account.to_owned())
+        .bind(to_int(OPERATION, number)?)
+        .fetch_all(tx.connection())
+        .await
+        .during(OPERATION)?;
+    rows.iter().map(|row| Fields::new(row, "reservations", "transfer")?.parse("transfer")).collect()
+}
+
+pub(crate) const HELD_AFTER: &str = "SELECT transfer FROM reservations WHERE network = $1 AND account = $2 AND used = 0 \
+     AND number > $3 ORDER BY number";
+
 /// Claims a resource for a transaction. `false`: it belongs to another transfer or is used up; nothing was written.
 pub(crate) async fn claim(
     tx: &mut WriteTx,
@@ -65,12 +136,9 @@ pub(crate) async fn claim(
     transaction: TransactionId,
 ) -> Result<bool, StoreError> {
     const OPERATION: &str = "reservations.claim";
-    let (account, number) = match resource {
-        Resource::Utxo(_) => (None, None),
-        Resource::Nonce { account, nonce } => (Some(account), Some(to_int(OPERATION, *nonce)?)),
-        Resource::Sequence { account, sequence } => (Some(account), Some(i64::from(*sequence))),
-        // A Ticket's number was a Sequence before, and the two never collide: it needs no choosing.
-        Resource::Ticket { .. } => (None, None),
+    let (account, number) = match numbered(resource) {
+        Some((account, number)) => (Some(account.to_owned()), Some(to_int(OPERATION, number)?)),
+        None => (None, None),
     };
     let inserted = sqlx::query(
         "INSERT INTO reservations (network, resource, transfer, account, number, used) VALUES ($1, $2, $3, $4, $5, 0) \
@@ -79,7 +147,7 @@ pub(crate) async fn claim(
     .bind(network.to_string())
     .bind(resource.to_string())
     .bind(transfer.to_string())
-    .bind(account.cloned())
+    .bind(account)
     .bind(number)
     .execute(tx.connection())
     .await

@@ -9,6 +9,7 @@
 pub mod context;
 pub mod engine;
 pub mod follower;
+pub mod frozen;
 pub mod preflight;
 pub mod queue;
 pub mod reconciler;

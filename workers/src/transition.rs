@@ -1,4 +1,4 @@
-//! Moving a transfer: the only place where workers write a new state.
+//! Moving a transfer: the only place that writes a new state.
 
 use crate::context::Context;
 use bursar_domain::{

@@ -63,6 +63,7 @@ pub enum State {
 pub enum FundsMoved {
     None,
     FeeOnly,
+    /// Nothing shows that it paid, and nothing proves that it did not: a person looks before it is paid again.
     Unknown,
 }
 
@@ -223,6 +224,8 @@ pub enum SubStatus {
     NodeUnavailable,
     /// Fewer co-signers than the threshold are online.
     SignersOffline,
+    /// An earlier nonce or Sequence of the same account is not signed yet.
+    WaitsItsTurn,
     /// The co-signers have been asked; a signature may exist from now on.
     Signing,
     SignerRejected,
@@ -236,7 +239,7 @@ pub enum SubStatus {
     BroadcastRejected,
     MaybeSent,
     Reorged,
-    /// In a block, without effect but for the fee.
+    /// In a block, and not with the effect that was meant: see `fundsMoved`.
     FailedOnChain,
     /// Nothing of ours explains what the chain shows. Needs a person.
     Unexplained,

@@ -176,8 +176,8 @@ impl XrpConfig {
         if self.fee_floor_drops > self.fee_cap_drops {
             problems.push("xrp: fee_floor_drops must not be above fee_cap_drops".into());
         }
-        if !(4..=10_000).contains(&self.ledger_window) {
-            problems.push("xrp.ledger_window: from 4 to 10000 ledgers".into());
+        if !(10..=10_000).contains(&self.ledger_window) {
+            problems.push("xrp.ledger_window: from 10 to 10000 ledgers".into());
         }
         problems
     }

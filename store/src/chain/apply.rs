@@ -59,7 +59,7 @@ pub async fn apply_block(
             }
         }
         // A transaction that failed moved nothing, whatever is said of it.
-        if transaction.outcome == TransactionOutcome::Succeeded {
+        if !matches!(transaction.outcome, TransactionOutcome::Failed { .. }) {
             for credit in &transaction.credits {
                 applied.deposits += u32::from(receive(tx, &at, transaction, ours.as_ref(), credit).await?);
             }

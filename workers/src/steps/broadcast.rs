@@ -33,7 +33,7 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
         if walked >= u64::from(last) {
             return match ports.node.liveness(&sign::sent(&record)).await? {
                 Liveness::Dead { proof } => {
-                    sign::bury(context, transfer, record.id, proof).await.map(|()| Progress::Moved)
+                    sign::bury(context, transfer, &record, proof).await.map(|()| Progress::Moved)
                 }
                 Liveness::Unexplained { reason } => {
                     wait(context, transfer, SubStatus::Unexplained, reason).await

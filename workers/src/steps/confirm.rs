@@ -9,7 +9,7 @@ use crate::{
 };
 use bursar_domain::{
     chain::TransactionOutcome,
-    lifecycle::{Fact, State, Transfer},
+    lifecycle::{Fact, FundsMoved, State, Transfer},
 };
 use bursar_store::{chain, transactions};
 
@@ -33,9 +33,15 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
     if inclusion.block.height > follower::final_height(&tips, walked) {
         return Ok(Progress::Rest); // The next block nudges it.
     }
+    let failed =
+        |funds_moved, reason: &String| Fact::FailedOnChain { funds_moved, reason: reason.clone() };
     let fact = match inclusion.outcome {
         TransactionOutcome::Succeeded => Fact::Finalized { block: inclusion.block.clone() },
-        TransactionOutcome::Failed { ref reason } => Fact::FailedOnChain { reason: reason.clone() },
+        TransactionOutcome::Failed { ref reason } => failed(FundsMoved::FeeOnly, reason),
+        TransactionOutcome::Unclear { ref reason } => {
+            tracing::error!(reason, "it is unclear whether a payment was made");
+            failed(FundsMoved::Unknown, reason)
+        }
     };
     let now = context.now();
     let mut tx = context.store.write().await?;

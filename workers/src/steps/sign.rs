@@ -8,6 +8,7 @@ use super::{Progress, cooling, ports, record, wait};
 use crate::{
     context::{ChainPorts, Context},
     engine::StepError,
+    frozen::{give_back, rebuild_later},
     transition::{advance, advance_in, still},
 };
 use bursar_domain::{
@@ -18,9 +19,10 @@ use bursar_domain::{
     package::SigningPackage,
     ports::{SentTransaction, SignError},
     signing::{GroupKey, SignatureBytes},
+    time::Timestamp,
 };
 use bursar_store::{
-    chain,
+    WriteTx, chain, reservations,
     transactions::{self, TransactionRecord},
     transfers,
 };
@@ -69,7 +71,17 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
         return give_up(context, transfer, transaction, Fact::Thawed { reason }).await;
     }
 
-    if let Some(progress) = cooling(context, &transfer, session_pause(context, record.signing_attempts)) {
+    if !signing_started
+        && let Some(resource) = record.effects.resources.first()
+        && let Some(ahead) = reservations::unsigned_ahead(&context.store, network, resource).await?
+    {
+        let reason = format!("{ahead} is not signed yet");
+        return wait(context, transfer, SubStatus::WaitsItsTurn, reason).await;
+    }
+    // Its turn has come as soon as it is nudged; everything else that went wrong cools down first.
+    if transfer.sub_status != Some(SubStatus::WaitsItsTurn)
+        && let Some(progress) = cooling(context, &transfer, session_pause(context, record.signing_attempts))
+    {
         return Ok(progress);
     }
 
@@ -164,6 +176,7 @@ async fn store_signed(
     let Some(current) = current.filter(still_signing) else { return Ok(Progress::Moved) };
     transactions::store_signed(&mut tx, record.id, &signed, now).await?;
     advance_in(&mut tx, current, Fact::Signed, now).await?;
+    nudge_next(&mut tx, record, now).await?;
     tx.commit().await?;
     Ok(Progress::Moved)
 }
@@ -216,12 +229,22 @@ async fn give_up(
     transaction: TransactionId,
     fact: Fact,
 ) -> Result<Progress, StepError> {
+    let record = record(context, transaction).await?;
+    let now = context.now();
     let mut tx = context.store.write().await?;
     still(&mut tx, &transfer).await?;
-    transactions::release(&mut tx, transaction).await?;
-    advance_in(&mut tx, transfer, fact, context.now()).await?;
+    give_back(&mut tx, &record, now).await?;
+    advance_in(&mut tx, transfer, fact, now).await?;
     tx.commit().await?;
     Ok(Progress::Moved)
+}
+
+/// Whoever waited for this one's nonce or Sequence to be signed may go on.
+async fn nudge_next(tx: &mut WriteTx, record: &TransactionRecord, now: Timestamp) -> Result<(), StepError> {
+    for resource in &record.effects.resources {
+        reservations::nudge_next(tx, record.network, resource, now).await?;
+    }
+    Ok(())
 }
 
 /// Past LastLedgerSequence: ask the ledger for the proof that it can never apply.
@@ -233,7 +256,7 @@ async fn end_if_dead(
 ) -> Result<Progress, StepError> {
     match ports.node.liveness(&sent(record)).await? {
         Liveness::Dead { proof } => {
-            bury(context, transfer, record.id, proof).await?;
+            bury(context, transfer, record, proof).await?;
             Ok(Progress::Moved)
         }
         Liveness::MayConfirm => Ok(Progress::Wait(context.settings.retry)),
@@ -245,13 +268,15 @@ async fn end_if_dead(
 pub(super) async fn bury(
     context: &Context,
     transfer: Transfer,
-    transaction: TransactionId,
+    record: &TransactionRecord,
     proof: String,
 ) -> Result<(), StepError> {
+    let now = context.now();
     let mut tx = context.store.write().await?;
     still(&mut tx, &transfer).await?;
-    transactions::release_dead(&mut tx, transaction, &proof).await?;
-    advance_in(&mut tx, transfer, Fact::ProvenDead { proof }, context.now()).await?;
+    transactions::release_dead(&mut tx, record.id, &proof).await?;
+    rebuild_later(&mut tx, record, now).await?;
+    advance_in(&mut tx, transfer, Fact::ProvenDead { proof }, now).await?;
     tx.commit().await?;
     Ok(())
 }

@@ -131,15 +131,15 @@ async fn nonce_of_a_refused_transfer__should_be_used_by_the_next() {
     world.look(first).await.unwrap();
     world.look(second).await.unwrap();
     assert_eq!(world.status(first).await.0, Status::Rejected);
-    assert_eq!(world.status(second).await.0, Status::Broadcasting);
-    world.mine().await;
-    assert_eq!(world.chain.paid("second"), 0, "nonce 1 waits behind the gap");
-    let third = world.submit("third").await;
-    world.look(third).await.unwrap();
+    assert_eq!(world.status(second).await.0, Status::Queued, "built for nonce 1, which would wait behind the gap");
+    world.later();
+    world.look(second).await.unwrap();
     let holder = reservations::holder(world.store(), world.network, &world.resource(0)).await.unwrap();
-    assert_eq!(holder, world.transfer(third).await.state.transaction());
-    world.assert_paid_once(third).await;
+    assert_eq!(holder, world.transfer(second).await.state.transaction());
+    let third = world.submit("third").await;
     world.assert_paid_once(second).await;
+    world.assert_paid_once(third).await;
+    assert_eq!(world.chain.paid("first"), 0);
 }
 
 #[tokio::test]
@@ -228,4 +228,28 @@ async fn refusal_after_death_in_a_session__should_not_free_the_nonce() {
         assert!(world.cancel(id).await.is_err());
     }
     world.assert_paid_once(id).await;
+}
+
+#[tokio::test]
+async fn later_nonce__should_wait_for_the_earlier_to_be_signed() {
+    let world = World::ethereum().await;
+    world.signer.online.store(1, Ordering::SeqCst);
+    let first = world.submit("first").await;
+    let second = world.submit("second").await;
+    world.look(first).await.unwrap();
+    world.look(second).await.unwrap();
+    assert_eq!(world.status(first).await, (Status::PendingSignature, Some(SubStatus::SignersOffline)));
+    assert_eq!(world.status(second).await, (Status::PendingSignature, Some(SubStatus::WaitsItsTurn)));
+    world.signer.online.store(2, Ordering::SeqCst);
+    world.look(second).await.unwrap();
+    assert_eq!(world.signer.sessions(), 0, "nonce 1 must not be signed while nonce 0 may be given back");
+
+    // Given back: the later one is built again, with the nonce that became free.
+    world.cancel(first).await.unwrap();
+    assert_eq!(world.status(second).await.0, Status::Queued);
+    world.later();
+    world.look(second).await.unwrap();
+    assert_eq!(world.taken().await, [0].into());
+    world.assert_paid_once(second).await;
+    assert_eq!(world.chain.paid("first"), 0);
 }

@@ -6,14 +6,8 @@ use super::{
 };
 use crate::api::{ApiState, extract::Path, problem::Problem};
 use axum::{Json, extract::State};
-use bursar_domain::{
-    ids::TransferId,
-    lifecycle::{Fact, State as Lifecycle, Status},
-};
-use bursar_store::{
-    transactions,
-    transfers::{self, Saved},
-};
+use bursar_domain::{ids::TransferId, lifecycle::Status};
+use bursar_workers::{engine::MoveError, frozen};
 
 /// Cancel a transfer that no co-signer has begun to sign. Cancelling twice is one cancellation.
 #[utoipa::path(post, path = "/v1/transfers/{id}/cancel", tag = "transfers", security(("apiKey" = [])), params(("id" = String, Path)),
@@ -29,28 +23,20 @@ pub async fn cancel(
         if transfer.status() == Status::Cancelled {
             return Ok(Json(load(&state, transfer).await?));
         }
-        let frozen = match transfer.state {
-            Lifecycle::PendingSignature { transaction, .. } => Some(transaction),
-            _ => None,
-        };
-        let transition = transfer.apply(Fact::Cancelled, state.context.now()).map_err(|invalid| {
-            let why = if invalid.from.is_terminal() {
-                "it has ended"
-            } else {
-                "a signature may exist, so the payment may happen"
-            };
-            Problem::not_now(format!("the transfer is {}: {why}", invalid.from))
-        })?;
-        let mut tx = state.context.store.write().await?;
-        if let Saved::Stale = transfers::save(&mut tx, &transition).await? {
-            continue;
+        match frozen::cancel(&state.context, transfer).await {
+            Ok(cancelled) => {
+                tracing::info!(transfer = %id, "transfer cancelled");
+                return Ok(Json(load(&state, cancelled).await?));
+            }
+            Err(MoveError::Stale) => {}
+            Err(MoveError::Invalid(invalid)) => {
+                let ended = invalid.from.is_terminal();
+                let why =
+                    if ended { "it has ended" } else { "a signature may exist, so the payment may happen" };
+                return Err(Problem::not_now(format!("the transfer is {}: {why}", invalid.from)));
+            }
+            Err(MoveError::Store(error)) => return Err(error.into()),
         }
-        if let Some(transaction) = frozen {
-            transactions::release(&mut tx, transaction).await?;
-        }
-        tx.commit().await?;
-        tracing::info!(transfer = %id, "transfer cancelled");
-        return Ok(Json(load(&state, transition.transfer).await?));
     }
     Err(Problem::unavailable("the transfer keeps moving; try again"))
 }

@@ -50,7 +50,7 @@ pub async fn create(
     }
     let (wallet, intent) = understand(&state, &request).await?;
     if let Some(existing) = transfers::by_external_id(&context.store, &intent.external_id).await? {
-        return known_transfer(&state, existing, &intent).await;
+        return known_transfer(&state, existing, &intent, request.initiator.as_deref()).await;
     }
     not_expired(&state, &intent)?;
     let signed = intake::signed(&request, intent).map_err(Problem::invalid)?;
@@ -68,7 +68,8 @@ pub async fn create(
     }
     if let Submitted::Existing(existing) = transfers::submit(&mut tx, &transfer).await? {
         drop(tx);
-        return known_transfer(&state, *existing, &transfer.intent.intent).await;
+        return known_transfer(&state, *existing, &transfer.intent.intent, request.initiator.as_deref())
+            .await;
     }
     if let Some(key) = &key {
         idempotency::complete(&mut tx, api_key, key, StatusCode::CREATED.as_u16(), &body).await?;
@@ -107,11 +108,20 @@ fn known_answer(begun: Begun) -> Result<Option<Response>, Problem> {
     }
 }
 
-/// The same externalId again: the same transfer if the intent is the same, a conflict otherwise.
-async fn known_transfer(state: &ApiState, existing: Transfer, intent: &Intent) -> Result<Response, Problem> {
-    if existing.intent.intent.digest() != intent.digest() {
-        let message =
-            format!("was used before with other content, for transfer {}; it can be used once", existing.id);
+/// The same externalId again: the same transfer if intent and initiator are the same, a conflict otherwise.
+async fn known_transfer(
+    state: &ApiState,
+    existing: Transfer,
+    intent: &Intent,
+    initiator: Option<&str>,
+) -> Result<Response, Problem> {
+    let same_initiator =
+        initiator.is_none_or(|key| key.eq_ignore_ascii_case(&existing.intent.initiator.to_string()));
+    if existing.intent.intent.digest() != intent.digest() || !same_initiator {
+        let message = format!(
+            "was used before with other content or by another initiator, for transfer {}; it can be used once",
+            existing.id
+        );
         return Err(Problem::conflict("external-id-reused", "externalId", message));
     }
     let view = super::get::load(state, existing).await?;

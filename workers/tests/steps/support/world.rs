@@ -12,7 +12,7 @@ use bursar_domain::{
     effects::Resource,
     ids::{AddressId, IdSource as _, TransferId, WalletId},
     intent::{Destination, InitiatorKey, Intent, Payment, SignedIntent},
-    lifecycle::{Fact, InvalidTransition, State, Status, SubStatus, Transfer},
+    lifecycle::{Status, SubStatus, Transfer},
     network::Network,
     time::Clock as _,
     wallet::{Branch, WalletDescriptor},
@@ -21,13 +21,13 @@ use bursar_store::{
     Store,
     addresses::{self, AddressRecord},
     events, reservations, transactions,
-    transfers::{self, Saved, Submitted},
+    transfers::{self, Submitted},
     wallets::{self, Wallet},
 };
 use bursar_workers::{
     ChainPorts, Context, Settings,
-    engine::{self, Next, Progress, StepError},
-    follower,
+    engine::{self, MoveError, Next, Progress, StepError},
+    follower, frozen,
 };
 use ed25519_dalek::{Signer as _, SigningKey};
 use std::{
@@ -239,20 +239,8 @@ impl World {
     }
 
     /// As the API does it.
-    pub async fn cancel(&self, id: TransferId) -> Result<(), InvalidTransition> {
-        let transfer = self.transfer(id).await;
-        let frozen = match transfer.state {
-            State::PendingSignature { transaction, .. } => Some(transaction),
-            _ => None,
-        };
-        let transition = transfer.apply(Fact::Cancelled, self.clock.now())?;
-        let mut tx = self.store().write().await.unwrap();
-        assert_eq!(transfers::save(&mut tx, &transition).await.unwrap(), Saved::Applied);
-        if let Some(transaction) = frozen {
-            transactions::release(&mut tx, transaction).await.unwrap();
-        }
-        tx.commit().await.unwrap();
-        Ok(())
+    pub async fn cancel(&self, id: TransferId) -> Result<(), MoveError> {
+        frozen::cancel(&self.context, self.transfer(id).await).await.map(|_| ())
     }
 }
 
