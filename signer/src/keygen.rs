@@ -16,6 +16,7 @@ use crate::{
     daemon::LinkEnded,
     mesh::MeshError,
     protocol::{Progress, ProtocolError},
+    store::StoreError,
     vault::{Vault, VaultError},
 };
 use bursar_domain::signing::{GroupKey, PartyIndex, Scheme};
@@ -61,6 +62,8 @@ pub enum KeygenError {
     Protocol(#[from] ProtocolError),
     #[error(transparent)]
     Vault(#[from] VaultError),
+    #[error("the session store could not be made: {0}")]
+    Store(#[from] StoreError),
     #[error("the stock of primes is empty: run bursar-signer primes first")]
     NoPrimes,
     #[error("a party left during key generation")]
@@ -76,7 +79,7 @@ pub enum KeygenError {
 
 impl KeygenError {
     const fn is_final(&self) -> bool {
-        matches!(self, Self::Vault(_) | Self::NoPrimes | Self::Disagreement(_))
+        matches!(self, Self::Vault(_) | Self::Store(_) | Self::NoPrimes | Self::Disagreement(_))
             || matches!(self, Self::Link(LinkEnded::Rejected(_)))
     }
 }

@@ -20,7 +20,10 @@ use redb::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 const SESSIONS: TableDefinition<'static, [u8; 32], &[u8]> = TableDefinition::new("sessions");
 const INTENTS: TableDefinition<'static, [u8; 32], &[u8]> = TableDefinition::new("intents");
@@ -93,6 +96,17 @@ impl Counter {
 }
 
 impl Store {
+    /// Where a co-signer's folder has it.
+    pub fn file_in(folder: &Path) -> PathBuf {
+        folder.join("state.redb")
+    }
+
+    /// Whether there is one; an empty file is none, for [`open`](Self::open) would make a new one of it.
+    pub fn exists(path: &Path) -> bool {
+        path.metadata().is_ok_and(|file| file.len() > 0)
+    }
+
+    /// Opens the store, and makes a new one where there is none.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let database = Database::create(path)?;
         let write = database.begin_write()?;

@@ -45,6 +45,15 @@ impl Vault {
         Self { work_factor: Some(log_n), ..Self::open(folder, passphrase) }
     }
 
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Whether a share of any scheme is in use.
+    pub fn any_in_use(&self) -> bool {
+        Scheme::ALL.into_iter().any(|scheme| self.share_path(scheme).exists())
+    }
+
     pub fn share(&self, scheme: Scheme) -> Result<Option<Share>, VaultError> {
         self.read_share(&self.share_path(scheme))
     }

@@ -293,11 +293,47 @@ async fn real_daemons__should_generate_keys_and_sign() {
     let said: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert_eq!(said["keys"][0]["scheme"], "ed25519");
     assert!(said["rules"].as_str().unwrap().contains("xrp:63456"));
+    // The session store is never silently made anew.
+    std::fs::rename(dirs[0].join("state.redb"), dirs[0].join("lost")).unwrap();
+    let refused = signer(&dirs[0]).arg("run").output().unwrap();
+    assert_eq!(refused.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--new-session-store"));
+    assert!(!dirs[0].join("state.redb").exists());
+    std::fs::rename(dirs[0].join("lost"), dirs[0].join("state.redb")).unwrap();
+    let refused = signer(&dirs[0]).args(["run", "--new-session-store"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(3), "there is one");
     // Published primes only on throw-away networks.
     let rules = std::fs::read_to_string(dirs[0].join("rules.toml")).unwrap().replace("xrp:63456", "xrp:0");
     std::fs::write(dirs[0].join("rules.toml"), rules).unwrap();
     let refused = signer(&dirs[0]).args(["keygen", "--insecure-test-primes"]).output().unwrap();
     assert_eq!(refused.status.code(), Some(3));
+}
+
+/// Whatever the folder's rules said when the keys were made.
+#[tokio::test]
+async fn share_with_published_primes__should_serve_throw_away_networks_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("0");
+    ok(signer(&dir).args(["init", "--name", "p", "--role", "client", "--index", "0"]).output().unwrap());
+    let keys: Vec<PublicIdentity> = (0..3).map(|_| Identity::generate().public()).collect();
+    let (_, relay, relay_key) = relay(&keys, 10).await;
+    complete(&dir, 0, &keys, &relay, relay_key, &SigningKey::from_bytes(&[42; 32]));
+    let bytes = include_bytes!("fixtures/insecure-test-shares-ecdsa-2-of-3-0.cbor");
+    let share = bursar_signer::protocol::Share::from_bytes(bytes).unwrap();
+    let vault = Vault::with_work_factor(&dir, SecretString::from("correct horse".to_owned()), 2);
+    vault.save_pending(&share).unwrap();
+    vault.promote(&share.group_key()).unwrap();
+    let rules = std::fs::read_to_string(dir.join("rules.toml")).unwrap();
+    let refusal = |rules: &str| {
+        std::fs::write(dir.join("rules.toml"), rules).unwrap();
+        let refused = signer(&dir).arg("run").output().unwrap();
+        assert_eq!(refused.status.code(), Some(3));
+        String::from_utf8(refused.stderr).unwrap()
+    };
+    let said = refusal(&rules.replace("xrp:63456", "xrp:0"));
+    assert!(said.contains("published primes"), "{said}");
+    let said = refusal(&rules);
+    assert!(said.contains("--new-session-store"), "only the store is missing now: {said}");
 }
 
 async fn online(coordinator: &Coordinator, parties: u16) {
@@ -327,7 +363,7 @@ fn complete(
     }
     std::fs::write(&path, text).unwrap();
     let rules = format!(
-        "networks = [\"xrp:63456\"]\n[[initiators]]\nname = \"desk\"\nrole = \"CLIENT\"\npublic_key = \"{}\"\n\
+        "networks = [\"xrp:63456\"]\nmax_expiry_seconds = 9000000000000\n[[initiators]]\nname = \"desk\"\nrole = \"CLIENT\"\npublic_key = \"{}\"\n\
          [[assets]]\nasset = \"XRP\"\nmax_amount = \"5000000\"\nmax_fee = \"50\"\n[destinations]\nany = true\n",
         hex::encode(initiator.verifying_key().to_bytes())
     );

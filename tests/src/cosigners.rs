@@ -175,6 +175,10 @@ impl Cosigners {
     pub fn start_one(&mut self, index: usize) -> anyhow::Result<()> {
         let party = &self.setup.parties[index];
         let mut command = signer(&party.dir, "run")?;
+        // A test may have copied the shares without the memory of what they signed.
+        if !party.dir.join("state.redb").exists() {
+            command.arg("--new-session-store");
+        }
         command.env("RUST_LOG", "info");
         let log = party.dir.join("signer.log");
         self.processes[index] = Some(Process::spawn(format!("co-signer {}", party.name), command, log)?);

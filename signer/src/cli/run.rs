@@ -15,7 +15,7 @@ use clap::Args;
 use serde_json::json;
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
@@ -28,6 +28,10 @@ pub struct Run {
     common: Common,
     #[command(flatten)]
     passphrase: Passphrase,
+    /// Starts with an empty session store although there are shares. Give it once, after the store was lost for good and every intent
+    /// that this party may have signed has expired.
+    #[arg(long)]
+    new_session_store: bool,
 }
 
 /// How often what `status` shows is brought up to date.
@@ -55,11 +59,20 @@ impl Run {
                     ))
                     .into());
                 }
+                if share.uses_published_primes() && !rules.regtest_only() {
+                    return Err(Misconfigured::Other(format!(
+                        "the {scheme} share was made with published primes (--insecure-test-primes), of this party or another, so \
+                         whoever knows them may learn the key: it serves throw-away networks only, and rules.toml names others; \
+                         generate new keys in new folders"
+                    ))
+                    .into());
+                }
                 shares.insert(scheme, Arc::new(share));
             }
         }
-        let store = Store::open(&self.common.dir.join("state.redb"))
-            .context("is another bursar-signer running on this folder?")?;
+        let store = Store::file_in(&self.common.dir);
+        may_open(&store, !shares.is_empty(), self.new_session_store)?;
+        let store = Store::open(&store).context("is another bursar-signer running on this folder?")?;
         self.common.say(
             &json!({ "event": "running", "schemes": shares.keys().collect::<Vec<_>>() }),
             &format!(
@@ -84,6 +97,23 @@ impl Run {
             top_up(vault);
         }
         runtime()?.block_on(serve(cosigner, self.common.dir))
+    }
+}
+
+/// A session store that was lost is not silently made anew: it is what keeps this party from signing twice.
+fn may_open(path: &Path, shares: bool, new: bool) -> Result<(), Misconfigured> {
+    match (Store::exists(path), new) {
+        (true, true) => Err(Misconfigured::Other(format!(
+            "--new-session-store: {} exists; start without this option, and keep it out of scripts",
+            path.display()
+        ))),
+        (false, false) if shares => Err(Misconfigured::Other(format!(
+            "{} is missing although this party holds shares: it is what keeps this party from signing a second payment for one \
+             intent. Never put back an older copy. If it is lost, wait until every intent that this party may have signed has expired \
+             (max_expiry_seconds after the loss), then start once with --new-session-store",
+            path.display()
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -94,7 +94,7 @@ impl Status {
 }
 
 fn snapshot(dir: &Path) -> anyhow::Result<Snapshot> {
-    let path = dir.join("state.redb");
+    let path = Store::file_in(dir);
     if path.exists() {
         match Store::open(&path) {
             Ok(store) => return Ok(Snapshot::of(&store, None)?),

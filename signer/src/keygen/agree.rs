@@ -4,6 +4,7 @@ use super::{Event, Keygen, KeygenError, rendezvous::Rooms};
 use crate::{
     mesh::Mesh,
     protocol::{self, Envelope, KeygenParams, Primes, Share, Wire, test_primes},
+    store::Store,
     vault::Vault,
 };
 use bursar_domain::{
@@ -55,7 +56,7 @@ impl Ceremony<'_> {
         schemes.sort();
         schemes.dedup();
         let vault = self.keygen.vault.clone();
-        let held = blocking(move || standing(&vault)).await?;
+        let (held, published) = blocking(move || standing(&vault)).await?;
         let mine = Standing { threshold: self.keygen.config.threshold, schemes: schemes.clone(), held };
         let all = self.exchange("standing", &mine).await?;
         for (party, other) in &all {
@@ -69,6 +70,9 @@ impl Ceremony<'_> {
         for scheme in schemes {
             let key = match decide(scheme, &all)? {
                 Plan::Keep(key) => {
+                    if published.contains(&scheme) {
+                        self.published_primes_are_fine()?;
+                    }
                     let pending = mine.held.iter().any(|held| held.key == key && held.pending);
                     if pending {
                         self.promote(&key).await?;
@@ -101,6 +105,9 @@ impl Ceremony<'_> {
                 protocol::keygen(scheme, params, primes, wire, progress)
             })
             .await??;
+        if share.uses_published_primes() {
+            self.published_primes_are_fine()?;
+        }
         let (vault, key) = (self.keygen.vault.clone(), share.group_key());
         blocking(move || vault.save_pending(&share)).await?;
         // Everybody's share is on disk once everybody has said so.
@@ -113,9 +120,26 @@ impl Ceremony<'_> {
         Ok(key)
     }
 
+    /// With the first share that is put into use, nothing can have been signed yet: that is the time to make the session store.
+    /// Once there are shares, a missing one was lost, and `run` says so.
     async fn promote(&self, key: &GroupKey) -> Result<(), KeygenError> {
         let (vault, key) = (self.keygen.vault.clone(), key.clone());
+        let store = Store::file_in(vault.folder());
+        if !vault.any_in_use() && !Store::exists(&store) {
+            Store::open(&store)?;
+        }
         blocking(move || vault.promote(&key)).await
+    }
+
+    fn published_primes_are_fine(&self) -> Result<(), KeygenError> {
+        if self.keygen.insecure_test_primes {
+            return Ok(());
+        }
+        Err(KeygenError::Disagreement(
+            "the ECDSA share was made with published primes, of this party or another, which is for throw-away networks only: \
+             generate new keys in new folders, all parties without --insecure-test-primes"
+                .into(),
+        ))
     }
 
     async fn primes(&self, scheme: Scheme) -> Result<Option<Primes>, KeygenError> {
@@ -202,8 +226,9 @@ fn decide(scheme: Scheme, all: &BTreeMap<PartyIndex, Standing>) -> Result<Plan, 
     )))
 }
 
-fn standing(vault: &Vault) -> Result<Vec<Held>, crate::vault::VaultError> {
-    let mut held = Vec::new();
+/// What is held, and the schemes for which that was made with published primes.
+fn standing(vault: &Vault) -> Result<(Vec<Held>, Vec<Scheme>), crate::vault::VaultError> {
+    let (mut held, mut published) = (Vec::new(), Vec::new());
     for scheme in Scheme::ALL {
         let (share, pending): (Option<Share>, bool) = match vault.share(scheme)? {
             Some(share) => (Some(share), false),
@@ -211,9 +236,12 @@ fn standing(vault: &Vault) -> Result<Vec<Held>, crate::vault::VaultError> {
         };
         if let Some(share) = share {
             held.push(Held { key: share.group_key(), pending });
+            if share.uses_published_primes() {
+                published.push(scheme);
+            }
         }
     }
-    Ok(held)
+    Ok((held, published))
 }
 
 /// Encryption at rest costs a second by design: off the async threads.

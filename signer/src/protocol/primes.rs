@@ -76,7 +76,7 @@ impl Primes {
 
     fn pregenerated(&self) -> Result<PregeneratedPrimes, ProtocolError> {
         let invalid = |reason: String| ProtocolError::InvalidPrimes { reason };
-        let stored: Stored = decode(&self.0).map_err(invalid)?;
+        let stored = self.stored()?;
         if stored.version != VERSION {
             return Err(invalid(format!("version {} is unknown, expected {VERSION}", stored.version)));
         }
@@ -85,5 +85,13 @@ impl Primes {
             return Err(invalid("two of them are equal".to_owned()));
         }
         stored.primes.try_into().map_err(|_| invalid("one of them has fewer than 1536 bits".to_owned()))
+    }
+
+    fn stored(&self) -> Result<Stored, ProtocolError> {
+        decode(&self.0).map_err(|reason| ProtocolError::InvalidPrimes { reason })
+    }
+
+    pub(super) fn numbers(&self) -> Result<[Integer; COUNT as usize], ProtocolError> {
+        Ok(self.stored()?.primes)
     }
 }

@@ -1,6 +1,6 @@
 //! One party's share of a distributed key, and its stored form.
 
-use super::ProtocolError;
+use super::{ProtocolError, test_primes};
 use bursar_domain::signing::{GroupKey, Scheme};
 use cggmp24::{
     generic_ec::{Curve, curves},
@@ -58,6 +58,14 @@ impl Share {
             Inner::Bip340(share) => self.describe(share),
             Inner::Ed25519(share) => self.describe(share),
         }
+    }
+
+    /// Whether the Paillier or ring-Pedersen moduli of this party or of another in this key are made with the published primes.
+    /// Told from the share itself, so that no file or flag can say otherwise. Such a share is for throw-away networks only.
+    pub fn uses_published_primes(&self) -> bool {
+        let Inner::Ecdsa(share) = &self.inner else { return false };
+        let pedersen = share.aux.pedersen_params.iter().map(|one| &one.hat_N);
+        test_primes::divide_any(share.aux.N.iter().chain(pedersen))
     }
 
     fn describe<E: Curve>(&self, share: &DirtyIncompleteKeyShare<E>) -> GroupKey {
