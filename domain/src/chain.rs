@@ -67,6 +67,11 @@ pub enum TransactionOutcome {
     Failed {
         reason: String,
     },
+    /// In a block, without a sign that it did what it is for, and without proof that it moved nothing: a token transfer that
+    /// was not reverted and left no event of the token's own. A person has to look before anything is paid again.
+    Unclear {
+        reason: String,
+    },
 }
 
 /// Money that reached one of our addresses (change included).

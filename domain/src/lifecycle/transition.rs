@@ -65,8 +65,10 @@ pub enum Fact {
     Finalized {
         block: BlockRef,
     },
-    /// In a final block, without effect but for the fee.
+    /// In a final block, and not with the effect that was meant. `funds_moved` is [`FundsMoved::FeeOnly`] only where the
+    /// chain itself says that nothing else moved.
     FailedOnChain {
+        funds_moved: FundsMoved,
         reason: String,
     },
     /// The block that held it is no longer part of the chain.
@@ -214,8 +216,8 @@ fn next(state: &State, fact: &Fact) -> Option<Next> {
         (S::Confirming { transaction, .. }, Fact::Finalized { block }) => {
             plain(S::Completed { transaction: *transaction, block: block.clone() })
         }
-        (S::Confirming { .. }, Fact::FailedOnChain { reason }) => {
-            because(S::Failed { funds_moved: FundsMoved::FeeOnly }, SubStatus::FailedOnChain, reason)
+        (S::Confirming { .. }, Fact::FailedOnChain { funds_moved, reason }) => {
+            because(S::Failed { funds_moved: *funds_moved }, SubStatus::FailedOnChain, reason)
         }
         (S::Confirming { transaction, .. } | S::Completed { transaction, .. }, Fact::ReorgedOut) => Some((
             S::Broadcasting { transaction: *transaction, maybe_sent: false },
@@ -292,7 +294,7 @@ mod tests {
             Fact::RelayRefused { reason: reason() },
             Fact::Included { block: block() },
             Fact::Finalized { block: block() },
-            Fact::FailedOnChain { reason: reason() },
+            Fact::FailedOnChain { funds_moved: FundsMoved::Unknown, reason: reason() },
             Fact::ReorgedOut,
             Fact::Dropped,
             Fact::ProvenDead { proof: reason() },

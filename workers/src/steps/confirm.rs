@@ -33,8 +33,7 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
     if inclusion.block.height > follower::final_height(&tips, walked) {
         return Ok(Progress::Rest); // The next block nudges it.
     }
-    let failed =
-        |funds_moved, reason: &String| Fact::FailedOnChain { funds_moved, reason: reason.clone() };
+    let failed = |funds_moved, reason: &String| Fact::FailedOnChain { funds_moved, reason: reason.clone() };
     let fact = match inclusion.outcome {
         TransactionOutcome::Succeeded => Fact::Finalized { block: inclusion.block.clone() },
         TransactionOutcome::Failed { ref reason } => failed(FundsMoved::FeeOnly, reason),

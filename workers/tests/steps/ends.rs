@@ -5,7 +5,8 @@ use crate::support::{
     world::{World, XRP},
 };
 use bursar_domain::{
-    lifecycle::{Status, SubStatus},
+    chain::TransactionOutcome,
+    lifecycle::{FundsMoved, State, Status, SubStatus},
     ports::SignError,
 };
 use bursar_store::events;
@@ -133,4 +134,26 @@ async fn sequence_that_someone_else_used__should_alarm_and_wait_for_a_person() {
     world.look(id).await.unwrap();
     assert_eq!(world.status(id).await.1, Some(SubStatus::Unexplained));
     assert_eq!(world.chain.handed().len(), 1, "it is not sent again");
+}
+
+#[tokio::test]
+async fn payment_without_effect_on_chain__should_say_what_is_known_of_the_money() {
+    let reason = || "because".to_owned();
+    for (outcome, funds_moved) in [
+        (TransactionOutcome::Failed { reason: reason() }, FundsMoved::FeeOnly),
+        (TransactionOutcome::Unclear { reason: reason() }, FundsMoved::Unknown),
+    ] {
+        let world = World::ethereum().await;
+        world.chain.set_outcome(outcome.clone());
+        let id = world.submit("odd").await;
+        let transfer = world.finish(id).await;
+        assert_eq!(transfer.state, State::Failed { funds_moved }, "{outcome:?}");
+        assert_eq!(transfer.sub_status, Some(SubStatus::FailedOnChain));
+        assert_eq!(transfer.reason, Some(reason()));
+        assert_eq!(world.taken().await, [0].into(), "its nonce is used");
+        assert_eq!(world.chain.handed().len(), 1);
+        let next = world.submit("next").await;
+        world.chain.set_outcome(TransactionOutcome::Succeeded);
+        world.assert_paid_once(next).await;
+    }
 }

@@ -63,13 +63,13 @@ impl EthereumNode {
 
 /// Whether a transaction did what it is for.
 ///
-/// A token that answers false instead of reverting leaves a status of 1 and has moved nothing. So a transfer that we sent
-/// also needs the token's own event that money left our account. An event with another amount (a token that keeps a share)
-/// counts as success: money did move, and calling it failed could get it paid twice.
+/// Only a revert proves that nothing moved. A token that answers false instead leaves a status of 1 and has moved nothing; so a
+/// transfer that we sent also needs the token's own event that money left our account. Without one it is unclear, not failed:
+/// a token may leave its events to another contract, and calling it failed could get it paid twice. For the same reason an
+/// event with another amount (a token that keeps a share) counts as success.
 pub(super) fn outcome(transaction: &Transaction, receipt: &Receipt, sent_by_us: bool) -> TransactionOutcome {
-    let failed = |reason: &str| TransactionOutcome::Failed { reason: reason.to_owned() };
     if receipt.status.is_zero() {
-        return failed("reverted");
+        return TransactionOutcome::Failed { reason: "reverted".into() };
     }
     if sent_by_us && transaction.input.len() == 68 && transaction.input.starts_with(&TRANSFER) {
         let moved = receipt.logs.iter().any(|log| {
@@ -77,8 +77,62 @@ pub(super) fn outcome(transaction: &Transaction, receipt: &Receipt, sent_by_us: 
                 && log.token_transfer().is_some_and(|t| t.from == transaction.from && !t.amount.is_zero())
         });
         if !moved {
-            return failed("the token refused the transfer without reverting: it emitted no Transfer event");
+            let reason = "not reverted, but the token emitted no Transfer event from our account: it may have refused the \
+                          transfer, or recorded it elsewhere; compare the balances before paying again";
+            return TransactionOutcome::Unclear { reason: reason.into() };
         }
     }
     TransactionOutcome::Succeeded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    const OURS: &str = "0x1111111111111111111111111111111111111111";
+    const PAYEE: &str = "0x2222222222222222222222222222222222222222";
+    const TOKEN: &str = "0x3333333333333333333333333333333333333333";
+    const LEDGER: &str = "0x4444444444444444444444444444444444444444";
+
+    fn word(text: &str) -> String {
+        format!("0x{:0>64}", text.trim_start_matches("0x"))
+    }
+
+    fn event(contract: &str, from: &str, amount: &str) -> Value {
+        json!({
+            "address": contract, "topics": [super::super::wire::TRANSFER_TOPIC, word(from), word(PAYEE)],
+            "data": word(amount),
+        })
+    }
+
+    fn of_transfer(status: &str, logs: &[Value]) -> TransactionOutcome {
+        let input = format!("0xa9059cbb{}{}", &word(PAYEE)[2..], &word("9")[2..]);
+        let transaction = json!({
+            "hash": word("5"), "from": OURS, "to": TOKEN, "nonce": "0x0", "value": "0x0", "input": input,
+        });
+        let receipt = json!({
+            "transactionHash": word("5"), "blockHash": word("6"), "status": status, "gasUsed": "0x1",
+            "effectiveGasPrice": "0x1", "logs": logs,
+        });
+        let transaction = serde_json::from_value(transaction).unwrap();
+        outcome(&transaction, &serde_json::from_value(receipt).unwrap(), true)
+    }
+
+    #[test]
+    fn only_a_revert_proves_that_a_token_transfer_moved_nothing() {
+        assert_eq!(of_transfer("0x0", &[]), TransactionOutcome::Failed { reason: "reverted".into() });
+        for paid in ["9", "8"] {
+            assert_eq!(of_transfer("0x1", &[event(TOKEN, OURS, paid)]), TransactionOutcome::Succeeded);
+        }
+        for logs in [
+            vec![],
+            vec![event(LEDGER, OURS, "9")],
+            vec![event(TOKEN, PAYEE, "9")],
+            vec![event(TOKEN, OURS, "0")],
+        ] {
+            let outcome = of_transfer("0x1", &logs);
+            assert!(matches!(outcome, TransactionOutcome::Unclear { .. }), "{logs:?}: {outcome:?}");
+        }
+    }
 }

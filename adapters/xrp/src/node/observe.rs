@@ -131,7 +131,8 @@ impl<'a> Applied<'a> {
             code => return Err(fail(&format!("has the result {code} in a validated ledger"))),
         };
         let credits = match outcome {
-            TransactionOutcome::Failed { .. } => Vec::new(),
+            // A tec result moved nothing but the fee.
+            TransactionOutcome::Failed { .. } | TransactionOutcome::Unclear { .. } => Vec::new(),
             TransactionOutcome::Succeeded => {
                 let Delivery { credits, unavailable } =
                     deliver::credits(self.tx, self.meta, watch).map_err(|what| fail(&what))?;

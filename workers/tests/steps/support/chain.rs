@@ -51,6 +51,7 @@ struct State {
     node_down: bool,
     funds: bool,
     panics: u32,
+    outcome: TransactionOutcome,
 }
 
 pub struct FakeChain {
@@ -75,6 +76,7 @@ impl FakeChain {
             node_down: false,
             funds: true,
             panics: 0,
+            outcome: TransactionOutcome::Succeeded,
         };
         Self { network, depth, state: Mutex::new(state) }
     }
@@ -91,6 +93,10 @@ impl FakeChain {
     /// The next `times` questions about an account panic.
     pub fn panic_next(&self, times: u32) {
         lock(&self.state).panics = times;
+    }
+    /// What becomes of payments that are seen from now on.
+    pub fn set_outcome(&self, outcome: TransactionOutcome) {
+        lock(&self.state).outcome = outcome;
     }
     pub fn height(&self) -> u64 {
         lock(&self.state).height()
@@ -306,7 +312,7 @@ impl ObserveChain for FakeChain {
         let ours = |signed: &&SignedPayout| watch.addresses.contains(&signed.payout.account);
         let payouts = content.transactions.iter().filter(ours).map(|signed| ObservedTransaction {
             tx_id: signed.id(),
-            outcome: TransactionOutcome::Succeeded,
+            outcome: state.outcome.clone(),
             spends: vec![self.resource(signed)],
             fee: Some(Amount::from_u64(signed.payout.fee)),
             credits: vec![],
