@@ -17,8 +17,10 @@ use bursar_domain::{amount::Drops, network::Network, ports::NodeError};
 use rpc::{Rpc, RpcError};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use std::time::Duration;
-use tokio::sync::OnceCell;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 /// Where the node is and what it may cost.
 #[derive(Clone)]
@@ -48,8 +50,9 @@ pub struct XrpNode {
     network_id: u32,
     fees: FeeBounds,
     ledger_window: u32,
-    /// Set once the node has shown that it serves `network_id`.
-    network_checked: OnceCell<()>,
+    /// Whether the server has shown that it serves `network_id` since the last call that failed: after an outage another one
+    /// may answer at the same URL.
+    network_checked: AtomicBool,
 }
 
 impl XrpNode {
@@ -68,7 +71,7 @@ impl XrpNode {
             return Err(refused("fees.floor must not be above fees.cap".into()));
         }
         let rpc = Rpc::new(url, timeout).map_err(refused)?;
-        Ok(Self { rpc, network_id, fees, ledger_window, network_checked: OnceCell::new() })
+        Ok(Self { rpc, network_id, fees, ledger_window, network_checked: AtomicBool::new(false) })
     }
 
     fn xrp_network(&self) -> Network {
@@ -96,7 +99,9 @@ impl XrpNode {
         }
     }
 
+    /// Every failed call passes here.
     fn node_error(&self, operation: &'static str, error: RpcError) -> NodeError {
+        self.network_checked.store(false, Ordering::Release);
         let network = self.xrp_network();
         match error {
             RpcError::Unavailable(reason) => NodeError::Unavailable { network, operation, reason },

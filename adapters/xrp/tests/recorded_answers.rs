@@ -128,6 +128,52 @@ async fn node__should_be_refused_when_it_serves_another_network() {
 }
 
 #[tokio::test]
+async fn node__should_be_asked_for_its_network_again_after_an_outage_and_before_each_broadcast() {
+    let first = server(&[
+        ("server_state", recorded!("server-state")),
+        ("ledger", recorded!("ledger")),
+        ("submit", recorded!("submit-ed25519")),
+    ])
+    .await;
+    let node = node_at(first.uri(), 0);
+    let watch = WatchSet::default();
+    node.block(62, &watch).await.unwrap();
+    node.block(62, &watch).await.unwrap();
+    assert_eq!(asked_for(&first, "server_state").await, 1, "once while all goes well");
+
+    // The same URL is served by another network, with the same ledgers to offer.
+    let mut elsewhere = recorded!("server-state");
+    elsewhere["result"]["state"]["network_id"] = 1.into();
+    first.reset().await;
+    answering(&first, "server_state", ResponseTemplate::new(200).set_body_json(&elsewhere)).await;
+    answering(&first, "submit", ResponseTemplate::new(200).set_body_json(recorded!("submit-ed25519"))).await;
+    let signed = SignedTransaction { tx_id: "AB".repeat(32), bytes: vec![0x12] };
+    let outcome = node.broadcast(&signed).await;
+    assert!(matches!(outcome, BroadcastOutcome::Rejected { .. }), "{outcome:?}");
+    assert_eq!(asked_for(&first, "submit").await, 0);
+
+    // A follower's node goes down and comes back as another.
+    let second =
+        server(&[("server_state", recorded!("server-state")), ("ledger", recorded!("ledger"))]).await;
+    let node = node_at(second.uri(), 0);
+    node.block(62, &watch).await.unwrap();
+    second.reset().await;
+    answering(&second, "ledger", ResponseTemplate::new(502)).await;
+    assert!(matches!(node.block(62, &watch).await, Err(NodeError::Unavailable { .. })));
+    second.reset().await;
+    answering(&second, "server_state", ResponseTemplate::new(200).set_body_json(elsewhere)).await;
+    answering(&second, "ledger", ResponseTemplate::new(200).set_body_json(recorded!("ledger"))).await;
+    assert!(matches!(node.block(62, &watch).await, Err(NodeError::WrongNetwork { .. })));
+    assert_eq!(asked_for(&second, "ledger").await, 0);
+}
+
+async fn asked_for(server: &MockServer, name: &str) -> usize {
+    let asked = server.received_requests().await.unwrap();
+    let names = |request: &wiremock::Request| serde_json::from_slice::<Value>(&request.body).unwrap();
+    asked.iter().filter(|request| names(request)["method"] == name).count()
+}
+
+#[tokio::test]
 async fn tips__should_be_the_validated_ledger() {
     let server = server(&[("server_state", recorded!("server-state"))]).await;
     let tips = node_at(server.uri(), 0).tips().await.unwrap();

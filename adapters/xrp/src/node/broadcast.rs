@@ -16,7 +16,7 @@ use serde_json::json;
 #[async_trait]
 impl BroadcastTransaction for XrpNode {
     async fn broadcast(&self, transaction: &SignedTransaction) -> BroadcastOutcome {
-        match self.ensure_network().await {
+        match self.ask_network().await {
             Ok(()) => {}
             Err(wrong @ NodeError::WrongNetwork { .. }) => {
                 return BroadcastOutcome::Rejected { reason: wrong.to_string() };

@@ -6,6 +6,7 @@ use super::{
 };
 use bursar_domain::ports::NodeError;
 use serde_json::json;
+use std::sync::atomic::Ordering;
 
 /// A synchronised node's newest validated ledger.
 pub(super) struct Position {
@@ -28,19 +29,25 @@ impl XrpNode {
         Ok(Position { validated, complete: CompleteLedgers::parse(&state.complete_ledgers) })
     }
 
-    /// Asks once. Without it a payment without NetworkID could be handed to the wrong ledger, which would take it.
+    /// Asks at first, and again after each call that failed.
     pub(super) async fn ensure_network(&self) -> Result<(), NodeError> {
-        self.network_checked
-            .get_or_try_init(|| async {
-                let ServerState { state } = self.ask("server_state", json!({})).await?;
-                self.check_network(&state)
-            })
-            .await
-            .copied()
+        if self.network_checked.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.ask_network().await
+    }
+
+    /// Asks each time. A payment on a ledger with a NetworkID up to 1024 does not say which one it is for: the wrong one would
+    /// take it.
+    pub(super) async fn ask_network(&self) -> Result<(), NodeError> {
+        let ServerState { state } = self.ask("server_state", json!({})).await?;
+        self.check_network(&state)
     }
 
     fn check_network(&self, state: &State) -> Result<(), NodeError> {
-        if state.network_id != self.network_id {
+        let right = state.network_id == self.network_id;
+        self.network_checked.store(right, Ordering::Release);
+        if !right {
             let actual = format!("xrp:{}", state.network_id);
             return Err(NodeError::WrongNetwork { expected: self.xrp_network(), actual });
         }
