@@ -263,15 +263,25 @@ pub trait ThresholdSigner: Send + Sync {
 pub enum SignError {
     #[error("{available} of {needed} co-signers are online for the {scheme} key")]
     NotEnoughSigners { scheme: Scheme, needed: u16, available: u16 },
-    #[error("too few co-signers agree; refused by party {party}: {reason}")]
-    Refused { party: PartyIndex, reason: String, started: bool },
+    /// With the code of [`PAST_REFUSALS`] where one of the parties gave such a one.
+    #[error("too few co-signers agree; refused by party {party}: {code}: {reason}")]
+    Refused { party: PartyIndex, code: String, reason: String, started: bool },
     #[error("signing session failed: {reason}")]
     Aborted { reason: String, started: bool },
     #[error("no {0} key: run key generation on the co-signers")]
     NoKey(Scheme),
 }
 
+/// Codes of refusals for what a co-signer took part in signing before: a signature that we know nothing of may exist, so the
+/// payment must not be reported as never made.
+pub const PAST_REFUSALS: [&str; 3] = ["WOULD_PAY_TWICE", "EXTERNAL_ID_REUSED", "INPUT_AMOUNT_CHANGED"];
+
 impl SignError {
+    /// Whether a co-signer refused for one of [`PAST_REFUSALS`].
+    pub fn refused_for_the_past(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if PAST_REFUSALS.contains(&code.as_str()))
+    }
+
     pub const fn started(&self) -> bool {
         match self {
             Self::Refused { started, .. } | Self::Aborted { started, .. } => *started,

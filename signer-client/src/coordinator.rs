@@ -188,8 +188,8 @@ impl ThresholdSigner for Coordinator {
 /// An error of a later attempt must not hide that an earlier one began.
 fn with_started(error: SignError, begun: bool, last: &str) -> SignError {
     match error {
-        SignError::Refused { party, reason, started } => {
-            SignError::Refused { party, reason, started: started || begun }
+        SignError::Refused { party, code, reason, started } => {
+            SignError::Refused { party, code, reason, started: started || begun }
         }
         other if begun => SignError::Aborted { reason: format!("{last}; then: {other}"), started: true },
         other => other,

@@ -7,7 +7,7 @@ use crate::{
 };
 use bursar_domain::{
     package::SigningPackage,
-    ports::SignError,
+    ports::{PAST_REFUSALS, SignError},
     signing::{GroupKey, PartyIndex, Scheme, SignatureBytes, SigningPayload},
 };
 use futures::{StreamExt as _, stream::FuturesUnordered};
@@ -62,7 +62,7 @@ impl Attempt<'_> {
         let deadline = Instant::now() + self.hub.deadlines.answer;
         let mut waiting = proposal.parties.clone();
         let mut accepted: BTreeMap<PartyIndex, Nonce> = BTreeMap::new();
-        let mut refused: Vec<(PartyIndex, String)> = Vec::new();
+        let mut refused: Vec<(PartyIndex, String, String)> = Vec::new();
         let mut unable: Vec<String> = Vec::new();
         while accepted.len() < needed && !waiting.is_empty() {
             let Ok(Some(event)) = tokio::time::timeout_at(deadline, events.recv()).await else { break };
@@ -83,7 +83,7 @@ impl Attempt<'_> {
                     }
                     Answer::Refuse { code, reason } => {
                         self.record_refusal(party, &code, &reason);
-                        refused.push((party, format!("{code}: {reason}")));
+                        refused.push((party, code, reason));
                     }
                     Answer::Unable { code, reason } => {
                         self.record_refusal(party, &code, &reason);
@@ -97,14 +97,18 @@ impl Attempt<'_> {
             return Ok(Quorum { proposal, signers, nonces });
         }
         let final_refusal = usize::from(self.key.parties).saturating_sub(refused.len()) < needed;
-        if final_refusal && let Some((party, reason)) = refused.first() {
-            return Err(SignError::Refused { party: *party, reason: reason.clone(), started: false });
+        // One that speaks of an earlier signature matters more than any other.
+        refused.sort_by_key(|(party, code, _)| (!PAST_REFUSALS.contains(&code.as_str()), *party));
+        if final_refusal && let Some((party, code, reason)) = refused.first().cloned() {
+            return Err(SignError::Refused { party, code, reason, started: false });
         }
         unable.extend(waiting.iter().map(|party| format!("party {party} did not answer in time")));
         if unable.is_empty() {
             return Err(self.not_enough(accepted.len()));
         }
-        unable.extend(refused.iter().map(|(party, reason)| format!("party {party} refused: {reason}")));
+        unable.extend(
+            refused.iter().map(|(party, code, reason)| format!("party {party} refused: {code}: {reason}")),
+        );
         let reason = format!("{} of {needed} co-signers accept; {}", accepted.len(), unable.join("; "));
         Err(SignError::Aborted { reason, started: false })
     }

@@ -2,10 +2,11 @@
 
 use crate::support::{Group, NOW, deadlines, role};
 use bursar_domain::{
-    ports::{SignError, ThresholdSigner as _},
+    ports::{PAST_REFUSALS, SignError, ThresholdSigner as _},
     signing::{PartyIndex, Scheme},
     wallet::WalletKind,
 };
+use bursar_signer::verify::RefusalCode;
 use bursar_signer_client::{
     Deadlines,
     link::{self, LinkReader, LinkWriter},
@@ -189,9 +190,9 @@ async fn restarted_party__should_remember_what_it_signed() {
     assert_eq!(group.sessions_burnt(), [2, 2]);
     let second = group.package(&group.xrp(WalletKind::XrpEd25519, 1_000_000, 6));
     let error = group.sign(&second).await.unwrap_err();
-    assert!(
-        matches!(&error, SignError::Refused { reason, started: false, .. } if reason.contains("WOULD_PAY_TWICE"))
-    );
+    assert!(matches!(&error, SignError::Refused { code, started: false, .. } if code == "WOULD_PAY_TWICE"));
+    let past = [RefusalCode::WouldPayTwice, RefusalCode::ExternalIdReused, RefusalCode::InputAmountChanged];
+    assert_eq!(PAST_REFUSALS, past.map(RefusalCode::name), "the orchestrator knows these by their names");
 }
 
 #[tokio::test]
@@ -214,9 +215,7 @@ async fn refusal__should_be_final_only_if_no_quorum_can_ever_form() {
     group.start(2).await;
     puppet(&mut group, 2, refuses()).await;
     let error = group.sign(&package).await.unwrap_err();
-    assert!(
-        matches!(&error, SignError::Refused { reason, started: false, .. } if reason.starts_with("AMOUNT_ABOVE_CAP"))
-    );
+    assert!(matches!(&error, SignError::Refused { code, started: false, .. } if code == "AMOUNT_ABOVE_CAP"));
     // Two refuse: the third, who is away, cannot change that.
     group.stop(0).await;
     let error = group.sign(&package).await.unwrap_err();

@@ -191,6 +191,7 @@ async fn failed(
     let reason = error.to_string();
     if error.started() || started_before {
         let sub_status = match error {
+            SignError::Refused { .. } if error.refused_for_the_past() => SubStatus::Unexplained,
             SignError::Refused { .. } => SubStatus::SignerRejected,
             SignError::NotEnoughSigners { .. } | SignError::NoKey(_) => SubStatus::SignersOffline,
             SignError::Aborted { .. } => SubStatus::SigningFailed,
@@ -198,6 +199,10 @@ async fn failed(
         return wait(context, transfer, sub_status, reason).await;
     }
     match error {
+        // What they remember, we do not: our database may be an old copy, and the payment may have been made. A person must look.
+        SignError::Refused { .. } if error.refused_for_the_past() => {
+            not_started(context, transfer, SubStatus::Unexplained, reason).await
+        }
         SignError::Refused { .. } => {
             let fact =
                 Fact::SigningNotStarted { sub_status: SubStatus::SignerRejected, reason: reason.clone() };

@@ -4,7 +4,7 @@ use crate::support::world::World;
 use bursar_domain::{
     ids::TransferId,
     lifecycle::{State, Status, SubStatus},
-    ports::SignError,
+    ports::{PAST_REFUSALS, SignError},
     signing::{PartyIndex, Scheme},
 };
 use bursar_store::reservations;
@@ -12,7 +12,25 @@ use bursar_workers::engine::{self, MoveError, Next, StepError};
 use std::sync::atomic::Ordering;
 
 fn refused(started: bool) -> SignError {
-    SignError::Refused { party: PartyIndex(1), reason: "fee above my cap".into(), started }
+    let code = "FEE_ABOVE_CAP".into();
+    SignError::Refused { party: PartyIndex(1), code, reason: "fee above my cap".into(), started }
+}
+
+/// A restored database knows nothing of a payment that its co-signers remember.
+#[tokio::test]
+async fn refusal_for_what_was_signed_before__should_wait_for_a_person_and_keep_the_nonce() {
+    for code in PAST_REFUSALS {
+        let world = World::ethereum().await;
+        let (party, reason) = (PartyIndex(1), "signed before".to_owned());
+        world.signer.fail([SignError::Refused { party, code: code.into(), reason, started: false }]);
+        let id = world.submit("past").await;
+        let Next::LookAgain(_) = world.look(id).await.unwrap() else { panic!("{code}: it must not end") };
+        let transfer = world.transfer(id).await;
+        assert_eq!(transfer.status(), Status::PendingSignature, "{code}");
+        assert_eq!(transfer.sub_status, Some(SubStatus::Unexplained), "{code}");
+        assert!(transfer.reason.unwrap().contains(code));
+        assert!(!world.taken().await.is_empty(), "{code}: its nonce stays taken");
+    }
 }
 
 /// A look that has begun a session, which waits at the closed gate.
