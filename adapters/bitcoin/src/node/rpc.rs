@@ -10,8 +10,11 @@ use bursar_domain::{
 use corepc_client::{Auth, Client, Error};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use std::time::Duration;
-use tokio::{sync::OnceCell, time::timeout};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+use tokio::time::timeout;
 
 /// Bitcoin Core's `RPC_INVALID_PARAMETER`: here, a height beyond the tip.
 const INVALID_PARAMETER: i32 = -8;
@@ -25,8 +28,9 @@ pub struct Rpc {
     url: String,
     auth: NodeAuth,
     timeout: Duration,
-    /// Set once the node was seen to serve the expected network.
-    checked: OnceCell<()>,
+    /// Whether the node was seen to serve the expected network since the last time that it gave no answer: after an outage
+    /// another one may answer at the same URL.
+    checked: AtomicBool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +56,7 @@ pub struct ChainInfo {
 
 impl Rpc {
     pub fn new(network: BitcoinNetwork, url: String, auth: NodeAuth, timeout: Duration) -> Self {
-        Self { network, url, auth, timeout, checked: OnceCell::new() }
+        Self { network, url, auth, timeout, checked: AtomicBool::new(false) }
     }
 
     pub fn network(&self) -> Network {
@@ -60,6 +64,18 @@ impl Rpc {
     }
 
     pub async fn call<T: DeserializeOwned>(
+        &self,
+        method: &'static str,
+        args: &[Value],
+    ) -> Result<T, RpcError> {
+        let answer = self.request(method, args).await;
+        if matches!(answer, Err(RpcError::NotSent(_) | RpcError::NoAnswer(_))) {
+            self.checked.store(false, Ordering::Release);
+        }
+        answer
+    }
+
+    async fn request<T: DeserializeOwned>(
         &self,
         method: &'static str,
         args: &[Value],
@@ -88,19 +104,18 @@ impl Rpc {
 
     /// Refuses a node of another network: by name, and by genesis block.
     pub async fn check_network(&self) -> Result<(), NodeError> {
-        self.checked
-            .get_or_try_init(|| async {
-                let info = self.chain_info().await?;
-                let genesis: String = self.read("getblockhash", &[json!(0)]).await?;
-                let expected = genesis_block(params(self.network)).block_hash().to_string();
-                if info.chain == self.chain_name() && genesis == expected {
-                    return Ok(());
-                }
-                let actual = format!("the chain \"{}\" with genesis block {genesis}", info.chain);
-                Err(NodeError::WrongNetwork { expected: self.network(), actual })
-            })
-            .await
-            .copied()
+        if self.checked.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let info = self.chain_info().await?;
+        let genesis: String = self.read("getblockhash", &[json!(0)]).await?;
+        let expected = genesis_block(params(self.network)).block_hash().to_string();
+        if info.chain != self.chain_name() || genesis != expected {
+            let actual = format!("the chain \"{}\" with genesis block {genesis}", info.chain);
+            return Err(NodeError::WrongNetwork { expected: self.network(), actual });
+        }
+        self.checked.store(true, Ordering::Release);
+        Ok(())
     }
 
     const fn chain_name(&self) -> &'static str {
