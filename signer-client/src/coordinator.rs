@@ -99,28 +99,33 @@ impl Coordinator {
         out
     }
 
-    /// The key of a scheme, if enough parties reported it since this process began and none reported another.
+    /// The key of a scheme that at least its threshold of parties reported since this process began.
     fn key(&self, scheme: Scheme) -> Option<GroupKey> {
         let state = self.0.state();
-        let mut reported: Vec<&GroupKey> = Vec::new();
-        let mut holders = 0u16;
-        for key in state.records.values().flat_map(|record| &record.keys).filter(|key| key.scheme == scheme) {
-            holders += 1;
-            if !reported.contains(&key) {
-                reported.push(key);
-            }
-        }
-        match reported[..] {
-            [key] if holders >= key.threshold && usize::from(key.parties) == self.0.parties.len() => {
-                Some(key.clone())
-            }
-            [_, _, ..] => {
-                tracing::error!(%scheme, "co-signers report different keys; none is used until they agree");
-                None
-            }
-            _ => None,
+        let reports: Vec<&[GroupKey]> = state.records.values().map(|record| &record.keys[..]).collect();
+        agreed(scheme, &reports, self.0.parties.len()).cloned()
+    }
+}
+
+/// The one key of a scheme that at least its threshold of parties report, of which more than half are needed. So there is at
+/// most one, and fewer parties than that can neither pass off another nor keep this one from being used.
+fn agreed<'a>(scheme: Scheme, reports: &[&'a [GroupKey]], parties: usize) -> Option<&'a GroupKey> {
+    let mut reported: Vec<(&GroupKey, usize)> = Vec::new();
+    for key in reports.iter().flat_map(|keys| keys.iter()).filter(|key| key.scheme == scheme) {
+        if !reported.iter().any(|(other, _)| *other == key) {
+            reported.push((key, reports.iter().filter(|keys| keys.contains(key)).count()));
         }
     }
+    let holds = |(key, holders): &&(&GroupKey, usize)| {
+        let threshold = usize::from(key.threshold);
+        usize::from(key.parties) == parties && 2 * threshold > parties && *holders >= threshold
+    };
+    let agreed = reported.iter().find(holds).map(|(key, _)| *key);
+    for (key, holders) in reported.iter().filter(|(key, _)| agreed.is_some_and(|agreed| agreed != *key)) {
+        let public_key = hex::encode(&key.public_key);
+        tracing::error!(%scheme, public_key, holders, "co-signers report a key that is not the group's");
+    }
+    agreed
 }
 
 impl From<&GroupKey> for KeyStatus {
@@ -162,16 +167,15 @@ impl ThresholdSigner for Coordinator {
         }
         let key = self.key(scheme).ok_or(SignError::NoKey(scheme))?;
         let mut done: BTreeMap<usize, SignatureBytes> = BTreeMap::new();
-        let mut blame: BTreeMap<PartyIndex, u32> = BTreeMap::new();
         let mut started = false;
         let mut last = String::from("no attempt was made");
         for number in 1..=self.0.deadlines.attempts {
             let attempt = Attempt { hub: &self.0, key: &key, package, payloads };
-            let quorum = match attempt.gather(&blame).await {
+            let quorum = match attempt.gather().await {
                 Ok(quorum) => quorum,
                 Err(error) => return Err(with_started(error, started, &last)),
             };
-            let outcome = attempt.run(&quorum, &mut done, &mut blame).await;
+            let outcome = attempt.run(&quorum, &mut done).await;
             started |= outcome.started;
             match outcome.failure {
                 None => return Ok(done.into_values().collect()),
@@ -199,4 +203,31 @@ fn with_started(error: SignError, begun: bool, last: &str) -> SignError {
 /// Checks a reported signature; a wrong one is as bad as none.
 fn verified(key: &GroupKey, payload: &SigningPayload, signature: &SignatureBytes) -> Result<(), String> {
     check::signature(key, payload, signature).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(byte: u8, threshold: u16) -> GroupKey {
+        GroupKey {
+            scheme: Scheme::Ed25519,
+            public_key: vec![byte; 32],
+            chain_code: [0; 32],
+            threshold,
+            parties: 3,
+            generation: 0,
+        }
+    }
+
+    #[test]
+    fn one_party_cannot_hide_nor_replace_the_key_of_the_others() {
+        let (real, other, cheap) = ([key(1, 2)], [key(2, 2), key(2, 2)], [key(3, 1)]);
+        let agreed = |reports: &[&[GroupKey]]| agreed(Scheme::Ed25519, reports, 3).cloned();
+        assert_eq!(agreed(&[&real, &real, &[]]), Some(key(1, 2)));
+        assert_eq!(agreed(&[&other, &real, &real]), Some(key(1, 2)));
+        assert_eq!(agreed(&[&cheap, &real, &real]), Some(key(1, 2)));
+        assert_eq!(agreed(&[&other, &real, &[]]), None, "said twice by one is not said by two");
+        assert_eq!(agreed(&[&cheap, &[], &[]]), None, "a threshold below a majority");
+    }
 }

@@ -15,6 +15,7 @@ use bursar_domain::{
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -37,6 +38,23 @@ pub(crate) struct State {
     pub proposals: HashMap<ProposalId, mpsc::UnboundedSender<ProposalEvent>>,
     pub sessions: HashMap<SessionId, Route>,
     pub records: BTreeMap<PartyIndex, Record>,
+    pub blame: BTreeMap<PartyIndex, Blame>,
+}
+
+/// How much a party had to do with sessions that failed; halved every ten minutes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Blame {
+    weight: u32,
+    at: Timestamp,
+}
+
+impl Blame {
+    const HALF_LIFE: Duration = Duration::from_secs(600);
+
+    fn weight(self, now: Timestamp) -> u32 {
+        let halvings = now.since(self.at).as_secs() / Self::HALF_LIFE.as_secs();
+        u32::try_from(halvings).ok().and_then(|by| self.weight.checked_shr(by)).unwrap_or(0)
+    }
 }
 
 pub(crate) struct Link {
@@ -166,6 +184,15 @@ impl Hub {
 }
 
 impl State {
+    pub fn blame(&self, party: PartyIndex, now: Timestamp) -> u32 {
+        self.blame.get(&party).map_or(0, |blame| blame.weight(now))
+    }
+
+    pub fn add_blame(&mut self, party: PartyIndex, weight: u32, now: Timestamp) {
+        let weight = self.blame(party, now).saturating_add(weight);
+        self.blame.insert(party, Blame { weight, at: now });
+    }
+
     /// Queues a message for a party that is online to sign. False when it is not, or no longer.
     pub fn send(&mut self, mode: Mode, party: PartyIndex, message: FromRelay) -> bool {
         let Some(link) = self.links.get(&(mode, party)) else { return false };
@@ -222,5 +249,24 @@ impl State {
         for party in &parties {
             self.send(Mode::Keygen, *party, FromRelay::Present { epoch, parties: parties.clone() });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blame_adds_up_and_fades() {
+        let (party, start) = (PartyIndex(1), Timestamp::from_secs(1_000));
+        let mut state = State::default();
+        state.add_blame(party, 10, start);
+        state.add_blame(party, 10, start);
+        let after = |minutes: u64| state.blame(party, start.plus(Duration::from_secs(60 * minutes)));
+        assert_eq!(
+            [after(0), after(9), after(10), after(20), after(60), after(100_000)],
+            [20, 20, 10, 5, 0, 0]
+        );
+        assert_eq!(state.blame(PartyIndex(2), start), 0);
     }
 }

@@ -11,7 +11,10 @@ use bursar_domain::{
     signing::{GroupKey, PartyIndex, Scheme, SignatureBytes, SigningPayload},
 };
 use futures::{StreamExt as _, stream::FuturesUnordered};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use tokio::{sync::mpsc, time::Instant};
 
 pub(super) struct Attempt<'a> {
@@ -50,22 +53,34 @@ impl Drop for Proposal {
     }
 }
 
+/// Blame for an attempt that failed: of who took part, and of who may be at fault. A hostile party is in every quorum that it
+/// breaks, and whomever it accuses gets no more than itself, so it ends up behind the honest ones.
+const PRESENT: u32 = 1;
+const SUSPECT: u32 = 10;
+
 impl Attempt<'_> {
-    /// Asks every candidate, and takes the first t that accept.
+    /// Asks every candidate, and takes the first t that accept, or those who had least to do with failures as soon as it is clear
+    /// who they are.
     ///
     /// [`SignError::Refused`] ends a payment, so it is given only when no quorum can ever form: when so many parties refuse by
     /// their rules that too few are left among *all* that hold the key, whoever is online. A party that is offline, silent or
     /// unable may still accept another time.
-    pub(super) async fn gather(&self, blame: &BTreeMap<PartyIndex, u32>) -> Result<Quorum, SignError> {
+    pub(super) async fn gather(&self) -> Result<Quorum, SignError> {
         let needed = usize::from(self.key.threshold);
-        let (proposal, mut events) = self.propose(blame)?;
+        let (proposal, mut events) = self.propose()?;
         let deadline = Instant::now() + self.hub.deadlines.answer;
         let mut waiting = proposal.parties.clone();
         let mut accepted: BTreeMap<PartyIndex, Nonce> = BTreeMap::new();
         let mut refused: Vec<(PartyIndex, String, String)> = Vec::new();
         let mut unable: Vec<String> = Vec::new();
-        while accepted.len() < needed && !waiting.is_empty() {
-            let Ok(Some(event)) = tokio::time::timeout_at(deadline, events.recv()).await else { break };
+        let blame = self.blame(&proposal.parties);
+        while !waiting.is_empty() && !best_is_known(&blame, accepted.keys(), &waiting, needed) {
+            let Ok(Some(event)) = tokio::time::timeout_at(deadline, events.recv()).await else {
+                // Waited for in vain: not another time.
+                let (now, mut state) = (self.hub.clock.now(), self.hub.state());
+                waiting.iter().for_each(|silent| state.add_blame(*silent, SUSPECT, now));
+                break;
+            };
             let (ProposalEvent::Answered { party, .. } | ProposalEvent::Gone { party }) = &event;
             let party = *party;
             let Some(place) = waiting.iter().position(|other| *other == party) else {
@@ -93,7 +108,8 @@ impl Attempt<'_> {
             }
         }
         if accepted.len() >= needed {
-            let (signers, nonces) = accepted.into_iter().take(needed).unzip();
+            let signers = least_blamed(&blame, accepted.keys(), needed);
+            let (signers, nonces) = accepted.into_iter().filter(|(party, _)| signers.contains(party)).unzip();
             return Ok(Quorum { proposal, signers, nonces });
         }
         let final_refusal = usize::from(self.key.parties).saturating_sub(refused.len()) < needed;
@@ -121,27 +137,17 @@ impl Attempt<'_> {
         }
     }
 
-    fn propose(
-        &self,
-        blame: &BTreeMap<PartyIndex, u32>,
-    ) -> Result<(Proposal, mpsc::UnboundedReceiver<ProposalEvent>), SignError> {
+    fn propose(&self) -> Result<(Proposal, mpsc::UnboundedReceiver<ProposalEvent>), SignError> {
         let needed = usize::from(self.key.threshold);
         let (sender, events) = mpsc::unbounded_channel();
         let id = ProposalId::random();
         let mut state = self.hub.state();
-        let mut candidates: Vec<PartyIndex> = state
+        let candidates: Vec<PartyIndex> = state
             .online()
             .filter(|party| state.records.get(party).is_some_and(|record| record.keys.contains(self.key)))
             .collect();
         if candidates.len() < needed {
             return Err(self.not_enough(candidates.len()));
-        }
-        // Another quorum than those that failed, as far as there is one.
-        candidates.sort_by_key(|party| (blame.get(party).copied().unwrap_or(0), *party));
-        while candidates.len() > needed
-            && candidates.last().is_some_and(|party| blame.get(party).copied().unwrap_or(0) > 0)
-        {
-            candidates.pop();
         }
         state.proposals.insert(id, sender);
         for party in &candidates {
@@ -153,12 +159,7 @@ impl Attempt<'_> {
     }
 
     /// Runs a session for each payload without a signature.
-    pub(super) async fn run(
-        &self,
-        quorum: &Quorum,
-        done: &mut BTreeMap<usize, SignatureBytes>,
-        blame: &mut BTreeMap<PartyIndex, u32>,
-    ) -> Outcome {
+    pub(super) async fn run(&self, quorum: &Quorum, done: &mut BTreeMap<usize, SignatureBytes>) -> Outcome {
         let limit = match self.key.scheme {
             Scheme::EcdsaSecp256k1 => &self.hub.ecdsa,
             Scheme::Bip340 | Scheme::Ed25519 => &self.hub.frost,
@@ -183,6 +184,7 @@ impl Attempt<'_> {
             })
             .collect();
         let mut outcome = Outcome { started: false, failure: None };
+        let mut blamed: BTreeSet<PartyIndex> = BTreeSet::new();
         while let Some((index, result)) = sessions.next().await {
             match result {
                 Ok(signature) => {
@@ -191,16 +193,23 @@ impl Attempt<'_> {
                 }
                 Err(failure) => {
                     outcome.started |= failure.started;
-                    // A party that is known to be at fault is passed over first, then whoever took part.
-                    for signer in &quorum.signers {
-                        *blame.entry(*signer).or_default() +=
-                            if failure.blamed.contains(signer) { 100 } else { 1 };
-                    }
+                    blamed.extend(failure.blamed);
                     outcome.failure.get_or_insert(failure.reason);
                 }
             }
         }
+        if outcome.failure.is_some() {
+            let (now, mut state) = (self.hub.clock.now(), self.hub.state());
+            for signer in &quorum.signers {
+                state.add_blame(*signer, if blamed.contains(signer) { SUSPECT } else { PRESENT }, now);
+            }
+        }
         outcome
+    }
+
+    fn blame(&self, parties: &[PartyIndex]) -> BTreeMap<PartyIndex, u32> {
+        let (now, state) = (self.hub.clock.now(), self.hub.state());
+        parties.iter().map(|party| (*party, state.blame(*party, now))).collect()
     }
 
     fn record_refusal(&self, party: PartyIndex, code: &str, reason: &str) {
@@ -210,5 +219,66 @@ impl Attempt<'_> {
             record.refusals += 1;
             record.last_refusal = Some((code.to_owned(), reason.to_owned(), now));
         }
+    }
+}
+
+fn least_blamed<'a>(
+    blame: &BTreeMap<PartyIndex, u32>,
+    parties: impl Iterator<Item = &'a PartyIndex>,
+    needed: usize,
+) -> Vec<PartyIndex> {
+    let mut parties: Vec<PartyIndex> = parties.copied().collect();
+    parties.sort_by_key(|party| (blame.get(party).copied().unwrap_or(0), *party));
+    parties.truncate(needed);
+    parties
+}
+
+/// Whether no answer that is still to come could give a quorum with less blame than the one that has accepted.
+fn best_is_known<'a>(
+    blame: &BTreeMap<PartyIndex, u32>,
+    accepted: impl Iterator<Item = &'a PartyIndex> + Clone,
+    waiting: &'a [PartyIndex],
+    needed: usize,
+) -> bool {
+    let total = |parties: &[PartyIndex]| -> u64 {
+        parties.iter().map(|party| u64::from(blame.get(party).copied().unwrap_or(0))).sum()
+    };
+    let now = least_blamed(blame, accepted.clone(), needed);
+    now.len() == needed && total(&now) <= total(&least_blamed(blame, accepted.chain(waiting), needed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One hostile party in 2 of 3 accuses whomever it signs with.
+    #[test]
+    fn the_honest_pair_is_chosen_whatever_one_hostile_party_says() {
+        for hostile in (0..3).map(PartyIndex) {
+            let all: Vec<PartyIndex> = (0..3).map(PartyIndex).collect();
+            let mut blame = BTreeMap::new();
+            let mut failures = 0;
+            loop {
+                let quorum = least_blamed(&blame, all.iter(), 2);
+                if !quorum.contains(&hostile) {
+                    break;
+                }
+                failures += 1;
+                assert!(failures < 3, "party {hostile} stopped the honest pair");
+                for party in quorum {
+                    *blame.entry(party).or_default() += SUSPECT;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn less_blamed_parties_are_waited_for_and_equal_ones_are_not() {
+        let party = PartyIndex;
+        let blame = BTreeMap::from([(party(1), SUSPECT)]);
+        assert!(!best_is_known(&blame, [party(0), party(1)].iter(), &[party(2)], 2));
+        assert!(best_is_known(&blame, [party(0), party(2)].iter(), &[party(1)], 2));
+        assert!(best_is_known(&BTreeMap::new(), [party(0), party(1)].iter(), &[party(2)], 2));
+        assert!(!best_is_known(&blame, [party(0)].iter(), &[party(1)], 2), "not enough yet");
     }
 }

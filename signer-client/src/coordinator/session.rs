@@ -75,7 +75,9 @@ pub(super) async fn run_session(
             }
             SessionEvent::Done { party, result: Err(failure) } => {
                 let reason = format!("party {party}: {}", failure.reason);
-                return failed(reason, failure.blamed.into_iter().collect());
+                // Nobody can prove who misbehaved: whoever accuses is as much in doubt as the accused.
+                let accused = failure.blamed.filter(|accused| plan.signers.contains(accused));
+                return failed(reason, accused.map_or_else(Vec::new, |accused| vec![party, accused]));
             }
             SessionEvent::Done { party, result: Ok(signature) } => {
                 waiting.remove(&party);
