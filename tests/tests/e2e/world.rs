@@ -8,6 +8,7 @@ use bursar_regtest::{
     Bitcoind,
     rpc::{Dialect, RpcClient},
 };
+use bursar_signer::store::Store;
 use bursar_tests::{
     Environment, Options, environment,
     environment::Nodes,
@@ -65,6 +66,9 @@ pub async fn prepare_with(name: &str, change: impl FnOnce(&mut Options)) -> anyh
         fs::create_dir_all(to.parent().context("a file is in a folder")?)?;
         fs::copy(&from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
     }
+    for party in fs::read_dir(dir.join("cosigners"))? {
+        drop(Store::open(&party?.path().join("state.redb"))?);
+    }
     let mut options = Options::new(&dir);
     change(&mut options);
     let nodes = Nodes::start(&options).await?;
@@ -121,7 +125,7 @@ async fn keys() -> anyhow::Result<PathBuf> {
 }
 
 /// What is the same in each environment: identities, shares, the initiator's key. A co-signer's memory of what it signed is not:
-/// external ids of one environment mean nothing in another.
+/// external ids of one environment mean nothing in another, so each begins with an empty one.
 fn files_of(keys: &Path) -> anyhow::Result<Vec<(PathBuf, PathBuf)>> {
     let mut relative =
         vec![PathBuf::from("orchestrator/relay.key"), PathBuf::from("initiator/initiator.pem")];
