@@ -47,7 +47,8 @@ const QUEUE: usize = 256;
 pub(super) struct Table {
     pending: HashMap<ProposalId, Pending>,
     sessions: HashMap<SessionId, mpsc::Sender<(PartyIndex, Bytes)>>,
-    examining: usize,
+    /// What is being examined, and whether it was closed meanwhile: then it is not kept.
+    examining: HashMap<ProposalId, bool>,
 }
 
 /// A package that this party accepted, waiting for its sessions.
@@ -149,7 +150,11 @@ async fn read(mut reader: LinkReader, shared: Shared, heartbeat: Heartbeat) -> L
             }
             FromRelay::Start(start) => shared.start(start, &mut tasks),
             FromRelay::Close { proposal } => {
-                shared.table().pending.remove(&proposal);
+                let mut table = shared.table();
+                table.pending.remove(&proposal);
+                if let Some(closed) = table.examining.get_mut(&proposal) {
+                    *closed = true;
+                }
             }
             FromRelay::Abort { session } => {
                 shared.table().sessions.remove(&session);
@@ -169,9 +174,13 @@ impl Shared {
 
     fn propose(&self, proposal: ProposalId, package: Box<SigningPackage>, tasks: &mut JoinSet<()>) {
         let mut table = self.table();
-        let overloaded = table.pending.len() >= MAX_PENDING || table.examining >= MAX_EXAMINED;
+        if table.examining.contains_key(&proposal) || table.pending.contains_key(&proposal) {
+            // Its answer is on the way, or was given.
+            return;
+        }
+        let overloaded = table.pending.len() >= MAX_PENDING || table.examining.len() >= MAX_EXAMINED;
         if !overloaded {
-            table.examining += 1;
+            table.examining.insert(proposal, false);
         }
         drop(table);
         let shared = self.clone();
@@ -191,12 +200,15 @@ impl Shared {
         // Decoding, signature checks and disk: off the async threads.
         let decided = tokio::task::spawn_blocking(move || cosigner.decide(&examined)).await;
         let mut table = self.table();
-        table.examining -= 1;
+        let closed = table.examining.remove(&proposal).unwrap_or(true);
         match decided {
             Ok(Ok(allowed)) => {
                 let nonce = Nonce::random();
                 let allowed = Arc::new(allowed);
-                table.pending.insert(proposal, Pending { package, allowed, nonce, started: BTreeSet::new() });
+                let pending = Pending { package, allowed, nonce, started: BTreeSet::new() };
+                if !closed {
+                    table.pending.insert(proposal, pending);
+                }
                 Answer::Accept { nonce }
             }
             Ok(Err(refusal)) => refuse(&refusal),
@@ -221,10 +233,14 @@ impl Shared {
         let shared = self.clone();
         tasks.spawn(async move {
             let result = match plan {
-                Ok(plan) => session::run(&shared, plan, inbound).await,
+                Ok(plan) => {
+                    let result = session::run(&shared, plan, inbound).await;
+                    shared.table().sessions.remove(&session);
+                    result
+                }
+                // A start that is said twice must not end the session that runs under this id.
                 Err(refusal) => Err(session::failure(refusal.to_string(), None)),
             };
-            shared.table().sessions.remove(&session);
             let _ = shared.outbound.send(ToRelay::Done { session, result }).await;
         });
     }
