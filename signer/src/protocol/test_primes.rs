@@ -17,7 +17,7 @@ const PUBLISHED: [&[u8]; 5] = [
 
 /// Whether one of these moduli is made with a published prime.
 pub(super) fn divide_any<'a>(moduli: impl IntoIterator<Item = &'a Integer>) -> bool {
-    let published: Vec<Integer> = (0..).take(PUBLISHED.len()).flat_map(|index| numbers(index)).collect();
+    let published: Vec<Integer> = (0..).take(PUBLISHED.len()).flat_map(numbers).collect();
     moduli
         .into_iter()
         .any(|modulus| published.iter().any(|prime| modulus.modulo_ref(prime).cmp0() == Ordering::Equal))
