@@ -40,6 +40,11 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
     if record.inclusion.is_some() {
         return included_unseen(context, transfer, &record).await;
     }
+    if !signing_started && transfer.sub_status == Some(SubStatus::Unexplained) {
+        // The co-signers signed this order before, outside of what we know: it may have been paid. Neither built again nor ended
+        // by time; a person looks at the chain, and cancels it here.
+        return Ok(Progress::Wait(context.settings.package_lifetime));
+    }
     let cursor = chain::cursor(&context.store, network).await?.map_or(0, |block| block.height);
     let ledgers_left = match record.effects.validity {
         Validity::Unlimited => u64::MAX,

@@ -9,7 +9,7 @@ use bursar_domain::{
 };
 use bursar_store::reservations;
 use bursar_workers::engine::{self, MoveError, Next, StepError};
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
 fn refused(started: bool) -> SignError {
     let code = "FEE_ABOVE_CAP".into();
@@ -30,6 +30,16 @@ async fn refusal_for_what_was_signed_before__should_wait_for_a_person_and_keep_t
         assert_eq!(transfer.sub_status, Some(SubStatus::Unexplained), "{code}");
         assert!(transfer.reason.unwrap().contains(code));
         assert!(!world.taken().await.is_empty(), "{code}: its nonce stays taken");
+
+        world.clock.advance(Duration::from_secs(200_000));
+        world.look(id).await.unwrap();
+        assert_eq!(
+            world.status(id).await,
+            (Status::PendingSignature, Some(SubStatus::Unexplained)),
+            "{code}: not ended by time"
+        );
+        world.cancel(id).await.unwrap();
+        assert!(world.taken().await.is_empty(), "{code}: a person has decided");
     }
 }
 
@@ -149,7 +159,11 @@ async fn nonce_of_a_refused_transfer__should_be_used_by_the_next() {
     world.look(first).await.unwrap();
     world.look(second).await.unwrap();
     assert_eq!(world.status(first).await.0, Status::Rejected);
-    assert_eq!(world.status(second).await.0, Status::Queued, "built for nonce 1, which would wait behind the gap");
+    assert_eq!(
+        world.status(second).await.0,
+        Status::Queued,
+        "built for nonce 1, which would wait behind the gap"
+    );
     world.later();
     world.look(second).await.unwrap();
     let holder = reservations::holder(world.store(), world.network, &world.resource(0)).await.unwrap();
