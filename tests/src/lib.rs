@@ -7,6 +7,7 @@ pub mod environment;
 pub mod initiator;
 pub mod measure;
 pub mod orchestrator;
+pub mod program;
 pub mod recipients;
 
 pub use api::Api;

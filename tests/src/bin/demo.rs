@@ -5,8 +5,9 @@ use bursar::intake::TransferRequest;
 use bursar_domain::{amount::Amount, lifecycle::Status};
 use bursar_tests::{
     Environment, Options,
-    environment::{Nodes, TOKEN, TOKEN_DECIMALS},
+    environment::{TOKEN, TOKEN_DECIMALS},
     initiator::{payment, request, tagged},
+    program::{self, say},
     recipients::{self, BitcoinType},
 };
 use clap::Parser;
@@ -39,25 +40,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let runtime = match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("error: cannot start: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    match runtime.block_on(run(args)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("\nerror: {error:#}\nLogs are below .bursar/demo; `./dev clean` starts from nothing.");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Progress goes to standard error, so that `--json` leaves standard output clean.
-fn say(text: &str) {
-    eprintln!("{text}");
+    program::run(&args.dir.clone(), run(args))
 }
 
 async fn run(args: Args) -> anyhow::Result<()> {
@@ -67,7 +50,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let wallets = Wallets::create(&environment).await?;
     wallets.fund(&environment).await?;
     let result = tokio::select! {
-        result = mine(&environment.nodes) => result,
+        result = program::mine(&environment.nodes, Duration::from_secs(1)) => result.map(|never| match never {}),
         result = show(&args, &environment, &wallets, started) => result,
     };
     say("stopping everything");
@@ -90,14 +73,6 @@ async fn show(
         tokio::signal::ctrl_c().await?;
     }
     Ok(())
-}
-
-/// A Bitcoin block each second, until dropped. (The other two nodes make their own.)
-async fn mine(nodes: &Nodes) -> anyhow::Result<()> {
-    loop {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        nodes.bitcoind.mine(1).await?;
-    }
 }
 
 struct Wallets {
