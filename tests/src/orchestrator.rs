@@ -28,7 +28,7 @@ pub struct Orchestrator {
     api_port: u16,
     relay_port: u16,
     api_key: String,
-    process: Option<Process>,
+    processes: Vec<Process>,
 }
 
 impl Orchestrator {
@@ -46,44 +46,58 @@ impl Orchestrator {
                 .arg(&config),
         )?;
         let api_key = made["apiKey"].as_str().context("no apiKey was printed")?.to_owned();
-        Ok(Self { dir, config, api_port, relay_port, api_key, process: None })
+        Ok(Self { dir, config, api_port, relay_port, api_key, processes: Vec::new() })
     }
 
-    /// Starts it and waits until it takes requests.
+    /// Starts API, workers and relay in one process, and waits until it takes requests.
     pub async fn start(&mut self) -> anyhow::Result<()> {
-        let mut command = Command::new(program("bursar")?);
-        command.arg("serve").arg("--config").arg(&self.config);
-        let mut process = Process::spawn("bursar", command, self.log_file())?;
+        self.spawn("serve", "bursar.log")?;
+        self.wait_ready().await
+    }
+
+    /// Starts API and workers as two processes on the same database, and waits until the API takes requests.
+    pub async fn start_apart(&mut self) -> anyhow::Result<()> {
+        self.spawn("worker", "worker.log")?;
+        self.spawn("api", "api.log")?;
+        self.wait_ready().await
+    }
+
+    fn spawn(&mut self, command: &str, log: &str) -> anyhow::Result<()> {
+        let mut bursar = Command::new(program("bursar")?);
+        bursar.arg(command).arg("--config").arg(&self.config);
+        self.processes.push(Process::spawn(format!("bursar {command}"), bursar, self.dir.join(log))?);
+        Ok(())
+    }
+
+    async fn wait_ready(&mut self) -> anyhow::Result<()> {
         let ready = format!("{}/ready", self.url());
-        process
-            .wait_ready(Duration::from_secs(30), || async {
-                match reqwest::get(&ready).await {
-                    Ok(response) if response.status().is_success() => Ok(()),
-                    Ok(response) => Err(format!("status {}", response.status())),
-                    Err(error) => Err(error.to_string()),
-                }
-            })
-            .await?;
-        self.process = Some(process);
+        for process in &mut self.processes {
+            process
+                .wait_ready(Duration::from_secs(30), || async {
+                    match reqwest::get(&ready).await {
+                        Ok(response) if response.status().is_success() => Ok(()),
+                        Ok(response) => Err(format!("status {}", response.status())),
+                        Err(error) => Err(error.to_string()),
+                    }
+                })
+                .await?;
+        }
         Ok(())
     }
 
     /// SIGKILL, as a power cut.
     pub fn kill9(&mut self) -> anyhow::Result<()> {
-        if let Some(mut process) = self.process.take() {
+        for mut process in self.processes.drain(..) {
             process.kill9()?;
         }
         Ok(())
     }
 
     pub async fn stop(mut self) -> anyhow::Result<()> {
-        if let Some(process) = self.process.take() {
+        for process in self.processes.drain(..) {
+            let name = process.name().to_owned();
             let status = process.stop(Duration::from_secs(20)).await?;
-            ensure!(
-                status.success(),
-                "the orchestrator ended with {status}; see {}",
-                self.log_file().display()
-            );
+            ensure!(status.success(), "{name} ended with {status}; see {}", self.dir.display());
         }
         Ok(())
     }

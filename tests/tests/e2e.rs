@@ -3,6 +3,8 @@
 
 #![allow(non_snake_case)]
 
+#[path = "e2e/apart.rs"]
+mod apart;
 #[path = "e2e/bad_input.rs"]
 mod bad_input;
 #[path = "e2e/cli.rs"]
