@@ -12,7 +12,7 @@ use bursar_domain::{
     time::Timestamp,
     wallet::{Branch, DerivationPath},
 };
-use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, any::AnyRow};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddressRecord {
@@ -27,12 +27,25 @@ pub struct AddressRecord {
 
 /// The lowest index above all that the wallet uses on this branch. Insert the address in the same transaction.
 pub async fn next_index(tx: &mut WriteTx, wallet: WalletId, branch: Branch) -> Result<u32, StoreError> {
+    next_index_on(tx.connection(), wallet, branch).await
+}
+
+/// As [`next_index`], for a look only: it may be gone when the address is inserted.
+pub async fn peek_index(store: &Store, wallet: WalletId, branch: Branch) -> Result<u32, StoreError> {
+    next_index_on(&mut *store.reader().await?, wallet, branch).await
+}
+
+async fn next_index_on(
+    connection: &mut AnyConnection,
+    wallet: WalletId,
+    branch: Branch,
+) -> Result<u32, StoreError> {
     let row = sqlx::query(
         "SELECT 'next' AS name, COALESCE(MAX(position) + 1, 0) AS position FROM addresses WHERE wallet = $1 AND branch = $2",
     )
     .bind(wallet.to_string())
     .bind(branch_number(branch))
-    .fetch_one(tx.connection())
+    .fetch_one(connection)
     .await
     .during("addresses.next_index")?;
     Fields::new(&row, "addresses", "name")?.number("position")
@@ -94,7 +107,7 @@ pub async fn find(
 }
 
 pub(crate) async fn find_on(
-    connection: &mut sqlx::AnyConnection,
+    connection: &mut AnyConnection,
     network: Network,
     address: &str,
 ) -> Result<Option<AddressRecord>, StoreError> {

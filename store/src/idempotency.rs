@@ -1,7 +1,8 @@
 //! `Idempotency-Key`: a repeated request gets the answer of the first.
 
-use crate::{StoreError, WriteTx, error::During, row::Fields};
+use crate::{Store, StoreError, WriteTx, error::During, row::Fields};
 use bursar_domain::{ids::ApiKeyId, time::Timestamp};
+use sqlx::AnyConnection;
 
 /// What is known of a request's key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,14 +38,34 @@ pub async fn begin(
     if inserted.rows_affected() == 1 {
         return Ok(Begun::New);
     }
+    look(tx.connection(), api_key, key, request_hash).await
+}
+
+/// What [`begin`] would say, without recording anything.
+pub async fn peek(
+    store: &Store,
+    api_key: ApiKeyId,
+    key: &str,
+    request_hash: &[u8; 32],
+) -> Result<Begun, StoreError> {
+    look(&mut *store.reader().await?, api_key, key, request_hash).await
+}
+
+async fn look(
+    connection: &mut AnyConnection,
+    api_key: ApiKeyId,
+    key: &str,
+    request_hash: &[u8; 32],
+) -> Result<Begun, StoreError> {
     let row = sqlx::query(
         "SELECT idempotency_key, request_hash, status, body FROM idempotency_keys WHERE api_key = $1 AND idempotency_key = $2",
     )
     .bind(api_key.to_string())
     .bind(key.to_owned())
-    .fetch_one(tx.connection())
+    .fetch_optional(connection)
     .await
-    .during(OPERATION)?;
+    .during("idempotency_keys.look")?;
+    let Some(row) = row else { return Ok(Begun::New) };
     let fields = Fields::new(&row, "idempotency_keys", "idempotency_key")?;
     if fields.bytes("request_hash")? != request_hash {
         return Ok(Begun::DifferentRequest);

@@ -78,14 +78,16 @@ pub async fn draft(context: &Context, intent: &Intent) -> Result<Draft, DraftErr
     let (resource, change) = match &mut state {
         AccountState::Bitcoin(account) => {
             account.utxos = utxos::available(&context.store, wallet.id).await?;
-            (None, Some(next_change_path(context, &wallet).await?))
+            // A look only: the index is claimed together with the transaction that pays it.
+            let index = addresses::peek_index(&context.store, wallet.id, Branch::Change).await?;
+            (None, Some(wallet.descriptor.path(Branch::Change, index)))
         }
         state => (Some(lowest_free(context, intent, state).await?), None),
     };
     let (unsigned, effects) = build(ports, intent, &key, state, source, resource, change).await?;
-    let change = change.filter(|path| effects.change.iter().any(|output| output.path == *path)).map(|path| {
-        let paid = effects.change.iter().find(|output| output.path == path);
-        ChangeAddress { path, address: paid.map(|output| output.address.clone()).unwrap_or_default() }
+    let change = change.and_then(|path| {
+        let paid = effects.change.iter().find(|output| output.path == path)?;
+        Some(ChangeAddress { path, address: paid.address.clone() })
     });
     Ok(Draft { unsigned, effects, change })
 }
@@ -134,13 +136,6 @@ async fn source_path(
         None if intent.network().chain() == Chain::Bitcoin => Ok(None),
         None => Ok(Some(wallet.descriptor.path(Branch::Receive, 0))),
     }
-}
-
-async fn next_change_path(context: &Context, wallet: &Wallet) -> Result<DerivationPath, StepError> {
-    // Read within a transaction that is then dropped: the index is claimed only together with the transaction that pays it.
-    let mut tx = context.store.write().await?;
-    let index = addresses::next_index(&mut tx, wallet.id, Branch::Change).await?;
-    Ok(wallet.descriptor.path(Branch::Change, index))
 }
 
 /// The lowest nonce or Sequence that neither the chain nor a live transaction of ours has used. Lowest, so that one that was

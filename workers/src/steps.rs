@@ -17,7 +17,7 @@ use bursar_domain::{
     lifecycle::{Fact, Step, SubStatus, Transfer},
     network::Network,
 };
-use bursar_store::transactions::{self, TransactionRecord};
+use bursar_store::transactions::{self, Inclusion, TransactionRecord};
 use std::time::Duration;
 
 /// How a step ended.
@@ -83,6 +83,16 @@ async fn expire_if_over(context: &Context, transfer: &Transfer) -> Result<bool, 
     }
     advance(context, transfer.clone(), Fact::Expired { sub_status: SubStatus::IntentExpired }).await?;
     Ok(true)
+}
+
+/// A block holds the transaction, also one whose signature never reached us: the chain has the last word.
+async fn included(
+    context: &Context,
+    transfer: Transfer,
+    inclusion: &Inclusion,
+) -> Result<Progress, StepError> {
+    advance(context, transfer, Fact::Included { block: inclusion.block.clone() }).await?;
+    Ok(Progress::Moved)
 }
 
 fn ports<'a>(context: &'a Context, transfer: &Transfer) -> Result<(Network, &'a ChainPorts), StepError> {

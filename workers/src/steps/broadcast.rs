@@ -3,16 +3,15 @@
 //! "Maybe sent" is written before the first attempt, so that a crash in between leaves the truth behind. The same bytes are sent
 //! after every doubt; nothing is ever rebuilt here.
 
-use super::{Progress, cooling, ports, record, say, sign, wait};
+use super::{Progress, cooling, included, ports, record, say, sign::end_if_dead};
 use crate::{
     context::Context,
     engine::StepError,
     transition::{MoveError, advance, advance_in},
 };
 use bursar_domain::{
-    chain::Liveness,
     effects::Validity,
-    lifecycle::{Fact, State, SubStatus, Transfer},
+    lifecycle::{Fact, State, Transfer},
     ports::BroadcastOutcome,
 };
 use bursar_store::{
@@ -25,21 +24,12 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
     let (network, ports) = ports(context, &transfer)?;
     let record = record(context, transaction).await?;
     if let Some(inclusion) = &record.inclusion {
-        advance(context, transfer, Fact::Included { block: inclusion.block.clone() }).await?;
-        return Ok(Progress::Moved);
+        return included(context, transfer, inclusion).await;
     }
     if let Validity::UntilLedger(last) = record.effects.validity {
         let walked = chain::cursor(&context.store, network).await?.map_or(0, |block| block.height);
         if walked >= u64::from(last) {
-            return match ports.node.liveness(&sign::sent(&record)).await? {
-                Liveness::Dead { proof } => {
-                    sign::bury(context, transfer, &record, proof).await.map(|()| Progress::Moved)
-                }
-                Liveness::Unexplained { reason } => {
-                    wait(context, transfer, SubStatus::Unexplained, reason).await
-                }
-                Liveness::MayConfirm => Ok(Progress::Wait(context.settings.retry)),
-            };
+            return end_if_dead(context, ports, transfer, &record).await;
         }
     }
     if let Some(pause) = recently_sent(context, &transfer, &record) {

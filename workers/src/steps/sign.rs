@@ -4,7 +4,7 @@
 //! `SigningStarted` is therefore committed before the co-signers are asked, and withdrawn only when the coordinator knows for
 //! certain that no session began. While it stands, the same bytes are signed again (with a fresh session), never others.
 
-use super::{Progress, cooling, ports, record, wait};
+use super::{Progress, cooling, included, ports, record, wait};
 use crate::{
     context::{ChainPorts, Context},
     engine::StepError,
@@ -37,8 +37,8 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
     };
     let (network, ports) = ports(context, &transfer)?;
     let record = record(context, transaction).await?;
-    if record.inclusion.is_some() {
-        return included_unseen(context, transfer, &record).await;
+    if let Some(inclusion) = &record.inclusion {
+        return included(context, transfer, inclusion).await;
     }
     if !signing_started && transfer.sub_status == Some(SubStatus::Unexplained) {
         // The co-signers signed this order before, outside of what we know: it may have been paid. Neither built again nor ended
@@ -62,18 +62,13 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
             return wait(context, transfer, SubStatus::SigningInconclusive, reason).await;
         }
     } else if expired {
-        return give_up(
-            context,
-            transfer,
-            transaction,
-            Fact::Expired { sub_status: SubStatus::IntentExpired },
-        )
-        .await;
+        let fact = Fact::Expired { sub_status: SubStatus::IntentExpired };
+        return give_up(context, transfer, &record, fact).await;
     } else if ledgers_left < MIN_LEDGERS_LEFT
         || context.now().since(record.created_at) > context.settings.package_lifetime
     {
         let reason = "the package waited too long to be signed; built again with current fees".to_owned();
-        return give_up(context, transfer, transaction, Fact::Thawed { reason }).await;
+        return give_up(context, transfer, &record, Fact::Thawed { reason }).await;
     }
 
     if !signing_started
@@ -125,7 +120,7 @@ async fn sign(
         Ok(signatures) => store_signed(context, ports, transfer, &record, &key, &signatures).await,
         Err(error) => {
             let pause = session_pause(context, attempt);
-            match failed(context, transfer, record.id, error, started_before).await? {
+            match failed(context, transfer, &record, error, started_before).await? {
                 Progress::Wait(_) => Ok(Progress::Wait(pause)),
                 progress => Ok(progress),
             }
@@ -189,7 +184,7 @@ async fn store_signed(
 async fn failed(
     context: &Context,
     transfer: Transfer,
-    transaction: TransactionId,
+    record: &TransactionRecord,
     error: SignError,
     started_before: bool,
 ) -> Result<Progress, StepError> {
@@ -213,7 +208,7 @@ async fn failed(
                 Fact::SigningNotStarted { sub_status: SubStatus::SignerRejected, reason: reason.clone() };
             let transfer = advance(context, transfer, fact).await?;
             let fact = Fact::Rejected { sub_status: Some(SubStatus::SignerRejected), reason };
-            give_up(context, transfer, transaction, fact).await
+            give_up(context, transfer, record, fact).await
         }
         SignError::NotEnoughSigners { .. } | SignError::NoKey(_) => {
             not_started(context, transfer, SubStatus::SignersOffline, reason).await
@@ -236,14 +231,13 @@ async fn not_started(
 async fn give_up(
     context: &Context,
     transfer: Transfer,
-    transaction: TransactionId,
+    record: &TransactionRecord,
     fact: Fact,
 ) -> Result<Progress, StepError> {
-    let record = record(context, transaction).await?;
     let now = context.now();
     let mut tx = context.store.write().await?;
     still(&mut tx, &transfer).await?;
-    give_back(&mut tx, &record, now).await?;
+    give_back(&mut tx, record, now).await?;
     advance_in(&mut tx, transfer, fact, now).await?;
     tx.commit().await?;
     Ok(Progress::Moved)
@@ -258,7 +252,7 @@ async fn nudge_next(tx: &mut WriteTx, record: &TransactionRecord, now: Timestamp
 }
 
 /// Past LastLedgerSequence: ask the ledger for the proof that it can never apply.
-async fn end_if_dead(
+pub(super) async fn end_if_dead(
     context: &Context,
     ports: &ChainPorts,
     transfer: Transfer,
@@ -275,7 +269,7 @@ async fn end_if_dead(
 }
 
 /// Ends a transfer whose transaction is proven dead, and frees what it held.
-pub(super) async fn bury(
+async fn bury(
     context: &Context,
     transfer: Transfer,
     record: &TransactionRecord,
@@ -291,22 +285,11 @@ pub(super) async fn bury(
     Ok(())
 }
 
-pub(super) fn sent(record: &TransactionRecord) -> SentTransaction {
+fn sent(record: &TransactionRecord) -> SentTransaction {
     SentTransaction {
         transaction: record.id,
         tx_id: record.signed.as_ref().map(|signed| signed.tx_id.clone()),
         resources: record.effects.resources.clone(),
         validity: record.effects.validity,
     }
-}
-
-/// The chain shows a transaction whose signature never reached us.
-async fn included_unseen(
-    context: &Context,
-    transfer: Transfer,
-    record: &TransactionRecord,
-) -> Result<Progress, StepError> {
-    let Some(inclusion) = &record.inclusion else { return Ok(Progress::Moved) };
-    advance(context, transfer, Fact::Included { block: inclusion.block.clone() }).await?;
-    Ok(Progress::Moved)
 }

@@ -39,14 +39,10 @@ pub async fn create(
 ) -> Result<Response, Problem> {
     let key = idempotency_key(&headers)?;
     let context = &state.context;
-    if let Some(key) = &key {
-        // Only a look: dropped without commit.
-        let mut tx = context.store.write().await?;
-        if let Some(answer) =
-            known_answer(idempotency::begin(&mut tx, api_key, key, &digest, context.now()).await?)?
-        {
-            return Ok(answer);
-        }
+    if let Some(key) = &key
+        && let Some(answer) = known_answer(idempotency::peek(&context.store, api_key, key, &digest).await?)?
+    {
+        return Ok(answer);
     }
     let (wallet, intent) = understand(&state, &request).await?;
     if let Some(existing) = transfers::by_external_id(&context.store, &intent.external_id).await? {
