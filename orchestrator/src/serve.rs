@@ -9,8 +9,10 @@ use anyhow::Context as _;
 use bursar_domain::{
     ports::ThresholdSigner,
     signing::{PartyIndex, Scheme},
+    time::Timestamp,
 };
 use bursar_signer_client::{Coordinator, Deadlines, Identity, Relay, RelayTask};
+use bursar_store::{StoreError, idempotency};
 use bursar_workers::Workers;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::{sync::Arc, time::Duration};
@@ -83,18 +85,37 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Pins each group key as soon as the co-signers agree on it, so that a process without the relay finds it in the store; and
-/// empties the metrics' buffers, which would grow between two scrapes otherwise.
+/// How long the answer to an `Idempotency-Key` is repeated.
+const ANSWERS_KEPT: Duration = Duration::from_secs(24 * 3600);
+const BETWEEN_PURGES: Duration = Duration::from_secs(600);
+
+/// Pins each group key as soon as the co-signers agree on it, so that a process without the relay finds it in the store; empties
+/// the metrics' buffers, which would grow between two scrapes otherwise; and forgets answers that are too old to repeat.
 async fn keep_house(context: bursar_workers::Context, metrics: PrometheusHandle) {
+    let mut purged = None;
     loop {
         for scheme in Scheme::ALL {
             if let Err(error) = context.group_key(scheme).await {
                 tracing::error!(%scheme, %error, "the co-signers' key cannot be used");
             }
         }
+        let now = context.now();
+        if purged.is_none_or(|at| now.since(at) >= BETWEEN_PURGES) {
+            match forget_answers(&context, now).await {
+                Ok(()) => purged = Some(now),
+                Err(error) => tracing::warn!(%error, "cannot forget old answers; trying again"),
+            }
+        }
         metrics.run_upkeep();
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
+}
+
+async fn forget_answers(context: &bursar_workers::Context, now: Timestamp) -> Result<(), StoreError> {
+    let oldest = Timestamp(now.micros().saturating_sub(ANSWERS_KEPT.as_micros() as i64));
+    let mut tx = context.store.write().await?;
+    idempotency::purge(&mut tx, oldest).await?;
+    tx.commit().await
 }
 
 async fn bind_relay(config: &RelayConfig) -> anyhow::Result<(Coordinator, RelayTask)> {
