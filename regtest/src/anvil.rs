@@ -187,20 +187,29 @@ impl Anvil {
         self.process.stop(STOP_WITHIN).await
     }
 
-    /// Sends from one of anvil's own accounts and waits for a successful receipt.
-    async fn transact(&self, transaction: Value) -> Result<Value, RegtestError> {
-        let id = self.call("eth_sendTransaction", json!([transaction])).await?;
-        if self.mining == Mining::Manual {
-            self.mine(1).await?;
-        }
-        let receipt = eventually(MINED_WITHIN, Duration::from_millis(20), "a receipt from anvil", || async {
+    /// Waits until the transaction is in a block and gives its receipt. Auto-mining makes the block after the answer to the
+    /// submission, not before it.
+    ///
+    /// # Errors
+    /// [`RegtestError`] when a minute is not enough.
+    pub async fn mined(&self, id: &Value) -> Result<Value, RegtestError> {
+        eventually(MINED_WITHIN, Duration::from_millis(20), "a receipt from anvil", || async {
             match self.call("eth_getTransactionReceipt", json!([id])).await {
                 Ok(Value::Null) => Err(format!("{id} is not mined")),
                 Ok(receipt) => Ok(receipt),
                 Err(error) => Err(describe(&error)),
             }
         })
-        .await?;
+        .await
+    }
+
+    /// Sends from one of anvil's own accounts and waits for a successful receipt.
+    async fn transact(&self, transaction: Value) -> Result<Value, RegtestError> {
+        let id = self.call("eth_sendTransaction", json!([transaction])).await?;
+        if self.mining == Mining::Manual {
+            self.mine(1).await?;
+        }
+        let receipt = self.mined(&id).await?;
         if receipt["status"] == json!("0x1") {
             Ok(receipt)
         } else {

@@ -57,7 +57,8 @@ async fn tokens__should_answer_a_transfer_each_in_its_own_way() {
             json!(answer),
             "{kind:?}"
         );
-        node.call("eth_sendTransaction", json!([transfer])).await.unwrap();
+        let id = node.call("eth_sendTransaction", json!([transfer])).await.unwrap();
+        node.mined(&id).await.unwrap();
         assert_eq!(node.token_balance(&token, RECIPIENT).await.unwrap(), U256::from(moved), "{kind:?}");
     }
 }
