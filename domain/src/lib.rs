@@ -26,6 +26,7 @@ pub mod lifecycle;
 pub mod network;
 pub mod package;
 pub mod ports;
+pub mod recall;
 pub mod signing;
 pub mod text;
 pub mod time;

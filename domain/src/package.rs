@@ -4,6 +4,7 @@ use crate::{
     canonical::Canonical,
     ids::{TransactionId, TransferId},
     intent::SignedIntent,
+    recall::SignedRecall,
     text::{hex_bytes, hex_vec},
     wallet::{DerivationPath, WalletDescriptor},
 };
@@ -31,12 +32,42 @@ pub struct SignedTransaction {
     pub bytes: Vec<u8>,
 }
 
+/// What a transaction of a transfer is for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(tag = "purpose", rename_all = "camelCase")]
+pub enum Purpose {
+    /// Pays the recipients: the first transaction, and each that replaces it with a higher fee.
+    #[default]
+    Pay,
+    /// Takes the place of earlier ones and pays nobody: all to the wallet itself (Bitcoin), zero wei to the account itself
+    /// (Ethereum), an AccountSet that sets nothing (XRP).
+    Cancel,
+    /// Child pays for parent (Bitcoin): spends change of `parent`, which must be a payment of the same intent, to the wallet
+    /// itself, so that miners take both.
+    Child { parent: Box<UnsignedTransaction> },
+}
+
+impl Purpose {
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Pay => "pay",
+            Self::Cancel => "cancel",
+            Self::Child { .. } => "child",
+        }
+    }
+}
+
 /// What goes to each co-signer. Policy version, approvals and screening verdict join it with governance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SigningPackage {
     pub transfer: TransferId,
     pub transaction: TransactionId,
     pub intent: SignedIntent,
+    /// Payouts of the intent that its initiator has taken back.
+    #[serde(default)]
+    pub recalls: Vec<SignedRecall>,
+    #[serde(default)]
+    pub purpose: Purpose,
     pub unsigned: UnsignedTransaction,
 }
 
@@ -46,16 +77,27 @@ pub struct PackageDigest(#[serde(with = "hex_bytes")] pub [u8; 32]);
 
 impl SigningPackage {
     pub fn digest(&self) -> PackageDigest {
-        let source = self.unsigned.source.map(|path| path.to_string());
-        let canonical = Canonical::new("bursar/package/v1")
+        let mut canonical = Canonical::new("bursar/package/v2")
             .text(self.transfer)
             .text(self.transaction)
             .bytes(self.intent.intent.canonical().as_bytes())
             .bytes(&self.intent.initiator.0)
             .bytes(&self.intent.signature)
-            .text(self.unsigned.wallet)
-            .optional(source)
-            .bytes(&self.unsigned.bytes);
+            .number(self.recalls.len() as u64);
+        for recall in &self.recalls {
+            canonical = canonical.number(u64::from(recall.payment)).bytes(&recall.signature);
+        }
+        canonical = unsigned(canonical.text(self.purpose.name()), &self.unsigned);
+        if let Purpose::Child { parent } = &self.purpose {
+            canonical = unsigned(canonical, parent);
+        }
         PackageDigest(canonical.digest())
     }
+}
+
+fn unsigned(canonical: Canonical, transaction: &UnsignedTransaction) -> Canonical {
+    canonical
+        .text(transaction.wallet)
+        .optional(transaction.source.map(|path| path.to_string()))
+        .bytes(&transaction.bytes)
 }

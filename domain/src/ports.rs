@@ -12,7 +12,7 @@ use crate::{
     ids::TransactionId,
     intent::{Destination, Intent},
     network::Network,
-    package::{SignedTransaction, SigningPackage, UnsignedTransaction},
+    package::{Purpose, SignedTransaction, SigningPackage, UnsignedTransaction},
     signing::{GroupKey, PartyIndex, Scheme, SignatureBytes, SigningPayload},
     wallet::{DerivationPath, WalletDescriptor},
 };
@@ -68,6 +68,34 @@ pub struct BuildRequest<'a> {
     pub source: Option<DerivationPath>,
     /// The nonce, Sequence or Ticket to use; `None` on Bitcoin, where coin selection chooses among `state`'s outputs.
     pub resource: Option<&'a Resource>,
+    /// A fresh change address (Bitcoin only).
+    pub change: Option<DerivationPath>,
+}
+
+/// Composes a transaction that can take the place of earlier ones of the same transfer: it shares a resource with each of them,
+/// so that at most one can ever be final.
+pub trait ReplaceTransaction: Send + Sync {
+    /// [`BuildError::FeeAboveCap`] when the raise does not fit under the intent's `max_fee`.
+    fn replace(&self, _request: &ReplaceRequest<'_>) -> Result<UnsignedTransaction, BuildError> {
+        Err(BuildError::Inconsistent("this adapter replaces nothing"))
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct ReplaceRequest<'a> {
+    /// What remains of the order.
+    pub intent: &'a Intent,
+    /// [`Purpose::Pay`]: the same payments at a higher fee. [`Purpose::Cancel`]: nobody is paid. [`Purpose::Child`]: a child of
+    /// its parent, which `earlier` then holds alone; it replaces nothing.
+    pub purpose: &'a Purpose,
+    pub key: &'a GroupKey,
+    /// Fees of today, and on Bitcoin further outputs that may be added.
+    pub state: &'a AccountState,
+    /// Every transaction of the transfer that may still be final, oldest first; never empty.
+    pub earlier: &'a [UnsignedTransaction],
+    /// The least raise over the highest fee of `earlier`, in percent. The chain's own minimum holds where it is larger (BIP-125
+    /// rule 4; 10 % of both fees in Ethereum nodes).
+    pub raise_percent: u32,
     /// A fresh change address (Bitcoin only).
     pub change: Option<DerivationPath>,
 }
@@ -151,13 +179,25 @@ pub enum AssembleError {
 }
 
 /// The pure side of a chain.
-pub trait Adapter: DeriveAddress + BuildTransaction + DecodeTransaction + AssembleTransaction {}
-impl<T: DeriveAddress + BuildTransaction + DecodeTransaction + AssembleTransaction> Adapter for T {}
+pub trait Adapter:
+    DeriveAddress + BuildTransaction + ReplaceTransaction + DecodeTransaction + AssembleTransaction
+{
+}
+impl<T: DeriveAddress + BuildTransaction + ReplaceTransaction + DecodeTransaction + AssembleTransaction>
+    Adapter for T
+{
+}
 
 /// Reads what building depends on.
 #[async_trait]
 pub trait ReadAccount: Send + Sync {
     async fn account_state(&self, query: AccountQuery<'_>) -> Result<AccountState, ReadAccountError>;
+
+    /// What [`ReplaceTransaction`] needs to know: fees of today. Simulates nothing, because earlier transactions of the
+    /// transfer may be in the node's pool.
+    async fn replacement_state(&self, query: AccountQuery<'_>) -> Result<AccountState, ReadAccountError> {
+        self.account_state(query).await
+    }
 
     /// Confirmed balance of one address, in the asset's smallest unit. Bitcoin's comes from the store, not from here.
     async fn balance(&self, address: &str, asset: Asset) -> Result<Amount, NodeError>;
@@ -231,6 +271,8 @@ pub struct SentTransaction {
     pub transaction: TransactionId,
     /// Unknown while no signature has reached us although one may exist.
     pub tx_id: Option<String>,
+    /// Ids of the transfer's other transactions, which may have used the resources instead.
+    pub siblings: Vec<String>,
     pub resources: Vec<Resource>,
     pub validity: Validity,
 }

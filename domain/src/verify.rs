@@ -26,6 +26,8 @@ pub enum EffectsMismatch {
     Source { intent: String, effects: String },
     #[error("it claims no resource, so nothing would keep it from being repeated")]
     NoResource,
+    #[error("it is to pay nobody, and makes {effects} payments")]
+    PaysSomebody { effects: usize },
 }
 
 /// Holds decoded effects against an intent: recipients, tags, amounts and their order, asset, network, source, and a fee
@@ -58,6 +60,16 @@ pub fn effects_match(intent: &Intent, effects: &Effects) -> Result<(), EffectsMi
         return Err(EffectsMismatch::NoResource);
     }
     Ok(())
+}
+
+/// Holds decoded effects against an intent whose payment is to be taken back: nobody is paid, at no more than the intent's
+/// fee. The native asset moves, if anything does, and only within the wallet.
+pub fn cancel_matches(intent: &Intent, effects: &Effects) -> Result<(), EffectsMismatch> {
+    if !effects.payments.is_empty() {
+        return Err(EffectsMismatch::PaysSomebody { effects: effects.payments.len() });
+    }
+    let native = Asset::native(intent.network().chain());
+    effects_match(&Intent { asset: native, payments: Vec::new(), ..intent.clone() }, effects)
 }
 
 fn payment_matches(index: usize, intended: &Payment, effected: &Payment) -> Result<(), EffectsMismatch> {
@@ -130,6 +142,26 @@ mod tests {
         intent.source = None;
         effects.from.push("rAnotherOfOurs".into());
         assert_eq!(effects_match(&intent, &effects), Ok(()), "the intent leaves the source open");
+    }
+
+    #[test]
+    fn a_cancellation_pays_nobody_and_keeps_the_rest() {
+        let (intent, mut effects) = matching();
+        assert_eq!(cancel_matches(&intent, &effects), Err(EffectsMismatch::PaysSomebody { effects: 2 }));
+        effects.payments.clear();
+        assert_eq!(cancel_matches(&intent, &effects), Ok(()));
+        let (network, fee) = (effects.network, effects.fee);
+        effects.fee = Amount::from_u64(13);
+        assert!(matches!(cancel_matches(&intent, &effects), Err(EffectsMismatch::Fee { .. })));
+        effects.fee = fee;
+        effects.network = Network::Xrp(1);
+        assert!(matches!(cancel_matches(&intent, &effects), Err(EffectsMismatch::Network { .. })));
+        effects.network = network;
+        effects.from = vec!["rOther".into()];
+        assert!(matches!(cancel_matches(&intent, &effects), Err(EffectsMismatch::Source { .. })));
+        effects.from = vec![OURS.into()];
+        effects.resources.clear();
+        assert_eq!(cancel_matches(&intent, &effects), Err(EffectsMismatch::NoResource));
     }
 
     #[test]

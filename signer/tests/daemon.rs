@@ -12,7 +12,7 @@ use bursar_domain::{
     ids::{TransactionId, TransferId},
     intent::{Destination, InitiatorKey, Intent, Payment, SignedIntent},
     network::Network,
-    package::SigningPackage,
+    package::{Purpose, SigningPackage},
     ports::{BuildRequest, ThresholdSigner as _},
     signing::{GroupKey, PartyIndex, PartyRole, Scheme},
     time::{Clock, Timestamp},
@@ -414,6 +414,8 @@ fn payment(key: &GroupKey, initiator: &SigningKey) -> SigningPackage {
         transfer: TransferId::new(uuid::Uuid::from_u128(1)),
         transaction: TransactionId::new(uuid::Uuid::from_u128(2)),
         intent: SignedIntent { intent, initiator, signature },
+        recalls: Vec::new(),
+        purpose: Purpose::Pay,
         unsigned,
     }
 }

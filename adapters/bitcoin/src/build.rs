@@ -29,6 +29,8 @@ use std::collections::BTreeSet;
 /// limit of 100 kvB.
 pub const MAX_INPUTS: usize = 500;
 
+impl bursar_domain::ports::ReplaceTransaction for BitcoinAdapter {}
+
 impl BuildTransaction for BitcoinAdapter {
     /// `InsufficientFunds.available` counts the coins that are worth more than they cost to spend at the present rate, and
     /// at most the [`MAX_INPUTS`] largest of them: what one transaction can bring together.

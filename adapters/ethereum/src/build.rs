@@ -29,6 +29,8 @@ sol! {
     }
 }
 
+impl bursar_domain::ports::ReplaceTransaction for EthereumAdapter {}
+
 impl BuildTransaction for EthereumAdapter {
     fn build(&self, request: &BuildRequest<'_>) -> Result<UnsignedTransaction, BuildError> {
         let intent = request.intent;

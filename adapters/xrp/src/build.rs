@@ -17,6 +17,8 @@ use bursar_domain::{
     ports::{BuildError, BuildRequest, BuildTransaction, DeriveAddress, InvalidDestination},
 };
 
+impl bursar_domain::ports::ReplaceTransaction for XrpAdapter {}
+
 impl BuildTransaction for XrpAdapter {
     fn build(&self, request: &BuildRequest<'_>) -> Result<UnsignedTransaction, BuildError> {
         let BuildRequest { intent, key, state, source, resource, change: _ } = *request;

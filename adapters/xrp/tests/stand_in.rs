@@ -153,6 +153,7 @@ impl Ledger {
         let sent = SentTransaction {
             transaction: TransactionId::new(Uuid::nil()),
             tx_id: Some(signed.tx_id.clone()),
+            siblings: Vec::new(),
             resources: effects.resources,
             validity: effects.validity,
         };

@@ -9,7 +9,7 @@ use bursar_domain::{
     ids::{TransactionId, TransferId},
     intent::{Destination, InitiatorKey, Intent, Payment, SignedIntent},
     network::{BitcoinNetwork, Network},
-    package::{SignedTransaction, SigningPackage, UnsignedTransaction},
+    package::{Purpose, SignedTransaction, SigningPackage, UnsignedTransaction},
     ports::{BuildRequest, SignError, ThresholdSigner as _},
     signing::{GroupKey, PartyIndex, PartyRole, Scheme, SigningPayload},
     time::{Clock, Timestamp},
@@ -402,6 +402,8 @@ pub fn package(intent: SignedIntent, unsigned: UnsignedTransaction) -> SigningPa
         transfer: TransferId::new(uuid::Uuid::from_u128(1)),
         transaction: TransactionId::new(uuid::Uuid::from_u128(2)),
         intent,
+        recalls: Vec::new(),
+        purpose: Purpose::Pay,
         unsigned,
     }
 }

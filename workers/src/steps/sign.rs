@@ -16,7 +16,7 @@ use bursar_domain::{
     effects::Validity,
     ids::TransactionId,
     lifecycle::{Fact, State, SubStatus, Transfer},
-    package::SigningPackage,
+    package::{Purpose, SigningPackage},
     ports::{SentTransaction, SignError},
     signing::{GroupKey, SignatureBytes},
     time::Timestamp,
@@ -114,6 +114,8 @@ async fn sign(
         transfer: transfer.id,
         transaction: record.id,
         intent: transfer.intent.clone(),
+        recalls: Vec::new(),
+        purpose: Purpose::Pay,
         unsigned: record.unsigned.clone(),
     };
     match context.signer.sign(&package, &payloads).await {
@@ -289,6 +291,7 @@ fn sent(record: &TransactionRecord) -> SentTransaction {
     SentTransaction {
         transaction: record.id,
         tx_id: record.signed.as_ref().map(|signed| signed.tx_id.clone()),
+        siblings: Vec::new(),
         resources: record.effects.resources.clone(),
         validity: record.effects.validity,
     }

@@ -129,6 +129,7 @@ async fn payments_of_both_wallet_kinds_confirm() {
         let sent = SentTransaction {
             transaction: TransactionId::new(Default::default()),
             tx_id: Some(signed.tx_id.clone()),
+            siblings: Vec::new(),
             resources: effects.resources.clone(),
             validity: effects.validity,
         };

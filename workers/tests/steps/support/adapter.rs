@@ -69,6 +69,8 @@ pub fn address(network: Network, path: &DerivationPath) -> String {
     format!("{}-{path}", network.chain()).replace('/', ".")
 }
 
+impl bursar_domain::ports::ReplaceTransaction for FakeAdapter {}
+
 impl BuildTransaction for FakeAdapter {
     fn build(&self, request: &BuildRequest<'_>) -> Result<UnsignedTransaction, BuildError> {
         let (account, fee, until) = match request.state {
