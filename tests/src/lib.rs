@@ -5,10 +5,14 @@ pub mod api;
 pub mod cosigners;
 pub mod environment;
 pub mod initiator;
+pub mod ledger;
 pub mod measure;
+pub mod miner;
 pub mod orchestrator;
 pub mod program;
 pub mod recipients;
+pub mod waiting;
+pub mod wallet;
 
 pub use api::Api;
 pub use environment::{Environment, Options};

@@ -15,8 +15,6 @@ mod cosigners;
 mod crashes;
 #[path = "e2e/events.rs"]
 mod events;
-#[path = "e2e/ledger.rs"]
-mod ledger;
 #[path = "e2e/lost_replies.rs"]
 mod lost_replies;
 #[path = "e2e/payments.rs"]
@@ -25,3 +23,5 @@ mod payments;
 mod reorgs;
 #[path = "e2e/world.rs"]
 mod world;
+
+use bursar_tests::ledger;

@@ -1,13 +1,13 @@
 //! The nodes' own word on balances and transactions.
 
-use crate::world::{Wallet, text};
+use crate::{
+    environment::{Environment, TOKEN, TOKEN_DECIMALS, XRP_NETWORK_ID},
+    waiting::{completed, text},
+    wallet::Wallet,
+};
 use alloy::primitives::U256;
 use anyhow::{Context as _, ensure};
 use bursar_domain::amount::Amount;
-use bursar_tests::{
-    Environment,
-    environment::{TOKEN, TOKEN_DECIMALS, XRP_NETWORK_ID},
-};
 use serde_json::{Value, json};
 use xrpl::core::{
     binarycodec::{encode, encode_for_signing},
@@ -129,7 +129,7 @@ pub async fn pay_exactly(
 
     let created: Value =
         environment.api.client.post_once("/v1/transfers", &request.external_id, &request).await?;
-    let transfer = crate::world::completed(environment, &text(&created, "id")?).await?;
+    let transfer = completed(environment, &text(&created, "id")?).await?;
     let seen = final_on_node(environment, &transfer).await?;
 
     for (address, had, amount) in before {
