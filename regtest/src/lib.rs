@@ -1,5 +1,5 @@
-//! Local chains for tests and development: starts and stops bitcoind (regtest), anvil, the XRP Ledger stand-in and any
-//! other process on free ports, each with a folder of its own; funds addresses, mines, reorganises; sits between a client
+//! Local chains for tests and development: starts and stops bitcoind (regtest), anvil, the XRP Ledger stand-in, Postgres and
+//! any other process on free ports, each with a folder of its own; funds addresses, mines, reorganises; sits between a client
 //! and a node as a proxy that misbehaves on command; and waits for things with a bound.
 //!
 //! Everything started here dies with the process that started it, however that one dies (see [`process`]).
@@ -10,6 +10,7 @@ pub mod bitcoind;
 pub mod error;
 pub mod fault_proxy;
 pub mod ports;
+pub mod postgres;
 pub mod process;
 pub mod rpc;
 pub mod tools;
@@ -22,6 +23,7 @@ pub use bitcoind::{Bitcoind, StartOptions};
 pub use error::RegtestError;
 pub use fault_proxy::{Fault, FaultProxy, Rule};
 pub use ports::free_port;
+pub use postgres::{Postgres, PostgresOptions};
 pub use process::Process;
 pub use wait::eventually;
 pub use xrp_ledger::{XrpLedger, XrpLedgerOptions};

@@ -9,12 +9,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bursar_regtest::{Anvil, AnvilOptions, Bitcoind, Mining, RegtestError, StartOptions, tools, xrpl};
+use bursar_regtest::{
+    Anvil, AnvilOptions, Bitcoind, Mining, Postgres, PostgresOptions, RegtestError, StartOptions,
+    process::RunAs, tools, xrpl,
+};
 use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 
 #[derive(Parser)]
-#[command(version, about = "Local chains for Bursar: bitcoind (regtest), anvil, XRP Ledger stand-in")]
+#[command(
+    version,
+    about = "Local chains for Bursar: bitcoind (regtest), anvil, XRP Ledger stand-in; and a Postgres"
+)]
 struct Cli {
     /// Print machine-readable lines instead of text.
     #[arg(long, global = true)]
@@ -64,6 +70,8 @@ enum Command {
         #[arg(long, default_value_t = 0)]
         network_id: u32,
     },
+    /// Start a Postgres server with a cluster of its own.
+    Postgres(Node),
     /// Say which programs are found and how to get those that are missing; fails if any is.
     Check,
     /// Tie this process to its parent's life, then become the command after `--`. For the library's own use.
@@ -71,6 +79,10 @@ enum Command {
     Launch {
         #[arg(long)]
         parent: u32,
+        #[arg(long, requires = "gid")]
+        uid: Option<u32>,
+        #[arg(long, requires = "uid")]
+        gid: Option<u32>,
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
     },
@@ -78,10 +90,10 @@ enum Command {
 
 #[derive(Args)]
 struct Node {
-    /// Folder for chain and log.
+    /// Folder for data and log.
     #[arg(long)]
     data_dir: PathBuf,
-    /// RPC port; a free one by default.
+    /// Port; a free one by default.
     #[arg(long)]
     port: Option<u16>,
 }
@@ -89,8 +101,9 @@ struct Node {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
-        Command::Launch { parent, command } => {
-            match bursar_regtest::process::launch::launch(parent, &command) {
+        Command::Launch { parent, uid, gid, command } => {
+            let run_as = uid.zip(gid).map(|(uid, gid)| RunAs { uid, gid });
+            match bursar_regtest::process::launch::launch(parent, run_as, &command) {
                 Ok(never) => match never {},
                 Err(error) => {
                     eprintln!("bursar-regtest launch: {:#}", anyhow::Error::new(error));
@@ -115,6 +128,7 @@ fn check(json: bool) -> anyhow::Result<()> {
     let found = [
         ("bitcoind", tools::bitcoind()),
         ("anvil", tools::anvil()),
+        ("postgres", tools::postgres_bin()),
         ("bursar-regtest", tools::bursar_regtest()),
     ];
     let mut missing = 0;
@@ -187,6 +201,12 @@ async fn run(command: Command, json: bool) -> anyhow::Result<()> {
             nodes::print("xrpl", &format!("http://{}", server.addr), None, json);
             nodes::wait_for_end(json).await?;
             server.shutdown().await;
+        }
+        Command::Postgres(Node { data_dir, port }) => {
+            let server = Postgres::start(PostgresOptions { port, ..PostgresOptions::new(data_dir) }).await?;
+            nodes::print("postgres", server.url(), None, json);
+            nodes::wait_for_end(json).await?;
+            server.stop().await?;
         }
         Command::Check | Command::Launch { .. } => {
             return Err(RegtestError::Invalid {

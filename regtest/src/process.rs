@@ -22,6 +22,13 @@ use crate::{RegtestError, eventually, tools};
 /// How often a wait looks again.
 const LOOK: Duration = Duration::from_millis(25);
 
+/// The user and group that a child runs as, when this process is root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunAs {
+    pub uid: u32,
+    pub gid: u32,
+}
+
 /// A running child. Standard output and error go to its log file.
 #[derive(Debug)]
 pub struct Process {
@@ -42,13 +49,23 @@ impl Process {
         command: Command,
         log_file: impl Into<PathBuf>,
     ) -> Result<Self, RegtestError> {
+        Self::spawn_as(name, command, log_file, None)
+    }
+
+    /// As [`Process::spawn`], as another user, which only root can do.
+    pub fn spawn_as(
+        name: impl Into<String>,
+        command: Command,
+        log_file: impl Into<PathBuf>,
+        run_as: Option<RunAs>,
+    ) -> Result<Self, RegtestError> {
         let (name, log) = (name.into(), log_file.into());
         let mut launch = Command::new(tools::bursar_regtest()?);
-        launch
-            .args(["launch", "--parent", &std::process::id().to_string(), "--"])
-            .arg(command.get_program())
-            .args(command.get_args())
-            .stdin(Stdio::null());
+        launch.args(["launch", "--parent", &std::process::id().to_string()]);
+        if let Some(RunAs { uid, gid }) = run_as {
+            launch.args(["--uid", &uid.to_string(), "--gid", &gid.to_string()]);
+        }
+        launch.arg("--").arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
         for (key, value) in command.get_envs() {
             match value {
                 Some(value) => launch.env(key, value),
@@ -140,6 +157,16 @@ impl Process {
         if self.exited().is_none() {
             self.signal(Signal::SIGTERM)?;
         }
+        self.wait(timeout).await
+    }
+
+    /// SIGINT, as Ctrl-C.
+    pub fn interrupt(&self) -> Result<(), RegtestError> {
+        self.signal(Signal::SIGINT)
+    }
+
+    /// Waits for its end for at most `timeout`, then kills it.
+    pub async fn wait(mut self, timeout: Duration) -> Result<ExitStatus, RegtestError> {
         let child = &mut self.child;
         let ended = eventually(timeout, LOOK, "the process to end", || {
             let state = child.try_wait().ok().flatten();

@@ -30,6 +30,39 @@ pub fn anvil() -> Result<PathBuf, RegtestError> {
     )
 }
 
+pub(crate) const POSTGRES_REMEDY: &str = "run regtest/scripts/install-postgres.sh (or ./dev setup), or set POSTGRES_BIN to a folder with initdb, postgres and psql";
+
+/// The folder of initdb, postgres and psql: `$POSTGRES_BIN`, then PATH, then the newest of the Debian packages.
+pub fn postgres_bin() -> Result<PathBuf, RegtestError> {
+    const PROGRAMS: [&str; 3] = ["initdb", "postgres", "psql"];
+    let complete = |dir: &Path| PROGRAMS.iter().all(|program| executable(&dir.join(program)));
+    if let Some(dir) = std::env::var_os("POSTGRES_BIN").filter(|value| !value.is_empty()).map(PathBuf::from) {
+        return match PROGRAMS.iter().map(|program| dir.join(program)).find(|path| !executable(path)) {
+            None => Ok(dir),
+            Some(path) => Err(RegtestError::ToolOverride { variable: "POSTGRES_BIN", path }),
+        };
+    }
+    // A link on PATH leads to the folder where the others are. (Debian's psql on PATH is a wrapper.)
+    let on_path = std::env::var_os("PATH").and_then(|path| {
+        std::env::split_paths(&path)
+            .filter_map(|dir| dir.join("initdb").canonicalize().ok()?.parent().map(Path::to_owned))
+            .find(|dir| complete(dir))
+    });
+    let packaged = || {
+        let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?.flatten();
+        versions
+            .filter_map(|entry| {
+                Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path().join("bin")))
+            })
+            .filter(|(_, dir)| complete(dir))
+            .max()
+            .map(|(_, dir)| dir)
+    };
+    on_path
+        .or_else(packaged)
+        .ok_or_else(|| RegtestError::ToolMissing { tool: "postgres", remedy: POSTGRES_REMEDY.to_owned() })
+}
+
 /// This crate's own binary, which starts children so that they die with their parent and runs the XRP Ledger stand-in:
 /// `$BURSAR_REGTEST_EXE`, the running program, or a neighbour of it in the build folder.
 pub fn bursar_regtest() -> Result<PathBuf, RegtestError> {

@@ -5,13 +5,21 @@ use std::process::Command;
 
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
-use nix::unistd::getppid;
+use nix::unistd::{Gid, Uid, getppid, setgid, setgroups, setuid};
+
+use super::RunAs;
 
 /// Why the launcher could not become the program.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
     #[error("no command was given after --")]
     NoCommand,
+    #[error("could not become user {} of group {}", user.uid, user.gid)]
+    RunAs {
+        user: RunAs,
+        #[source]
+        source: nix::Error,
+    },
     #[error("the kernel refused to tie this process to its parent")]
     DeathSignal(#[source] nix::Error),
     #[error("parent {expected} was gone before its child began")]
@@ -28,8 +36,16 @@ pub enum LaunchError {
 ///
 /// `parent` is the process that asked for it: if that one died before the request reached the kernel, no signal would ever
 /// come, so it is compared afterwards.
-pub fn launch(parent: u32, command: &[OsString]) -> Result<Infallible, LaunchError> {
+pub fn launch(parent: u32, run_as: Option<RunAs>, command: &[OsString]) -> Result<Infallible, LaunchError> {
     let (program, arguments) = command.split_first().ok_or(LaunchError::NoCommand)?;
+    // First: a change of user takes the death signal away again.
+    if let Some(user) = run_as {
+        let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+        setgroups(&[gid])
+            .and_then(|()| setgid(gid))
+            .and_then(|()| setuid(uid))
+            .map_err(|source| LaunchError::RunAs { user, source })?;
+    }
     set_pdeathsig(Signal::SIGKILL).map_err(LaunchError::DeathSignal)?;
     if u32::try_from(getppid().as_raw()) != Ok(parent) {
         return Err(LaunchError::ParentGone { expected: parent });
