@@ -5,6 +5,7 @@ pub mod assets;
 pub mod auth;
 pub mod events;
 pub mod extract;
+pub mod halts;
 pub mod health;
 pub mod problem;
 pub mod state;
@@ -79,6 +80,8 @@ fn protected() -> OpenApiRouter<ApiState> {
         .routes(routes!(transfers::cancel::cancel))
         .routes(routes!(events::list))
         .routes(routes!(events::stream))
+        .routes(routes!(halts::list))
+        .routes(routes!(halts::lift))
         .routes(routes!(status::get))
 }
 

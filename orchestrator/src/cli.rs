@@ -3,6 +3,7 @@
 
 pub mod admin;
 mod events;
+mod halts;
 mod output;
 mod pay;
 mod transfers;
@@ -61,6 +62,10 @@ enum Command {
     Transfers(transfers::Transfers),
     /// The event log.
     Events(events::Events),
+    /// Accounts that must not send for now.
+    Halts(halts::Halts),
+    /// Lift a halt.
+    Resume(halts::Resume),
     /// Nodes, co-signers, keys and queue.
     Status(Connection),
     /// Print the API's OpenAPI document.
@@ -141,6 +146,8 @@ async fn run(command: Command, output: Output) -> anyhow::Result<()> {
         Command::Addresses(command) => wallets::addresses(command, output).await,
         Command::Transfers(command) => transfers::run(command, output).await,
         Command::Events(command) => events::run(command, output).await,
+        Command::Halts(command) => halts::list(command, output).await,
+        Command::Resume(command) => halts::resume(command, output).await,
         Command::Status(connection) => {
             output.value(&connection.client()?.get("/v1/status", &[]).await?);
             Ok(())

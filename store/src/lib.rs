@@ -10,6 +10,7 @@
 //! | [`events`], [`jobs`] | the global log, and one nudge for each transfer that wants looking at |
 //! | [`chain`], [`utxos`], [`deposits`] | blocks applied and rolled back, and what follows from them |
 //! | [`wallets`], [`addresses`], [`keys`] | what is ours |
+//! | [`halts`] | who may not send for now |
 //! | [`api_keys`], [`idempotency`] | who calls, and what was answered |
 
 pub mod addresses;
@@ -19,6 +20,7 @@ pub mod deposits;
 mod dialect;
 mod error;
 pub mod events;
+pub mod halts;
 pub mod idempotency;
 pub mod jobs;
 pub mod keys;

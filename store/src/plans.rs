@@ -1,6 +1,6 @@
 //! A million finished transfers must cost nothing: the plans of the queries that run all the time, held to their indexes.
 
-use crate::{Store, chain, jobs, reservations, transfers};
+use crate::{Store, chain, halts, jobs, reservations, transfers};
 use sqlx::{AssertSqlSafe, Row};
 
 async fn plan(store: &Store, sql: &str) -> String {
@@ -19,6 +19,7 @@ async fn frequent_queries_use_their_indexes() {
         (transfers::UNFINISHED, "transfers_unfinished"),
         (transfers::IN_STATUS, "transfers_network_status"),
         (jobs::DUE, "jobs_due"),
+        (halts::STANDING, "halts_standing"),
         (reservations::LIVE, "reservations_live"),
         (reservations::USED, "reservations_used"),
         (reservations::UNSIGNED_AHEAD, "reservations_live"),

@@ -8,6 +8,8 @@ mod chain;
 mod events;
 #[path = "conformance/fixtures.rs"]
 mod fixtures;
+#[path = "conformance/halts.rs"]
+mod halts;
 #[path = "conformance/jobs.rs"]
 mod jobs;
 #[path = "conformance/model.rs"]

@@ -1,7 +1,7 @@
 //! Finds every transfer that should move and has no job. Takes no input; the rows are the truth.
 
 use crate::context::Context;
-use bursar_store::{StoreError, jobs, transfers};
+use bursar_store::{StoreError, halts, jobs, transfers};
 use tokio_util::sync::CancellationToken;
 
 const BATCH: u32 = 500;
@@ -11,6 +11,9 @@ const MAX_BATCHES: usize = 200;
 
 pub async fn run(context: Context, stop: CancellationToken) {
     loop {
+        if let Err(error) = show_halts(&context).await {
+            tracing::warn!(%error, "cannot read the halts; trying again");
+        }
         match sweep(&context).await {
             Ok(0) => {}
             Ok(found) => tracing::debug!(found, "nudged transfers that had no job"),
@@ -21,6 +24,14 @@ pub async fn run(context: Context, stop: CancellationToken) {
             () = tokio::time::sleep(context.settings.sweep) => {}
         }
     }
+}
+
+async fn show_halts(context: &Context) -> Result<(), StoreError> {
+    for network in context.chains.keys() {
+        let standing = halts::standing(&context.store, *network).await?.len();
+        metrics::gauge!("bursar_halts", "network" => network.to_string()).set(standing as f64);
+    }
+    Ok(())
 }
 
 /// Nudges what has no job, and says how many there were.

@@ -3,6 +3,7 @@
 pub mod authorize;
 pub mod broadcast;
 pub mod confirm;
+mod halted;
 pub mod prepare;
 pub mod screen;
 pub mod sign;

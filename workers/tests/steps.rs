@@ -9,6 +9,8 @@ mod crash;
 mod ends;
 #[path = "steps/follow.rs"]
 mod follow;
+#[path = "steps/halts.rs"]
+mod halts;
 #[path = "steps/jobs.rs"]
 mod jobs;
 #[path = "steps/repeat.rs"]

@@ -1,7 +1,7 @@
 //! QUEUED → PENDING_SIGNATURE: every choice (inputs, nonce, fee, change address) is made, reserved and stored in one transaction
 //! with the transition. Nothing that follows chooses again.
 
-use super::{Progress, cooling, expire_if_over, wait};
+use super::{Progress, cooling, expire_if_over, halted, wait};
 use crate::{
     context::Context,
     engine::StepError,
@@ -22,7 +22,13 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
     if expire_if_over(context, &transfer).await? {
         return Ok(Progress::Moved);
     }
-    if let Some(progress) = cooling(context, &transfer, context.settings.retry) {
+    if let Some(halt) = halted::by(context, &transfer).await? {
+        return wait(context, transfer, SubStatus::AccountHalted, halt).await;
+    }
+    // A halt that was lifted needs no pause.
+    if transfer.sub_status != Some(SubStatus::AccountHalted)
+        && let Some(progress) = cooling(context, &transfer, context.settings.retry)
+    {
         return Ok(progress);
     }
     match draft(context, &transfer.intent.intent).await {

@@ -4,12 +4,12 @@
 //! `SigningStarted` is therefore committed before the co-signers are asked, and withdrawn only when the coordinator knows for
 //! certain that no session began. While it stands, the same bytes are signed again (with a fresh session), never others.
 
-use super::{Progress, cooling, included, ports, record, wait};
+use super::{Progress, cooling, halted, included, ports, record, wait};
 use crate::{
     context::{ChainPorts, Context},
     engine::StepError,
     frozen::{give_back, rebuild_later},
-    transition::{advance, advance_in, still},
+    transition::{MoveError, advance, advance_in, still},
 };
 use bursar_domain::{
     chain::Liveness,
@@ -71,6 +71,9 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
         return give_up(context, transfer, &record, Fact::Thawed { reason }).await;
     }
 
+    if let Some(halt) = halted::by(context, &transfer).await? {
+        return wait(context, transfer, SubStatus::AccountHalted, halt).await;
+    }
     if !signing_started
         && let Some(resource) = record.effects.resources.first()
         && let Some(ahead) = reservations::unsigned_ahead(&context.store, network, resource).await?
@@ -78,8 +81,8 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
         let reason = format!("{ahead} is not signed yet");
         return wait(context, transfer, SubStatus::WaitsItsTurn, reason).await;
     }
-    // Its turn has come as soon as it is nudged; everything else that went wrong cools down first.
-    if transfer.sub_status != Some(SubStatus::WaitsItsTurn)
+    // Its turn has come, or the halt is over, as soon as it is nudged; everything else that went wrong cools down first.
+    if !matches!(transfer.sub_status, Some(SubStatus::WaitsItsTurn | SubStatus::AccountHalted))
         && let Some(progress) = cooling(context, &transfer, session_pause(context, record.signing_attempts))
     {
         return Ok(progress);
@@ -143,6 +146,10 @@ async fn start(
     let now = context.now();
     let mut tx = context.store.write().await?;
     still(&mut tx, &transfer).await?;
+    // A halt that was written since we looked: look again.
+    if halted::by_in(&mut tx, context, &transfer).await?.is_some() {
+        return Err(MoveError::Stale.into());
+    }
     let attempt = transactions::start_signing(&mut tx, transaction, now).await?;
     tracing::info!(%transaction, attempt, "asking the co-signers");
     let transfer = match started_before {
