@@ -226,8 +226,6 @@ pub enum SubStatus {
     SignersOffline,
     /// Nothing new is sent from the account until a person lifts the halt that the reason names.
     AccountHalted,
-    /// Nothing new is sent from the account until a person lifts the halt that the reason names.
-    AccountHalted,
     /// An earlier nonce or Sequence of the same account is not signed yet.
     WaitsItsTurn,
     /// The co-signers have been asked; a signature may exist from now on.
