@@ -1,6 +1,7 @@
 //! Puts the parts together as the configuration says.
 
 use crate::api::state::Assets;
+use crate::crash;
 use crate::config::{BitcoinConfig, Config, EngineConfig, EthereumConfig, XrpConfig};
 use anyhow::Context as _;
 use bursar_bitcoin::{BitcoinAdapter, BitcoinNode, BitcoinNodeConfig};
@@ -63,6 +64,8 @@ impl ThresholdSigner for NoSigner {
 }
 
 pub async fn context(config: &Config, signer: Arc<dyn ThresholdSigner>) -> anyhow::Result<Context> {
+    // First of all: what is made below looks whether this process is armed.
+    crash::arm_from_environment(networks(config))?;
     let store = Store::open(&config.store.url).await.context("cannot open the store")?;
     let mut chains = BTreeMap::new();
     if let Some(bitcoin) = &config.bitcoin {
@@ -77,11 +80,18 @@ pub async fn context(config: &Config, signer: Arc<dyn ThresholdSigner>) -> anyho
     Ok(Context {
         store,
         chains: Arc::new(chains),
-        signer,
+        signer: bursar_workers::crash::signer(signer),
         clock: Arc::new(SystemClock),
         ids: Arc::new(SystemIds),
         settings: settings(&config.engine),
     })
+}
+
+fn networks(config: &Config) -> impl Iterator<Item = Network> {
+    let bitcoin = config.bitcoin.iter().map(|bitcoin| Network::Bitcoin(bitcoin.network));
+    let ethereum = config.ethereum.iter().map(|ethereum| Network::Ethereum(ethereum.chain_id));
+    let xrp = config.xrp.iter().map(|xrp| Network::Xrp(xrp.network_id));
+    bitcoin.chain(ethereum).chain(xrp)
 }
 
 pub fn assets(config: &Config) -> Assets {

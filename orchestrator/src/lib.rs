@@ -5,5 +5,6 @@ pub mod cli;
 pub mod client;
 pub mod compose;
 pub mod config;
+mod crash;
 pub mod intake;
 pub mod serve;

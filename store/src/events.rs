@@ -55,6 +55,7 @@ pub(crate) async fn append_numbered(
         .await
         .during("events.append")?;
     tx.will_wake_events();
+    tx.said().event(kind, payload);
     Ok(sequence)
 }
 

@@ -15,6 +15,7 @@
 
 pub mod addresses;
 pub mod api_keys;
+mod boundary;
 pub mod chain;
 pub mod deposits;
 mod dialect;

@@ -1,6 +1,7 @@
 //! The handle on the database, and the transaction that all writes go through.
 
 use crate::{
+    boundary::{Boundary, Said},
     dialect::{Access, Dialect},
     error::{During, StoreError},
     migrate,
@@ -14,6 +15,7 @@ use std::{
     fs,
     future::Future,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    panic::Location,
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
@@ -51,6 +53,7 @@ pub struct WriteTx {
     signals: Arc<Signals>,
     queued_job: bool,
     appended_event: bool,
+    said: Said,
 }
 
 impl Store {
@@ -84,7 +87,7 @@ impl Store {
     pub async fn write(&self) -> Result<WriteTx, StoreError> {
         let tx = self.inner.write.begin_with(self.inner.dialect.begin_write()).await.during("store.write")?;
         let signals = Arc::clone(&self.inner.signals);
-        Ok(WriteTx { tx, signals, queued_job: false, appended_event: false })
+        Ok(WriteTx { tx, signals, queued_job: false, appended_event: false, said: Said::default() })
     }
 
     /// Whether the database answers.
@@ -114,15 +117,26 @@ impl Store {
 
 impl WriteTx {
     /// Makes everything durable, then wakes whoever waits for it.
-    pub async fn commit(self) -> Result<(), StoreError> {
-        self.tx.commit().await.during("store.commit")?;
-        if self.queued_job {
-            wake(&self.signals.jobs);
+    ///
+    /// Nothing else in this workspace commits what a worker or the API writes, so these are all the crash points of the database;
+    /// each is named by the line that calls this (not an `async fn`, which would not know its caller).
+    #[track_caller]
+    pub fn commit(self) -> impl Future<Output = Result<(), StoreError>> + Send {
+        let Self { tx, signals, queued_job, appended_event, said } = self;
+        let boundary = Boundary { at: Location::caller(), said };
+        async move {
+            if boundary.said.accepts() {
+                bursar_crash::begin();
+            }
+            bursar_crash::passing(&boundary, tx.commit()).await.during("store.commit")?;
+            if queued_job {
+                wake(&signals.jobs);
+            }
+            if appended_event {
+                wake(&signals.events);
+            }
+            Ok(())
         }
-        if self.appended_event {
-            wake(&self.signals.events);
-        }
-        Ok(())
     }
 
     pub(crate) fn connection(&mut self) -> &mut AnyConnection {
@@ -130,9 +144,14 @@ impl WriteTx {
     }
     pub(crate) fn will_wake_jobs(&mut self) {
         self.queued_job = true;
+        self.said.nudge();
     }
     pub(crate) fn will_wake_events(&mut self) {
         self.appended_event = true;
+    }
+    /// What names its boundary among the crash points.
+    pub(crate) fn said(&mut self) -> &mut Said {
+        &mut self.said
     }
 }
 

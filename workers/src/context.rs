@@ -1,5 +1,6 @@
 //! What every step is given.
 
+use crate::crash;
 use bursar_domain::{
     asset::Asset,
     chain::Tips,
@@ -38,6 +39,7 @@ impl ChainPorts {
         poll: Duration,
         tokens: BTreeSet<[u8; 20]>,
     ) -> Self {
+        let node = crash::node(node);
         Self { adapter, node, start_height, poll, tokens, tips: Arc::default() }
     }
 
