@@ -3,10 +3,12 @@
 
 mod chains;
 mod networks;
+mod signer;
 
 pub use chains::{BitcoinConfig, EthereumConfig, TokenConfig, XrpConfig};
+pub use signer::SignerConfig;
 
-use bursar_domain::signing::PartyRole;
+use bursar_domain::{network::Network, signing::PartyRole};
 use bursar_signer_client::PublicIdentity;
 use figment::{
     Figment,
@@ -25,6 +27,7 @@ pub struct Config {
     pub api: ApiConfig,
     /// Where co-signers dial in; without it this process cannot sign.
     pub relay: Option<RelayConfig>,
+    pub signer: Option<SignerConfig>,
     pub engine: EngineConfig,
     pub bitcoin: Option<BitcoinConfig>,
     pub ethereum: Option<EthereumConfig>,
@@ -100,7 +103,8 @@ impl Default for LogConfig {
 #[error("the configuration has {} problem(s):\n{}", .0.len(), .0.iter().map(|p| format!("  - {p}")).collect::<Vec<_>>().join("\n"))]
 pub struct InvalidConfig(pub Vec<String>);
 
-const SECTIONS: [&str; 8] = ["store", "api", "relay", "engine", "bitcoin", "ethereum", "xrp", "log"];
+const SECTIONS: [&str; 9] =
+    ["store", "api", "relay", "signer", "engine", "bitcoin", "ethereum", "xrp", "log"];
 
 impl Config {
     /// Reads `path` and the environment.
@@ -134,13 +138,14 @@ impl Config {
             required(figment, "store", &mut problems),
             required(figment, "api", &mut problems),
             optional(figment, "relay", &mut problems),
+            optional::<SignerConfig>(figment, "signer", &mut problems),
             optional(figment, "engine", &mut problems),
             optional(figment, "bitcoin", &mut problems),
             optional(figment, "ethereum", &mut problems),
             optional(figment, "xrp", &mut problems),
             optional(figment, "log", &mut problems),
         );
-        let (store, api, relay, engine, bitcoin, ethereum, xrp, log) = config;
+        let (store, api, relay, signer, engine, bitcoin, ethereum, xrp, log) = config;
         if ["bitcoin", "ethereum", "xrp"].iter().all(|chain| figment.find_value(chain).is_err()) {
             problems.push("no chain: add at least one of [bitcoin], [ethereum], [xrp]".into());
         }
@@ -152,11 +157,19 @@ impl Config {
             engine.as_ref().map(EngineConfig::check),
         ];
         problems.extend(chains.into_iter().flatten().flatten());
+        let networks = [
+            bitcoin.as_ref().map(|bitcoin| ("bitcoin.network", Network::Bitcoin(bitcoin.network))),
+            ethereum.as_ref().map(|ethereum| ("ethereum.chain_id", Network::Ethereum(ethereum.chain_id))),
+            xrp.as_ref().map(|xrp| ("xrp.network_id", Network::Xrp(xrp.network_id))),
+        ];
+        let networks: Vec<_> = networks.into_iter().flatten().collect();
+        problems.extend(signer.iter().flat_map(|signer| signer.check(relay.is_some(), &networks)));
         match (store, api) {
             (Some(store), Some(api)) if problems.is_empty() => Ok(Self {
                 store,
                 api,
                 relay,
+                signer,
                 engine: engine.unwrap_or_default(),
                 bitcoin,
                 ethereum,
@@ -167,10 +180,19 @@ impl Config {
         }
     }
 
+    /// The file of the development signer's seed, when that signs.
+    pub fn development_single_key(&self) -> Option<&Path> {
+        let signer = self.signer.as_ref().filter(|signer| signer.development_single_key)?;
+        Some(&signer.seed_file)
+    }
+
     /// Paths in the file are relative to it.
     fn resolve(&mut self, base: &Path) {
         if let Some(relay) = &mut self.relay {
             relay.identity_file = base.join(&relay.identity_file);
+        }
+        if let Some(signer) = &mut self.signer {
+            signer.seed_file = base.join(&signer.seed_file);
         }
         if let Some(cookie) = self.bitcoin.as_mut().and_then(|bitcoin| bitcoin.cookie_file.as_mut()) {
             *cookie = base.join(&*cookie);
@@ -319,6 +341,64 @@ mod tests {
         )
         .unwrap();
         assert!(config.relay.is_none());
+        assert!(config.development_single_key().is_none());
         assert_eq!(config.ethereum.unwrap().tokens[0].symbol, "USDC");
+    }
+
+    const THROW_AWAY: &str = r#"
+        [store]
+        url = "sqlite:///tmp/bursar.db"
+        [api]
+        listen = "127.0.0.1:7700"
+        [signer]
+        development_single_key = true
+        [ethereum]
+        chain_id = 31337
+        url = "http://127.0.0.1:8545"
+        [xrp]
+        network_id = 63456
+        url = "http://127.0.0.1:5005"
+    "#;
+
+    #[test]
+    fn the_development_signer_is_for_throw_away_networks_only() {
+        let config = read(THROW_AWAY).unwrap();
+        assert_eq!(config.development_single_key(), Some(Path::new("development-single-key.seed")));
+        for (field, throw_away, real) in [
+            ("ethereum.chain_id", "31337", "1"),
+            ("ethereum.chain_id", "31337", "11155111"),
+            ("xrp.network_id", "63456", "0"),
+            ("xrp.network_id", "63456", "1"),
+        ] {
+            let problems = read(&THROW_AWAY.replace(throw_away, real)).unwrap_err().0;
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            assert!(problems[0].starts_with("signer.development_single_key: "), "{problems:?}");
+            assert!(problems[0].contains(field) && problems[0].contains("[relay]"), "{problems:?}");
+        }
+        for network in ["mainnet", "testnet4", "signet"] {
+            let bitcoin = format!(
+                "{THROW_AWAY}\n[bitcoin]\nnetwork = \"{network}\"\nurl = \"http://127.0.0.1:8332\"\n\
+                 user = \"u\"\npassword = \"p\"\n"
+            );
+            let problems = read(&bitcoin).unwrap_err().0;
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            assert!(problems[0].contains("bitcoin.network"), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn the_development_signer_does_not_stand_beside_co_signers() {
+        let party = |index, key: &str| {
+            format!(
+                "[[relay.parties]]\nindex = {index}\nname = \"p{index}\"\nrole = \"CLIENT\"\n\
+                 public_key = \"{}\"\n",
+                key.repeat(64)
+            )
+        };
+        let relay = "[relay]\nlisten = \"127.0.0.1:7701\"\nidentity_file = \"relay.key\"\n";
+        let both = format!("{THROW_AWAY}\n{relay}{}{}", party(0, "1"), party(1, "2"));
+        let problems = read(&both).unwrap_err().0;
+        assert!(problems.len() == 1 && problems[0].contains("remove one"), "{problems:?}");
+        assert!(read(&both.replace("= true", "= false")).unwrap().development_single_key().is_none());
     }
 }

@@ -11,7 +11,10 @@ use bursar_domain::{
     signing::{PartyIndex, Scheme},
     time::Timestamp,
 };
-use bursar_signer_client::{Coordinator, Deadlines, Identity, Relay, RelayTask};
+use bursar_signer_client::{
+    Coordinator, Deadlines, Identity, Relay, RelayTask,
+    development::{self, DevelopmentSingleKey, Seed},
+};
 use bursar_store::{StoreError, idempotency};
 use bursar_workers::Workers;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -33,18 +36,30 @@ pub enum Role {
 pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
     let metrics =
         PrometheusBuilder::new().install_recorder().context("cannot install the metrics recorder")?;
+    let single_key = config.development_single_key();
+    if let Some(seed_file) = single_key {
+        tracing::warn!(
+            signer = development::NAME,
+            seed_file = %seed_file.display(),
+            "DEVELOPMENT SIGNER: complete keys in one file, no co-signer checks anything. Never for money of any worth"
+        );
+    }
     let relay = match (&config.relay, role) {
         (Some(relay), Role::All | Role::Worker) => Some(bind_relay(relay).await?),
-        (None, Role::All | Role::Worker) => {
+        (None, Role::All | Role::Worker) if single_key.is_none() => {
             tracing::warn!("no [relay] is configured: transfers will wait for co-signers for ever");
             None
         }
-        (_, Role::Api) => None,
+        _ => None,
     };
     let coordinator = relay.as_ref().map(|(coordinator, _)| coordinator.clone());
-    let signer: Arc<dyn ThresholdSigner> = match &coordinator {
-        Some(coordinator) => Arc::new(coordinator.clone()),
-        None => Arc::new(NoSigner),
+    let signer: Arc<dyn ThresholdSigner> = match (&coordinator, single_key, role) {
+        (Some(coordinator), ..) => Arc::new(coordinator.clone()),
+        (None, Some(seed_file), Role::All | Role::Worker) => {
+            let seed = Seed::load_or_create(seed_file).context("signer.seed_file")?;
+            Arc::new(DevelopmentSingleKey::new(&seed))
+        }
+        _ => Arc::new(NoSigner),
     };
     let context = compose::context(&config, signer).await?;
 
@@ -58,8 +73,13 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
             let listener =
                 listener.with_context(|| format!("api.listen: cannot listen on {}", config.api.listen))?;
             tracing::info!(address = %listener.local_addr()?, "API ready; its document is at /openapi.json, a page of it at /docs");
-            let state =
-                ApiState { context, assets: Arc::new(compose::assets(&config)), coordinator, metrics };
+            let state = ApiState {
+                context,
+                assets: Arc::new(compose::assets(&config)),
+                coordinator,
+                single_key: single_key.is_some(),
+                metrics,
+            };
             let graceful = stop.clone().cancelled_owned();
             Some(tokio::spawn(
                 axum::serve(listener, api::router(state)).with_graceful_shutdown(graceful).into_future(),

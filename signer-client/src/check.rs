@@ -53,13 +53,18 @@ fn bip340(child: &[u8], payload: &SigningPayload, signature: &[u8; 64]) -> Optio
 
 /// The BIP-341 output key of an internal key with an empty script tree: P + H_TapTweak(P)·G.
 fn tweaked(internal: &[u8]) -> Option<Vec<u8>> {
-    let tag = Sha256::digest(b"TapTweak");
-    let tweak = Sha256::new().chain_update(tag).chain_update(tag).chain_update(internal).finalize();
     let even: Vec<u8> = std::iter::once(2).chain(internal.iter().copied()).collect();
     let point = PublicKey::from_sec1_bytes(&even).ok()?.to_projective();
-    let scalar = <Scalar as k256::elliptic_curve::ops::Reduce<k256::U256>>::reduce_bytes(&tweak);
+    let scalar = tap_tweak(internal);
     let output = PublicKey::from_affine((point + ProjectivePoint::GENERATOR * scalar).to_affine()).ok()?;
     output.to_encoded_point(true).x().map(|x| x.to_vec())
+}
+
+/// BIP-341: H_TapTweak of an internal key (32 bytes, x only) with an empty script tree.
+pub(crate) fn tap_tweak(internal: &[u8]) -> Scalar {
+    let tag = Sha256::digest(b"TapTweak");
+    let tweak = Sha256::new().chain_update(tag).chain_update(tag).chain_update(internal).finalize();
+    <Scalar as k256::elliptic_curve::ops::Reduce<k256::U256>>::reduce_bytes(&tweak)
 }
 
 fn ed25519(child: &[u8], message: &[u8], signature: &[u8; 64]) -> Option<()> {

@@ -12,10 +12,12 @@
 //! | [`message`] | what is said on a link, and the session id |
 //! | [`relay`] | the TCP server: admits known parties, forwards frames |
 //! | [`coordinator`] | the [`ThresholdSigner`](bursar_domain::ports::ThresholdSigner) over the relay |
+//! | [`development`] | a signer with complete keys in one file, for throw-away networks only |
 //! | [`check`] | signature verification under derived child keys |
 
 pub mod check;
 pub mod coordinator;
+pub mod development;
 mod hub;
 pub mod identity;
 pub mod link;

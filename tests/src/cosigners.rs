@@ -34,15 +34,31 @@ pub struct Party {
     pub dir: PathBuf,
 }
 
+/// Who signs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Signing {
+    /// Three co-signers, two of which must agree.
+    #[default]
+    CoSigners,
+    /// No co-signers: the orchestrator's `development_single_key`.
+    DevelopmentSingleKey,
+}
+
 /// The folders, before anything runs.
 #[derive(Debug, Clone)]
 pub struct Setup {
+    /// None with [`Signing::DevelopmentSingleKey`].
     parties: Vec<Party>,
     relay_identity: PathBuf,
     relay_public_key: String,
 }
 
 impl Setup {
+    /// For [`Signing::DevelopmentSingleKey`].
+    pub fn without_cosigners() -> Self {
+        Self { parties: Vec::new(), relay_identity: PathBuf::new(), relay_public_key: String::new() }
+    }
+
     /// Makes identities where there are none, and writes everyone's rules.
     pub fn prepare(
         dir: &Path,
@@ -158,7 +174,9 @@ impl Cosigners {
         if setup.parties.iter().any(|party| !has_all_shares(&party.dir)) {
             generate_keys(&setup, say).await?;
         }
-        say("starting three co-signers");
+        if !setup.parties.is_empty() {
+            say("starting three co-signers");
+        }
         let mut cosigners = Self { processes: setup.parties.iter().map(|_| None).collect(), setup };
         for index in 0..cosigners.count() {
             cosigners.start_one(index)?;

@@ -2,12 +2,13 @@
 
 use crate::{
     api::Api,
-    cosigners::{Cosigners, Setup},
+    cosigners::{Cosigners, Setup, Signing},
     initiator::Initiator,
     orchestrator::{Orchestrator, Urls},
 };
 use alloy::primitives::U256;
 use anyhow::Context as _;
+use bursar_domain::signing::Scheme;
 use bursar_regtest::{
     Anvil, AnvilOptions, Bitcoind, Mining, StartOptions, TokenKind, XrpLedger, XrpLedgerOptions, anvil,
 };
@@ -32,6 +33,7 @@ pub struct Options {
     pub xrp_close: Option<Duration>,
     /// Where the orchestrator finds the nodes, when not directly (a fault proxy in between).
     pub urls: Urls,
+    pub signing: Signing,
     /// Told what is going on.
     pub say: fn(&str),
 }
@@ -43,6 +45,7 @@ impl Options {
             ethereum_block_seconds: Some(1),
             xrp_close: Some(Duration::from_millis(500)),
             urls: Urls::default(),
+            signing: Signing::default(),
             say: |_| {},
         }
     }
@@ -105,8 +108,12 @@ impl Environment {
         let (say, dir) = (options.say, options.dir.clone());
         let initiator = Initiator::load_or_create(&dir.join("initiator"))?;
         say("starting the orchestrator");
-        let setup =
-            Setup::prepare(&dir.join("cosigners"), &dir.join("orchestrator"), &initiator, &nodes.token)?;
+        let setup = match options.signing {
+            Signing::CoSigners => {
+                Setup::prepare(&dir.join("cosigners"), &dir.join("orchestrator"), &initiator, &nodes.token)?
+            }
+            Signing::DevelopmentSingleKey => Setup::without_cosigners(),
+        };
         let mut orchestrator =
             Orchestrator::prepare(&dir.join("orchestrator"), &setup, &nodes, &options.urls)?;
         orchestrator.start().await?;
@@ -117,9 +124,13 @@ impl Environment {
         Ok(environment)
     }
 
-    /// Until all co-signers are online with a share of each key.
+    /// Until all co-signers are online with a share of each key; with the development signer, until its keys are pinned.
     async fn wait_for_keys(&self) -> anyhow::Result<()> {
         let parties = self.cosigners.count();
+        let pinned = match self.options.signing {
+            Signing::CoSigners => 0,
+            Signing::DevelopmentSingleKey => Scheme::ALL.len(),
+        };
         bursar_regtest::eventually(
             Duration::from_secs(60),
             Duration::from_millis(100),
@@ -129,10 +140,11 @@ impl Environment {
                 let online = status["coSigners"]
                     .as_array()
                     .map_or(0, |parties| parties.iter().filter(|party| party["online"] == true).count());
-                if online == parties {
+                let keys = status["keys"].as_array().map_or(0, Vec::len);
+                if online == parties && keys >= pinned {
                     Ok(())
                 } else {
-                    Err(format!("{online} of {parties}: {}", status["coSigners"]))
+                    Err(format!("{online} of {parties}, {keys} keys: {}", status["coSigners"]))
                 }
             },
         )

@@ -14,9 +14,11 @@ use std::{
     time::Duration,
 };
 
-/// Addresses of nodes to use in place of the real ones.
+/// Addresses to use in place of the usual ones.
 #[derive(Debug, Clone, Default)]
 pub struct Urls {
+    /// Such as `postgres://…`; an SQLite file in the orchestrator's folder when absent.
+    pub database: Option<String>,
     pub bitcoin: Option<String>,
     pub ethereum: Option<String>,
     pub xrp: Option<String>,
@@ -69,7 +71,8 @@ impl Orchestrator {
         Ok(())
     }
 
-    async fn wait_ready(&mut self) -> anyhow::Result<()> {
+    /// Until it takes requests.
+    pub async fn wait_ready(&mut self) -> anyhow::Result<()> {
         let ready = format!("{}/ready", self.url());
         for process in &mut self.processes {
             process
@@ -83,6 +86,27 @@ impl Orchestrator {
                 .await?;
         }
         Ok(())
+    }
+
+    /// Starts it without waiting: as its keeper does, whatever else is down at the time.
+    pub fn launch(&mut self) -> anyhow::Result<()> {
+        self.spawn("serve", "bursar.log")
+    }
+
+    /// Whether one of its processes has ended by itself; those are forgotten.
+    pub fn has_ended(&mut self) -> bool {
+        let before = self.processes.len();
+        self.processes.retain_mut(|process| process.exited().is_none());
+        self.processes.len() < before
+    }
+
+    /// SIGSTOP: it keeps its connections and leases and does nothing.
+    pub fn pause(&self) -> anyhow::Result<()> {
+        self.processes.iter().try_for_each(|process| Ok(process.pause()?))
+    }
+
+    pub fn resume(&self) -> anyhow::Result<()> {
+        self.processes.iter().try_for_each(|process| Ok(process.resume()?))
     }
 
     /// SIGKILL, as a power cut.
@@ -127,7 +151,8 @@ fn configuration(
     api_port: u16,
     relay_port: u16,
 ) -> anyhow::Result<String> {
-    let store = dir.join("data/bursar.db");
+    let embedded = || format!("sqlite://{}", dir.join("data/bursar.db").display());
+    let store = urls.database.clone().unwrap_or_else(embedded);
     let bitcoin = urls.bitcoin.as_deref().unwrap_or(nodes.bitcoind.rpc_url());
     let ethereum = urls.ethereum.as_deref().unwrap_or(nodes.anvil.rpc_url());
     let xrp = urls.xrp.as_deref().unwrap_or(nodes.xrpl.rpc_url());
@@ -135,7 +160,7 @@ fn configuration(
     let token = &nodes.token;
     let mut text = format!(
         r#"[store]
-url = "sqlite://{store}"
+url = "{store}"
 
 [api]
 listen = "127.0.0.1:{api_port}"
@@ -173,14 +198,14 @@ poll_ms = 100
 
 [log]
 filter = "info,bursar_workers=debug,sqlx=warn"
-
-[relay]
-listen = "127.0.0.1:{relay_port}"
-identity_file = "{identity}"
 "#,
-        store = store.display(),
-        identity = setup.relay_identity_file().display(),
     );
+    if setup.parties().is_empty() {
+        text.push_str("\n[signer]\ndevelopment_single_key = true\n");
+        return Ok(text);
+    }
+    let identity = setup.relay_identity_file().display();
+    write!(text, "\n[relay]\nlisten = \"127.0.0.1:{relay_port}\"\nidentity_file = \"{identity}\"\n")?;
     for party in setup.parties() {
         write!(
             text,

@@ -13,6 +13,8 @@ mod cli;
 mod cosigners;
 #[path = "e2e/crashes.rs"]
 mod crashes;
+#[path = "e2e/development_signer.rs"]
+mod development_signer;
 #[path = "e2e/events.rs"]
 mod events;
 #[path = "e2e/lost_replies.rs"]

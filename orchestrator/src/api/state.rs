@@ -12,7 +12,16 @@ pub struct ApiState {
     pub assets: Arc<Assets>,
     /// Absent in a process without the co-signers' relay.
     pub coordinator: Option<Coordinator>,
+    /// The development signer signs in place of co-signers.
+    pub single_key: bool,
     pub metrics: PrometheusHandle,
+}
+
+impl ApiState {
+    /// The name of what signs instead of co-signers; to be seen wherever the installation tells about itself.
+    pub fn insecure_signer(&self) -> Option<&'static str> {
+        self.single_key.then_some(bursar_signer_client::development::NAME)
+    }
 }
 
 /// The assets that this installation pays, by the names that people use.

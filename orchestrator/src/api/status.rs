@@ -15,6 +15,10 @@ pub struct StatusView {
     /// Absent in a process that does not host the co-signers' relay.
     #[schema(value_type = Option<Vec<Object>>)]
     pub co_signers: Option<serde_json::Value>,
+    /// `development_single_key` when complete keys in a file sign, and no co-signer checks anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub insecure_signer: Option<&'static str>,
     pub keys: Vec<KeyView>,
     pub jobs_due: u64,
     pub jobs_total: u64,
@@ -86,6 +90,7 @@ pub async fn get(State(state): State<ApiState>) -> Result<Json<StatusView>, Prob
         version: env!("CARGO_PKG_VERSION"),
         nodes,
         co_signers: co_signers.transpose().map_err(|error| Problem::internal(&error))?,
+        insecure_signer: state.insecure_signer(),
         keys: keys.collect(),
         jobs_due,
         jobs_total,
