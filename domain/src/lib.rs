@@ -12,6 +12,7 @@
 //! | [`lifecycle`] | the one state machine of a transfer |
 //! | [`package`], [`signing`] | what goes to each co-signer, and what comes back |
 //! | [`account`], [`chain`], [`ports`] | what a chain adapter is given, tells, and must implement |
+//! | [`health`] | how the nodes of a chain do |
 
 pub mod account;
 pub mod amount;
@@ -20,6 +21,7 @@ pub mod canonical;
 pub mod chain;
 pub mod effects;
 pub mod hd;
+pub mod health;
 pub mod ids;
 pub mod intent;
 pub mod lifecycle;

@@ -9,6 +9,7 @@ use crate::{
     chain::{Liveness, ObservedBlock, Tips, WatchSet},
     effects::{Effects, Resource, Validity},
     hd::DeriveError,
+    health::NodeHealth,
     ids::TransactionId,
     intent::{Destination, Intent},
     network::Network,
@@ -229,6 +230,9 @@ pub enum NodeError {
     /// The block is not there (yet, or pruned).
     #[error("{network} node: no block at height {height}")]
     NoBlock { network: Network, height: u64 },
+    /// Several nodes answered, and too few of them the same: nothing of it is taken.
+    #[error("{network} nodes: {operation}: they contradict one another: {reason}")]
+    Disagree { network: Network, operation: &'static str, reason: String },
 }
 
 /// Hands signed bytes to the network. May be called any number of times with the same bytes.
@@ -263,6 +267,12 @@ pub trait ObserveChain: Send + Sync {
     async fn block(&self, height: u64, watch: &WatchSet) -> Result<ObservedBlock, NodeError>;
     /// Whether a transaction that was sent, or may have been, can still take effect.
     async fn liveness(&self, transaction: &SentTransaction) -> Result<Liveness, NodeError>;
+
+    /// How each node behind this port does, as far as its answers so far have shown. Makes no call; empty where nothing is
+    /// measured.
+    fn health(&self) -> Vec<NodeHealth> {
+        Vec::new()
+    }
 }
 
 /// What identifies a transaction that may be on its way.
