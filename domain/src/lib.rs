@@ -11,7 +11,7 @@
 //! | [`effects`] | what an unsigned transaction does, as decoded; [`verify`] holds it against an intent |
 //! | [`lifecycle`] | the one state machine of a transfer |
 //! | [`package`], [`signing`] | what goes to each co-signer, and what comes back |
-//! | [`account`], [`chain`], [`ports`] | what a chain adapter is given, tells, and must implement |
+//! | [`account`], [`chain`], [`ports`], [`statement`] | what a chain adapter is given, tells, and must implement |
 //! | [`health`] | how the nodes of a chain do |
 
 pub mod account;
@@ -30,6 +30,7 @@ pub mod package;
 pub mod ports;
 pub mod recall;
 pub mod signing;
+pub mod statement;
 pub mod text;
 pub mod time;
 pub mod verify;

@@ -20,3 +20,12 @@ CREATE TABLE reconciliations (
     hash TEXT NOT NULL,
     at BIGINT NOT NULL
 );
+
+-- What the chain itself said that each account had after that block.
+CREATE TABLE reconciled_balances (
+    network TEXT NOT NULL REFERENCES reconciliations (network),
+    address TEXT NOT NULL,
+    asset TEXT NOT NULL,
+    amount TEXT NOT NULL,
+    PRIMARY KEY (network, address, asset)
+);

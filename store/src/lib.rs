@@ -10,11 +10,12 @@
 //! | [`events`], [`jobs`] | the global log, and one nudge for each transfer that wants looking at |
 //! | [`chain`], [`utxos`], [`deposits`] | blocks applied and rolled back, and what follows from them |
 //! | [`wallets`], [`addresses`], [`keys`] | what is ours |
-//! | [`halts`] | who may not send for now |
+//! | [`halts`], [`audit`] | who may not send for now; what a reconciliation compares |
 //! | [`api_keys`], [`idempotency`] | who calls, and what was answered |
 
 pub mod addresses;
 pub mod api_keys;
+pub mod audit;
 mod boundary;
 pub mod chain;
 pub mod deposits;

@@ -8,6 +8,7 @@ mod broadcast;
 mod config;
 mod fees;
 mod rpc;
+mod statement;
 
 pub use config::{BitcoinNodeConfig, FeePolicy, InvalidNodeConfig, NodeAuth, Password};
 

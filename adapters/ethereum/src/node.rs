@@ -12,6 +12,7 @@ mod observe;
 mod receipts;
 mod revert;
 mod rpc;
+mod statement;
 mod wire;
 
 use bursar_domain::network::Network;

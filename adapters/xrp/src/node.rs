@@ -11,6 +11,7 @@ mod ledger;
 mod liveness;
 mod observe;
 mod rpc;
+mod statement;
 mod submit_result;
 
 use bursar_domain::{amount::Drops, network::Network, ports::NodeError};

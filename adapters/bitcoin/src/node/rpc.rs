@@ -91,6 +91,48 @@ impl Rpc {
         }
     }
 
+    /// As [`call`](Self::call) for what takes longer than any other call, up to `limit`.
+    pub async fn call_within<T: DeserializeOwned>(
+        &self,
+        method: &'static str,
+        args: &[Value],
+        limit: Duration,
+    ) -> Result<T, RpcError> {
+        let not_sent = |error: String| RpcError::NotSent(error);
+        let (user, password) = match &self.auth {
+            NodeAuth::UserPassword { user, password } => {
+                (Some(user.clone()), Some(password.expose().to_owned()))
+            }
+            NodeAuth::CookieFile { cookie_file } => Auth::CookieFile(cookie_file.clone())
+                .get_user_pass()
+                .map_err(|error| not_sent(error.to_string()))?,
+        };
+        let transport = jsonrpc::bitreq_http_async::Builder::new()
+            .url(&self.url)
+            .map_err(|error| not_sent(error.to_string()))?
+            .timeout(limit)
+            .basic_auth(user.unwrap_or_default(), password)
+            .build();
+        let client = jsonrpc::client_async::Client::with_transport(transport);
+        let raw = serde_json::value::to_raw_value(args).map_err(|error| not_sent(error.to_string()))?;
+        let request = client.build_request(method, Some(&*raw));
+        let answer = match timeout(limit, client.send_request(request)).await {
+            Ok(Ok(response)) => match response.result() {
+                Ok(answer) => Ok(answer),
+                Err(jsonrpc::Error::Rpc(error)) => {
+                    return Err(RpcError::Answered { code: error.code, message: error.message });
+                }
+                Err(error) => Err(error.to_string()),
+            },
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("no answer within {} s", limit.as_secs())),
+        };
+        answer.map_err(|error| {
+            self.checked.store(false, Ordering::Release);
+            RpcError::NoAnswer(error)
+        })
+    }
+
     /// Cheap: connections are made per call, and the cookie may have changed since the last one.
     fn client(&self) -> Result<Client, Error> {
         let auth = match &self.auth {
@@ -163,7 +205,7 @@ impl Rpc {
         self.call(method, args).await.map_err(|error| self.failed(method, error))
     }
 
-    fn failed(&self, operation: &'static str, error: RpcError) -> NodeError {
+    pub fn failed(&self, operation: &'static str, error: RpcError) -> NodeError {
         let network = self.network();
         match error {
             RpcError::Answered { .. } => NodeError::Refused { network, operation, reason: error.to_string() },
