@@ -1,17 +1,41 @@
 //! All that differs between the databases.
+//!
+//! Writers take turns on both, one transaction at a time. SQLite knows no other way; on Postgres an advisory lock says whose turn it
+//! is, over all processes, so that every function of this crate may read and then write on what it read, on both databases alike
+//! (docs/adr/0010-postgres.md). Only the job table is written beside it: its statements are each whole in themselves, and a claim locks
+//! its rows.
 
 /// Which database is behind the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialect {
     Sqlite,
+    Postgres,
 }
 
 impl Dialect {
     /// Starts a transaction that will write. On SQLite it takes the write lock at once: a transaction that reads first and
-    /// upgrades later would fail with SQLITE_BUSY instead of waiting.
+    /// upgrades later would fail with SQLITE_BUSY instead of waiting. On Postgres each statement sees all that was committed before
+    /// it, so what follows [`take_turn`](Self::take_turn) sees what the writer before has written.
     pub const fn begin_write(self) -> &'static str {
         match self {
             Self::Sqlite => "BEGIN IMMEDIATE",
+            Self::Postgres => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+        }
+    }
+
+    /// The first statement of a transaction whose turn is its own until it ends. The number is "bursar" in ASCII.
+    pub const fn take_turn(self) -> Option<&'static str> {
+        match self {
+            Self::Sqlite => None,
+            Self::Postgres => Some("SELECT pg_advisory_xact_lock(108256570859890)::text"),
+        }
+    }
+
+    /// For transactions that may have to wait long for their turn, and then run long.
+    pub const fn be_patient(self) -> &'static [&'static str] {
+        match self {
+            Self::Sqlite => &[],
+            Self::Postgres => &["SET LOCAL lock_timeout = 0", "SET LOCAL statement_timeout = 0"],
         }
     }
 
@@ -19,17 +43,22 @@ impl Dialect {
     pub const fn skip_locked(self) -> &'static str {
         match self {
             Self::Sqlite => "",
+            Self::Postgres => "FOR UPDATE SKIP LOCKED",
         }
     }
 
-    /// The type of byte columns, for which migrations write `BYTES`.
-    pub const fn bytes(self) -> &'static str {
+    /// A line of a migration, in which byte columns are `BYTES`. Text sorts and compares by its bytes on both, whatever the
+    /// language of a Postgres database.
+    pub fn column_types(self, line: &str) -> String {
         match self {
-            Self::Sqlite => "BLOB",
+            Self::Sqlite => line.replace("BYTES", "BLOB"),
+            Self::Postgres => line.replace("BYTES", "BYTEA").replace(" TEXT", " TEXT COLLATE \"C\""),
         }
     }
 
-    /// What each connection is told first. `synchronous=FULL`: a commit that was acknowledged survives a power failure.
+    /// What each connection is told first. An acknowledged commit survives a power failure of the database's machine:
+    /// `synchronous=FULL`, and `synchronous_commit` not off. On Postgres, the server ends what takes too long, so that a process
+    /// that hangs or a machine that is gone cannot keep the turn.
     pub const fn on_connect(self, access: Access) -> &'static [&'static str] {
         match (self, access) {
             (Self::Sqlite, Access::Write) => &[
@@ -39,17 +68,34 @@ impl Dialect {
                 "PRAGMA foreign_keys = ON",
             ],
             (Self::Sqlite, Access::Read) => &["PRAGMA busy_timeout = 10000", "PRAGMA query_only = ON"],
+            (Self::Postgres, Access::Write) => &[POSTGRES_SESSION],
+            (Self::Postgres, Access::Read) => &[POSTGRES_SESSION, "SET default_transaction_read_only = on"],
         }
     }
 
-    /// Connections of each kind. SQLite has one writer at a time; queueing for it in the pool is fairer than in its lock.
+    /// Connections of each kind and process. SQLite has one writer at a time; queueing for it in the pool is fairer than in its
+    /// lock. On Postgres one of the writers has its turn, and the others are for the job table.
     pub const fn connections(self, access: Access) -> u32 {
         match (self, access) {
             (Self::Sqlite, Access::Write) => 1,
             (Self::Sqlite, Access::Read) => 8,
+            (Self::Postgres, Access::Write) => 4,
+            (Self::Postgres, Access::Read) => 8,
         }
     }
 }
+
+/// The longest that a writer keeps the others waiting is what `idle_in_transaction_session_timeout` and `statement_timeout` say.
+const POSTGRES_SESSION: &str = "SELECT \
+     set_config('statement_timeout', '30s', false), \
+     set_config('lock_timeout', '20s', false), \
+     set_config('idle_in_transaction_session_timeout', '15s', false), \
+     set_config('tcp_keepalives_idle', '15', false), \
+     set_config('tcp_keepalives_interval', '5', false), \
+     set_config('tcp_keepalives_count', '3', false), \
+     set_config('client_min_messages', 'warning', false), \
+     set_config('synchronous_commit', replace(current_setting('synchronous_commit'), 'off', 'on'), false), \
+     set_config('application_name', coalesce(nullif(current_setting('application_name'), ''), 'bursar'), false)";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {

@@ -9,7 +9,8 @@ use bursar_domain::{
 /// A failed operation. Nothing of it is committed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The database did not answer, or refused: try again later.
+    /// The database did not answer, or refused (a deadlock, a wait that took too long, a lost connection): try again later. What was
+    /// being committed may be committed or not; look again before acting.
     #[error("store: {operation}: the database is unavailable")]
     Unavailable { operation: &'static str, source: sqlx::Error },
     /// A row makes no sense. Nothing is guessed: restore it or ask its author.
@@ -17,7 +18,7 @@ pub enum StoreError {
     Corrupt { table: &'static str, column: String, key: String, reason: String },
     #[error("store: migration {version}: {reason}")]
     Migration { version: i64, reason: String },
-    #[error("database URL: {reason}; expected such as sqlite:///var/lib/bursar/bursar.db or sqlite::memory:")]
+    #[error("database URL: {reason}; expected such as sqlite:///var/lib/bursar/bursar.db or postgres://user:password@host/database")]
     Url { reason: String },
     #[error("database file {path}: cannot be created with mode 0600")]
     File { path: String, source: std::io::Error },

@@ -65,7 +65,7 @@ pub async fn claim(
     if any.is_none() || limit == 0 {
         return Ok(Vec::new());
     }
-    let mut tx = store.write().await?;
+    let mut tx = store.write_jobs().await?;
     let rows = sqlx::query(AssertSqlSafe(format!("{DUE} {}", store.dialect().skip_locked())))
         .bind(now.micros())
         .bind(i64::from(limit))
@@ -101,7 +101,7 @@ pub async fn claim(
 
 /// Extends a lease. `false`: it was taken over or settled; stop.
 pub async fn renew(store: &Store, claim: &Claim, until: Timestamp) -> Result<bool, StoreError> {
-    let mut tx = store.write().await?;
+    let mut tx = store.write_jobs().await?;
     let renewed = sqlx::query("UPDATE jobs SET lease_until = $1 WHERE transfer = $2 AND token = $3")
         .bind(until.micros())
         .bind(claim.transfer.to_string())
@@ -122,7 +122,7 @@ pub async fn settle(
     outcome: Outcome,
 ) -> Result<bool, StoreError> {
     const OPERATION: &str = "jobs.settle";
-    let mut tx = store.write().await?;
+    let mut tx = store.write_jobs().await?;
     let (due, attempt, error) = match outcome {
         Outcome::Done => {
             let deleted = sqlx::query("DELETE FROM jobs WHERE transfer = $1 AND token = $2 AND wanted = $3")

@@ -32,6 +32,7 @@ pub mod page;
 mod plans;
 pub mod reservations;
 mod row;
+mod signals;
 mod store;
 pub mod transactions;
 pub mod transfers;

@@ -6,7 +6,7 @@ use crate::{
     row::Fields,
 };
 use sha2::{Digest, Sha256};
-use sqlx::{AnyConnection, AnyPool, AssertSqlSafe};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection};
 
 /// Never edit one that was released: its digest is in every database.
 const MIGRATIONS: &[(i64, &str)] = &[
@@ -14,10 +14,13 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (3, include_str!("../migrations/0003_halts.sql")),
 ];
 
-/// Brings the schema up to date, all or nothing.
-pub(crate) async fn run(pool: &AnyPool, dialect: Dialect) -> Result<(), StoreError> {
+/// Brings the schema up to date, all or nothing. Of several processes that start at once, the first does it.
+pub(crate) async fn run(connection: &mut AnyConnection, dialect: Dialect) -> Result<(), StoreError> {
     const OPERATION: &str = "schema_migrations.run";
-    let mut tx = pool.begin_with(dialect.begin_write()).await.during(OPERATION)?;
+    let mut tx = connection.begin_with(dialect.begin_write()).await.during(OPERATION)?;
+    for statement in dialect.be_patient().iter().copied().chain(dialect.take_turn()) {
+        sqlx::query(statement).execute(&mut *tx).await.during(OPERATION)?;
+    }
     sqlx::query(
         "CREATE TABLE IF NOT EXISTS schema_migrations (version BIGINT NOT NULL PRIMARY KEY, digest TEXT NOT NULL)",
     )
@@ -80,7 +83,7 @@ fn statements(script: &str, dialect: Dialect) -> Vec<String> {
     let mut statements = vec![String::new()];
     for line in script.lines().filter(|line| !line.trim_start().starts_with("--")) {
         let current = statements.last_mut().expect("it starts with one and only grows");
-        current.push_str(&line.replace("BYTES", dialect.bytes()));
+        current.push_str(&dialect.column_types(line));
         current.push('\n');
         if line.trim_end().ends_with(';') {
             statements.push(String::new());
@@ -100,6 +103,10 @@ mod tests {
         assert_eq!(
             statements(script, Dialect::Sqlite),
             ["CREATE TABLE x (\n  y BLOB\n);\n", "INSERT INTO x VALUES (';');\n"]
+        );
+        assert_eq!(
+            statements("ALTER TABLE x ADD COLUMN z TEXT NOT NULL;\n", Dialect::Postgres),
+            ["ALTER TABLE x ADD COLUMN z TEXT COLLATE \"C\" NOT NULL;\n"]
         );
     }
 

@@ -5,9 +5,11 @@ use crate::{
     dialect::{Access, Dialect},
     error::{During, StoreError},
     migrate,
+    row::Fields,
+    signals::{Ear, Signals, Wakes},
 };
 use sqlx::{
-    Any, AnyConnection, AnyPool,
+    Any, AnyConnection, AnyPool, Connection,
     any::{AnyConnectOptions, AnyPoolOptions},
     pool::PoolConnection,
 };
@@ -21,7 +23,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::Notify;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A handle on the database; clones share it.
 #[derive(Clone)]
@@ -34,35 +36,66 @@ struct Inner {
     read: AnyPool,
     write: AnyPool,
     signals: Arc<Signals>,
+    /// Writers of this process queue here for the database's turn, so that they do not fill the pool with connections that wait.
+    turn: Arc<Semaphore>,
+    /// Hears other processes, on Postgres.
+    ear: Option<Ear>,
     /// Holds the files of a database that is to vanish with the handle.
     _scratch: Option<tempfile::TempDir>,
 }
 
-#[derive(Default)]
-struct Signals {
-    jobs: Arc<Notify>,
-    events: Arc<Notify>,
-}
-
 /// A transaction that writes. What is not committed is rolled back when it is dropped.
 ///
-/// SQLite has one of these at a time: keep it short, never await a node or a co-signer while holding it, and never start
-/// a second one from the same task (it would wait for the first until it times out).
+/// There is one of these at a time, over all processes: keep it short, never await a node or a co-signer while holding it, and
+/// never start a second one from the same task (it would wait for the first until it times out).
 pub struct WriteTx {
     tx: sqlx::Transaction<'static, Any>,
+    dialect: Dialect,
     signals: Arc<Signals>,
-    queued_job: bool,
-    appended_event: bool,
+    wakes: Wakes,
     said: Said,
+    /// Given back after the transaction has ended.
+    _turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Store {
-    /// Opens the database at `url`, creates it when it is missing (mode 0600), and applies the migrations.
+    /// Opens the database at `url` and applies the migrations.
     ///
-    /// `sqlite:///absolute/path.db`, `sqlite://relative.db`, or `sqlite::memory:`, which is private to this handle and its
-    /// clones and vanishes with the last of them.
+    /// `sqlite:///absolute/path.db` or `sqlite://relative.db`, which is created when it is missing (mode 0600); `sqlite::memory:`,
+    /// which is private to this handle and its clones and vanishes with the last of them; or
+    /// `postgres://user:password@host:port/database?sslmode=verify-full`, a database that exists, in UTF-8, which any number of
+    /// processes share. What the URL leaves out is taken from libpq's variables (`PGPASSWORD`, `PGPASSFILE`, `PGSSLROOTCERT`, …).
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
+        match url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            true => Self::open_postgres(url).await,
+            false => Self::open_sqlite(url).await,
+        }
+    }
+
+    async fn open_postgres(url: &str) -> Result<Self, StoreError> {
+        let dialect = Dialect::Postgres;
+        let options = AnyConnectOptions::from_str(url)
+            .map_err(|_| StoreError::Url { reason: "it is not a URL".into() })?;
+        // A connection of its own: a pool would try again and again, and then say no more than that it took too long.
+        let mut first = AnyConnection::connect_with(&options).await.map_err(|error| match error {
+            sqlx::Error::Configuration(source) => StoreError::Url { reason: source.to_string() },
+            source => StoreError::Unavailable { operation: "store.open", source },
+        })?;
+        check_encoding(&mut first).await?;
+        migrate::run(&mut first, dialect).await?;
+        // What is not said in order would be a warning in the server's log.
+        first.close().await.during("store.open")?;
+        let write = pool(dialect, Access::Write, &options).await?;
+        let read = pool(dialect, Access::Read, &options).await?;
+        let signals = Arc::<Signals>::default();
+        let ear = Some(Ear::new(url.to_owned(), Arc::clone(&signals)));
+        let turn = Arc::new(Semaphore::new(1));
+        let inner = Inner { dialect, read, write, signals, turn, ear, _scratch: None };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    async fn open_sqlite(url: &str) -> Result<Self, StoreError> {
         let dialect = Dialect::Sqlite;
         let (path, scratch) = match sqlite_path(url)? {
             Some(path) => (path, None),
@@ -77,17 +110,45 @@ impl Store {
             .map_err(|source| StoreError::File { path: path.display().to_string(), source })?;
         let options = AnyConnectOptions::from_str(&sqlite_url(&path)).during("store.open")?;
         let write = pool(dialect, Access::Write, &options).await?;
-        migrate::run(&write, dialect).await?;
+        migrate::run(&mut *write.acquire().await.during("store.open")?, dialect).await?;
         let read = pool(dialect, Access::Read, &options).await?;
-        let inner = Inner { dialect, read, write, signals: Arc::default(), _scratch: scratch };
+        let (signals, turn) = (Arc::default(), Arc::new(Semaphore::new(1)));
+        let inner = Inner { dialect, read, write, signals, turn, ear: None, _scratch: scratch };
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Starts a transaction that may write.
+    /// Starts a transaction that may write, when all writers before it are done.
     pub async fn write(&self) -> Result<WriteTx, StoreError> {
-        let tx = self.inner.write.begin_with(self.inner.dialect.begin_write()).await.during("store.write")?;
+        const OPERATION: &str = "store.write";
+        let waiting = tokio::time::timeout(TURN_WITHIN, Arc::clone(&self.inner.turn).acquire_owned());
+        let turn = match waiting.await {
+            Ok(turn) => turn.expect("the semaphore is never closed"),
+            Err(_) => {
+                return Err(StoreError::Unavailable {
+                    operation: OPERATION,
+                    source: sqlx::Error::PoolTimedOut,
+                });
+            }
+        };
+        let mut tx = self.begin(OPERATION).await?;
+        if let Some(statement) = self.inner.dialect.take_turn() {
+            sqlx::query(statement).execute(tx.connection()).await.during(OPERATION)?;
+        }
+        tx._turn = Some(turn);
+        Ok(tx)
+    }
+
+    /// Starts a transaction that writes the job table (and its counter) and nothing else, and reads nothing else: on Postgres it does
+    /// not wait for its turn.
+    pub(crate) async fn write_jobs(&self) -> Result<WriteTx, StoreError> {
+        self.begin("store.write_jobs").await
+    }
+
+    async fn begin(&self, operation: &'static str) -> Result<WriteTx, StoreError> {
+        let dialect = self.inner.dialect;
+        let tx = self.inner.write.begin_with(dialect.begin_write()).await.during(operation)?;
         let signals = Arc::clone(&self.inner.signals);
-        Ok(WriteTx { tx, signals, queued_job: false, appended_event: false, said: Said::default() })
+        Ok(WriteTx { tx, dialect, signals, wakes: Wakes::default(), said: Said::default(), _turn: None })
     }
 
     /// Whether the database answers.
@@ -95,15 +156,24 @@ impl Store {
         sqlx::query("SELECT 1").execute(&mut *self.reader().await?).await.during("store.ping").map(|_| ())
     }
 
-    /// Ends when a commit of this process has queued a nudge. A wake-up after the call is never missed, and a single one
-    /// from before it is kept, so it may end once without cause. Other processes' commits do not show: poll as well.
+    /// Ends when a commit has queued a nudge. A wake-up after the call is never missed, and a single one from before it is kept,
+    /// so it may end once without cause. Commits of other processes show on Postgres, within milliseconds as long as the connection
+    /// for it holds; on SQLite they do not: poll as well. Call it from within the runtime.
     pub fn notified(&self) -> impl Future<Output = ()> + Send + use<> {
-        Arc::clone(&self.inner.signals.jobs).notified_owned()
+        self.listen();
+        self.inner.signals.jobs()
     }
 
-    /// Ends when a commit of this process has appended an event; as [`notified`](Self::notified).
+    /// Ends when a commit has appended an event; as [`notified`](Self::notified).
     pub fn events_notified(&self) -> impl Future<Output = ()> + Send + use<> {
-        Arc::clone(&self.inner.signals.events).notified_owned()
+        self.listen();
+        self.inner.signals.events()
+    }
+
+    fn listen(&self) {
+        if let Some(ear) = &self.inner.ear {
+            ear.open();
+        }
     }
 
     pub(crate) async fn reader(&self) -> Result<PoolConnection<Any>, StoreError> {
@@ -122,19 +192,19 @@ impl WriteTx {
     /// each is named by the line that calls this (not an `async fn`, which would not know its caller).
     #[track_caller]
     pub fn commit(self) -> impl Future<Output = Result<(), StoreError>> + Send {
-        let Self { tx, signals, queued_job, appended_event, said } = self;
+        const OPERATION: &str = "store.commit";
+        let Self { mut tx, dialect, signals, wakes, said, _turn: turn } = self;
         let boundary = Boundary { at: Location::caller(), said };
         async move {
             if boundary.said.accepts() {
                 bursar_crash::begin();
             }
-            bursar_crash::passing(&boundary, tx.commit()).await.during("store.commit")?;
-            if queued_job {
-                wake(&signals.jobs);
+            if dialect == Dialect::Postgres {
+                sqlx::query(wakes.notify()).execute(&mut *tx).await.during(OPERATION)?;
             }
-            if appended_event {
-                wake(&signals.events);
-            }
+            bursar_crash::passing(&boundary, tx.commit()).await.during(OPERATION)?;
+            drop(turn);
+            signals.wake(wakes);
             Ok(())
         }
     }
@@ -143,11 +213,11 @@ impl WriteTx {
         &mut self.tx
     }
     pub(crate) fn will_wake_jobs(&mut self) {
-        self.queued_job = true;
+        self.wakes.jobs = true;
         self.said.nudge();
     }
     pub(crate) fn will_wake_events(&mut self) {
-        self.appended_event = true;
+        self.wakes.events = true;
     }
     /// What names its boundary among the crash points.
     pub(crate) fn said(&mut self) -> &mut Said {
@@ -155,10 +225,29 @@ impl WriteTx {
     }
 }
 
-/// Wakes all that wait, and leaves one permit for who is between looking and waiting.
-fn wake(signal: &Notify) {
-    signal.notify_waiters();
-    signal.notify_one();
+/// How long a writer waits for those of its own process.
+const TURN_WITHIN: Duration = Duration::from_secs(30);
+
+/// Text is kept as it is: another encoding would refuse, or change, what does not fit into it.
+async fn check_encoding(connection: &mut AnyConnection) -> Result<(), StoreError> {
+    const OPERATION: &str = "store.open";
+    let row = sqlx::query(
+        "SELECT current_database()::text AS name, current_setting('server_encoding') AS encoding",
+    )
+    .fetch_one(connection)
+    .await
+    .during(OPERATION)?;
+    let fields = Fields::new(&row, "pg_database", "name")?;
+    match fields.text("encoding")?.as_str() {
+        "UTF8" => Ok(()),
+        other => {
+            let reason = format!(
+                "the database {} has the encoding {other}; make one with ENCODING 'UTF8' TEMPLATE template0",
+                fields.text("name")?
+            );
+            Err(StoreError::Url { reason })
+        }
+    }
 }
 
 async fn pool(dialect: Dialect, access: Access, options: &AnyConnectOptions) -> Result<AnyPool, StoreError> {
@@ -181,7 +270,7 @@ async fn pool(dialect: Dialect, access: Access, options: &AnyConnectOptions) -> 
 /// The file that a URL names; `None` for a database in memory.
 fn sqlite_path(url: &str) -> Result<Option<PathBuf>, StoreError> {
     let bad = |reason: &str| StoreError::Url { reason: reason.into() };
-    let rest = url.strip_prefix("sqlite:").ok_or_else(|| bad("only sqlite: is supported"))?;
+    let rest = url.strip_prefix("sqlite:").ok_or_else(|| bad("only sqlite: and postgres: are supported"))?;
     let rest = rest.strip_prefix("//").unwrap_or(rest);
     let (name, options) = rest.split_once('?').unwrap_or((rest, ""));
     if !matches!(options, "" | "mode=rwc" | "mode=rw") {

@@ -1,4 +1,4 @@
-//! What every database behind the store must do. Nothing here names one: another joins by giving its URL in `fixtures`.
+//! What every database behind the store must do. Each test runs on SQLite by itself, and all of them on Postgres in `on_postgres`.
 #![allow(non_snake_case)]
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
@@ -14,6 +14,8 @@ mod halts;
 mod jobs;
 #[path = "conformance/model.rs"]
 mod model;
+#[path = "conformance/on_postgres.rs"]
+mod on_postgres;
 #[path = "conformance/ours.rs"]
 mod ours;
 #[path = "conformance/rows.rs"]

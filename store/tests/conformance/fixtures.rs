@@ -20,6 +20,8 @@ use bursar_store::{
     transfers::{self, Saved, Submitted},
     wallets::{self, Wallet},
 };
+use sqlx::Connection;
+use std::sync::atomic::{AtomicU32, Ordering};
 use uuid::Uuid;
 
 pub const T0: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -42,17 +44,36 @@ pub fn transaction_id(n: u64) -> TransactionId {
 pub const BTC: &str = "bitcoin:regtest/p2tr/0";
 pub const ETH: &str = "ethereum:31337/ethereum/0";
 
+/// The variable that names a Postgres to make databases on; without it they are SQLite's.
+pub const SERVER: &str = "BURSAR_CONFORMANCE_POSTGRES";
+
 pub struct Database {
     pub store: Store,
     pub url: String,
-    _folder: tempfile::TempDir,
+    _folder: Option<tempfile::TempDir>,
+}
+
+/// A new, empty database of its own.
+async fn empty() -> (String, Option<tempfile::TempDir>) {
+    let Ok(server) = std::env::var(SERVER) else {
+        let folder = tempfile::tempdir().unwrap();
+        return (format!("sqlite://{}/a b.db", folder.path().display()), Some(folder));
+    };
+    // A schema costs less than a database, and that all take turns at one lock is a test more.
+    static MADE: AtomicU32 = AtomicU32::new(0);
+    let schema = format!("test_{}", MADE.fetch_add(1, Ordering::Relaxed));
+    sqlx::any::install_default_drivers();
+    let mut connection = sqlx::AnyConnection::connect(&server).await.unwrap();
+    let create = sqlx::AssertSqlSafe(format!("CREATE SCHEMA {schema}"));
+    sqlx::query(create).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    (format!("{server}?options[search_path]={schema}"), None)
 }
 
 impl Database {
     /// With the Bitcoin wallet 1 and the Ethereum wallet 2 in it.
     pub async fn open() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}/a b.db", folder.path().display());
+        let (url, folder) = empty().await;
         let store = Store::open(&url).await.unwrap();
         let database = Self { store, url, _folder: folder };
         database.wallet(1, BTC).await;

@@ -76,6 +76,10 @@ async fn corrupt_rows__should_name_table_column_and_key() {
     ];
     for (table, column, value) in cases {
         let database = Database::open().await;
+        if (column, value) == ("version", "'text'") && !database.url.starts_with("sqlite:") {
+            // Refused by a database whose columns have types.
+            continue;
+        }
         let store = &database.store;
         let address = database.address(1, Branch::Receive).await;
         let transfer = database.transfer(10, BTC).await;
