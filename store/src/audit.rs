@@ -3,6 +3,7 @@
 use crate::{
     Store, StoreError, WriteTx,
     error::During,
+    events,
     row::{Fields, to_int},
 };
 use bursar_domain::{
@@ -15,6 +16,7 @@ use bursar_domain::{
     time::Timestamp,
     wallet::{Branch, WalletDescriptor},
 };
+use serde_json::json;
 
 /// An address and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -174,11 +176,11 @@ pub async fn completed_without_block(store: &Store, network: Network) -> Result<
     rows.iter().map(|row| Fields::new(row, "transfers", "id")?.parse("id")).collect()
 }
 
-/// The first block of which anything is kept.
+/// The first block of which anything is kept. (The follower begins after the first block that it keeps.)
 pub async fn first_height(store: &Store, network: Network) -> Result<Option<u64>, StoreError> {
     let row = sqlx::query(
         "SELECT 'first' AS name, MIN(height) AS height FROM (\
-         SELECT MIN(height) AS height FROM blocks WHERE network = $1 UNION ALL \
+         SELECT MIN(height) + 1 AS height FROM blocks WHERE network = $1 UNION ALL \
          SELECT MIN(height) FROM deposits WHERE network = $1 UNION ALL \
          SELECT MIN(height) FROM utxos WHERE network = $1 UNION ALL \
          SELECT MIN(block_height) FROM transactions WHERE network = $1) AS heights",
@@ -273,4 +275,30 @@ pub async fn record(tx: &mut WriteTx, network: Network, reconciled: &Reconciled)
         .during(OPERATION)?;
     }
     Ok(())
+}
+
+/// What a reconciliation found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome<'a> {
+    pub first: u64,
+    pub last: &'a BlockRef,
+    pub breaks: usize,
+    pub warnings: usize,
+}
+
+/// Tells by the event `reconciliation.finished` that a network was compared.
+pub async fn finish(
+    tx: &mut WriteTx,
+    network: Network,
+    outcome: Outcome<'_>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let payload = json!({
+        "network": network,
+        "first": outcome.first,
+        "last": outcome.last,
+        "breaks": outcome.breaks,
+        "warnings": outcome.warnings,
+    });
+    events::append(tx, "reconciliation.finished", None, now, &payload).await
 }
