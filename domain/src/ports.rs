@@ -77,9 +77,7 @@ pub struct BuildRequest<'a> {
 /// so that at most one can ever be final.
 pub trait ReplaceTransaction: Send + Sync {
     /// [`BuildError::FeeAboveCap`] when the raise does not fit under the intent's `max_fee`.
-    fn replace(&self, _request: &ReplaceRequest<'_>) -> Result<UnsignedTransaction, BuildError> {
-        Err(BuildError::Inconsistent("this adapter replaces nothing"))
-    }
+    fn replace(&self, request: &ReplaceRequest<'_>) -> Result<UnsignedTransaction, BuildError>;
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -92,7 +90,8 @@ pub struct ReplaceRequest<'a> {
     pub key: &'a GroupKey,
     /// Fees of today, and on Bitcoin further outputs that may be added.
     pub state: &'a AccountState,
-    /// Every transaction of the transfer that may still be final, oldest first; never empty.
+    /// Every transaction of the transfer that may still be final, oldest first; never empty. Children included: they leave the
+    /// mempool with their parent, so that their fees have to be outbid, too.
     pub earlier: &'a [UnsignedTransaction],
     /// The least raise over the highest fee of `earlier`, in percent. The chain's own minimum holds where it is larger (BIP-125
     /// rule 4; 10 % of both fees in Ethereum nodes).
@@ -281,10 +280,24 @@ pub struct SentTransaction {
     pub transaction: TransactionId,
     /// Unknown while no signature has reached us although one may exist.
     pub tx_id: Option<String>,
+    /// What was signed, or may have been.
+    pub unsigned: UnsignedTransaction,
     /// Ids of the transfer's other transactions, which may have used the resources instead.
     pub siblings: Vec<String>,
+    /// What the follower saw use a resource of this transaction, this transaction excepted. Hints: an adapter proves them with
+    /// its node, and can look up no more than them where a chain has no index of who spent what (Bitcoin).
+    pub spent_by: Vec<SpentBy>,
     pub resources: Vec<Resource>,
     pub validity: Validity,
+}
+
+/// A transaction in a block that used a resource of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpentBy {
+    pub resource: Resource,
+    pub tx_id: String,
+    /// Of the block.
+    pub height: u64,
 }
 
 /// The node side of a chain.

@@ -6,6 +6,7 @@
 
 mod costs;
 mod psbt;
+mod replace;
 mod select;
 
 use crate::{
@@ -20,6 +21,7 @@ use bursar_domain::{
     intent::{Intent, Payment},
     network::Network,
     ports::{BuildError, BuildRequest, BuildTransaction},
+    signing::GroupKey,
     wallet::{DerivationPath, WalletDescriptor, WalletKind},
 };
 use costs::Costs;
@@ -29,8 +31,6 @@ use std::collections::BTreeSet;
 /// limit of 100 kvB.
 pub const MAX_INPUTS: usize = 500;
 
-impl bursar_domain::ports::ReplaceTransaction for BitcoinAdapter {}
-
 impl BuildTransaction for BitcoinAdapter {
     /// `InsufficientFunds.available` counts the coins that are worth more than they cost to spend at the present rate, and
     /// at most the [`MAX_INPUTS`] largest of them: what one transaction can bring together.
@@ -39,7 +39,10 @@ impl BuildTransaction for BitcoinAdapter {
         request: &BuildRequest<'_>,
     ) -> Result<bursar_domain::package::UnsignedTransaction, BuildError> {
         let wallet = request.intent.wallet;
-        let account = checked_account(request)?;
+        let account = check_account(request.intent, request.key, request.state)?;
+        if request.source.is_some() || request.resource.is_some() {
+            return Err(BuildError::Inconsistent("source and resource must be absent: coins are selected"));
+        }
         let payments = outputs(request.intent)?;
         let change_path = change_path(&wallet, request.change)?;
         let change = wallet_address(&wallet, request.key, &change_path)?;
@@ -64,10 +67,14 @@ impl BuildTransaction for BitcoinAdapter {
 }
 
 /// Holds the facts of the request against one another.
-fn checked_account<'a>(request: &BuildRequest<'a>) -> Result<&'a BitcoinAccount, BuildError> {
-    let wallet = &request.intent.wallet;
+fn check_account<'a>(
+    intent: &Intent,
+    key: &GroupKey,
+    state: &'a AccountState,
+) -> Result<&'a BitcoinAccount, BuildError> {
+    let wallet = &intent.wallet;
     let refuse = |what| Err(BuildError::Inconsistent(what));
-    let AccountState::Bitcoin(account) = request.state else {
+    let AccountState::Bitcoin(account) = state else {
         return refuse("the account state is of another chain");
     };
     if !matches!(wallet.network, Network::Bitcoin(_))
@@ -75,16 +82,16 @@ fn checked_account<'a>(request: &BuildRequest<'a>) -> Result<&'a BitcoinAccount,
     {
         return refuse("the wallet is of another chain");
     }
-    if request.key.scheme != wallet.scheme() {
+    if key.scheme != wallet.scheme() {
         return refuse("the group key is of another scheme than the wallet");
     }
-    if request.source.is_some() || request.resource.is_some() || request.intent.source.is_some() {
-        return refuse("source and resource must be absent: coins are selected");
+    if intent.source.is_some() {
+        return refuse("the intent names a source, where coins are selected");
     }
-    if request.intent.asset != Asset::Btc {
+    if intent.asset != Asset::Btc {
         return refuse("a Bitcoin wallet pays BTC only");
     }
-    if request.intent.payments.is_empty() {
+    if intent.payments.is_empty() {
         return refuse("the intent has no payments");
     }
     if account.fee_rate.0 == 0 {

@@ -68,7 +68,25 @@ pub struct ClaimedInput {
     pub value: Satoshi,
 }
 
+/// An output of a transaction that returns to the wallet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwnOutput {
+    pub outpoint: OutPoint,
+    pub value: Satoshi,
+    pub path: DerivationPath,
+}
+
 impl BitcoinAdapter {
+    /// What of `unsigned` returns to the wallet, by the name that it has once a block holds the transaction: signatures are in
+    /// witnesses, which a txid does not cover (BIP-141).
+    pub fn own_outputs(
+        &self,
+        unsigned: &UnsignedTransaction,
+        key: &GroupKey,
+    ) -> Result<Vec<OwnOutput>, DecodeError> {
+        Ok(own_outputs(&explain(unsigned, key)?))
+    }
+
     /// The amounts that the inputs are claimed to have, in input order. For P2WPKH wallets a co-signer must hold these
     /// against every earlier claim about the same outpoint (see [the module](mod@crate::decode)).
     pub fn claimed_inputs(
@@ -91,7 +109,20 @@ pub(crate) struct Explained {
     pub transaction: Transaction,
     /// One for each input, in order.
     pub inputs: Vec<OwnInput>,
+    /// Places of the outputs that are `effects.change`, in the same order.
+    pub change_at: Vec<u32>,
     pub effects: Effects,
+}
+
+pub(crate) fn own_outputs(explained: &Explained) -> Vec<OwnOutput> {
+    let Explained { transaction, inputs: _, change_at, effects } = explained;
+    let txid = transaction.compute_txid();
+    let own = change_at.iter().zip(&effects.change).map(|(vout, change)| OwnOutput {
+        outpoint: outpoint(&bitcoin::OutPoint { txid, vout: *vout }),
+        value: Satoshi(transaction.output[*vout as usize].value.to_sat()),
+        path: change.path,
+    });
+    own.collect()
 }
 
 /// An input that spends an output of the wallet.
@@ -134,12 +165,15 @@ pub(crate) fn explain(unsigned: &UnsignedTransaction, key: &GroupKey) -> Result<
         }
     }
 
-    let (mut payments, mut change, mut spent) = (Vec::new(), Vec::new(), 0u64);
-    for (output, fields) in unsigned_tx.output.iter().zip(outputs) {
+    let (mut payments, mut change, mut change_at, mut spent) = (Vec::new(), Vec::new(), Vec::new(), 0u64);
+    for ((vout, output), fields) in (0u32..).zip(&unsigned_tx.output).zip(outputs) {
         spent = add(spent, output.value)?;
         match outputs::explain(output, fields, &keys)? {
             outputs::Output::Payment(payment) => payments.push(payment),
-            outputs::Output::Change(own) => change.push(own),
+            outputs::Output::Change(own) => {
+                change.push(own);
+                change_at.push(vout);
+            }
         }
     }
     if change.len() > 1 {
@@ -160,7 +194,7 @@ pub(crate) fn explain(unsigned: &UnsignedTransaction, key: &GroupKey) -> Result<
         resources,
         validity: Validity::Unlimited,
     };
-    Ok(Explained { transaction: unsigned_tx, inputs: own_inputs, effects })
+    Ok(Explained { transaction: unsigned_tx, inputs: own_inputs, change_at, effects })
 }
 
 /// Reads the PSBT, and refuses every encoding but the one that writing it again gives.
@@ -216,7 +250,7 @@ fn add(sum: u64, value: bitcoin::Amount) -> Result<u64, DecodeError> {
     }
 }
 
-fn outpoint(outpoint: &bitcoin::OutPoint) -> OutPoint {
+pub(crate) fn outpoint(outpoint: &bitcoin::OutPoint) -> OutPoint {
     // Hashes are shown in reverse.
     let mut txid = outpoint.txid.to_byte_array();
     txid.reverse();

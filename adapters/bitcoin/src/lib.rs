@@ -3,7 +3,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`address`] | derives our addresses, reads other people's |
-//! | [`mod@build`] | intent + coins → unsigned PSBT: coin selection, fee, change, dust |
+//! | [`mod@build`] | intent + coins → unsigned PSBT: coin selection, fee, change, dust; replacements, cancellations, children |
 //! | [`mod@decode`] | unsigned PSBT → effects, or a refusal. Written apart from `build`; it imports nothing of it |
 //! | [`sighash`] | the digests that a PSBT needs signatures over |
 //! | [`mod@assemble`] | verified signatures → broadcastable transaction |
@@ -19,11 +19,11 @@ pub mod decode;
 pub mod node;
 pub mod sighash;
 
-pub use decode::ClaimedInput;
+pub use decode::{ClaimedInput, OwnOutput};
 #[cfg(feature = "node")]
 pub use node::{BitcoinNode, BitcoinNodeConfig, FeePolicy, InvalidNodeConfig, NodeAuth, Password};
 
-/// The pure side of Bitcoin: implements `DeriveAddress`, `BuildTransaction`, `DecodeTransaction` and
-/// `AssembleTransaction` of [`bursar_domain::ports`].
+/// The pure side of Bitcoin: implements `DeriveAddress`, `BuildTransaction`, `ReplaceTransaction`,
+/// `DecodeTransaction` and `AssembleTransaction` of [`bursar_domain::ports`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct BitcoinAdapter;

@@ -1,5 +1,7 @@
 //! Composes the unsigned EIP-1559 transaction, with alloy's types and codec. Decoding uses neither.
 
+mod replace;
+
 use crate::{EthereumAdapter, MAX_GAS_LIMIT, MIN_GAS_LIMIT};
 use alloy::{
     consensus::{SignableTransaction, TxEip1559},
@@ -29,39 +31,44 @@ sol! {
     }
 }
 
-impl bursar_domain::ports::ReplaceTransaction for EthereumAdapter {}
-
 impl BuildTransaction for EthereumAdapter {
     fn build(&self, request: &BuildRequest<'_>) -> Result<UnsignedTransaction, BuildError> {
         let intent = request.intent;
         let source = request.source.ok_or(BuildError::Inconsistent("no paying account was chosen"))?;
         let call = Call::of(intent)?;
         let (account, nonce) = self.account(request, &source)?;
-        let fee = fee(account)?;
-        if fee > intent.max_fee {
-            return Err(BuildError::FeeAboveCap { fee, cap: intent.max_fee });
-        }
+        let fee = check_fee(intent, account)?;
         check_funds(intent.asset, call.amount, fee, account)?;
-        let Network::Ethereum(chain_id) = intent.network() else {
-            return Err(BuildError::Inconsistent("the wallet is not on an Ethereum network"));
-        };
-        let transaction = TxEip1559 {
-            chain_id,
-            nonce,
-            gas_limit: account.gas_limit,
-            max_fee_per_gas: account.max_fee_per_gas,
-            max_priority_fee_per_gas: account.max_priority_fee_per_gas,
-            to: TxKind::Call(call.to),
-            value: call.value.0,
-            access_list: AccessList::default(),
-            input: call.input,
-        };
-        Ok(UnsignedTransaction {
-            wallet: intent.wallet,
-            source: Some(source),
-            bytes: transaction.encoded_for_signing(),
-        })
+        encode(intent, account, nonce, call, source)
     }
+}
+
+fn encode(
+    intent: &Intent,
+    account: &EthereumAccount,
+    nonce: u64,
+    call: Call,
+    source: DerivationPath,
+) -> Result<UnsignedTransaction, BuildError> {
+    let Network::Ethereum(chain_id) = intent.network() else {
+        return Err(BuildError::Inconsistent("the wallet is not on an Ethereum network"));
+    };
+    let transaction = TxEip1559 {
+        chain_id,
+        nonce,
+        gas_limit: account.gas_limit,
+        max_fee_per_gas: account.max_fee_per_gas,
+        max_priority_fee_per_gas: account.max_priority_fee_per_gas,
+        to: TxKind::Call(call.to),
+        value: call.value.0,
+        access_list: AccessList::default(),
+        input: call.input,
+    };
+    Ok(UnsignedTransaction {
+        wallet: intent.wallet,
+        source: Some(source),
+        bytes: transaction.encoded_for_signing(),
+    })
 }
 
 impl EthereumAdapter {
@@ -79,12 +86,7 @@ impl EthereumAdapter {
             return Err(BuildError::Inconsistent("the account state is of another chain"));
         };
         let from = self.address(&wallet, request.key, source)?;
-        if account.address != from {
-            return Err(BuildError::Inconsistent("the account state is of another account"));
-        }
-        if request.intent.source.as_ref().is_some_and(|wanted| *wanted != from) {
-            return Err(BuildError::Inconsistent("the intent names another source"));
-        }
+        own_account(request.intent, &from, account)?;
         let nonce = match request.resource {
             Some(Resource::Nonce { account, nonce }) if *account == from => *nonce,
             _ => return Err(BuildError::Inconsistent("no nonce of the paying account is reserved")),
@@ -95,6 +97,16 @@ impl EthereumAdapter {
         }
         Ok((account, nonce))
     }
+}
+
+fn own_account(intent: &Intent, from: &str, account: &EthereumAccount) -> Result<(), BuildError> {
+    if account.address != from {
+        return Err(BuildError::Inconsistent("the account state is of another account"));
+    }
+    if intent.source.as_ref().is_some_and(|wanted| wanted != from) {
+        return Err(BuildError::Inconsistent("the intent names another source"));
+    }
+    Ok(())
 }
 
 /// What the payment calls: shared with the node's simulation, so that what is simulated is what is built.
@@ -145,8 +157,8 @@ impl Call {
     }
 }
 
-/// The most that it can cost, in wei.
-fn fee(account: &EthereumAccount) -> Result<Amount, BuildError> {
+/// The most that it can cost, in wei, within the intent's cap.
+fn check_fee(intent: &Intent, account: &EthereumAccount) -> Result<Amount, BuildError> {
     if !(MIN_GAS_LIMIT..=MAX_GAS_LIMIT).contains(&account.gas_limit) {
         return Err(BuildError::Inconsistent("the gas limit is out of range"));
     }
@@ -156,9 +168,13 @@ fn fee(account: &EthereumAccount) -> Result<Amount, BuildError> {
     if account.max_priority_fee_per_gas > account.max_fee_per_gas {
         return Err(BuildError::Inconsistent("the priority fee is above the maximum fee"));
     }
-    Amount::from_u128(account.max_fee_per_gas)
+    let fee = Amount::from_u128(account.max_fee_per_gas)
         .checked_mul(account.gas_limit)
-        .ok_or(BuildError::Inconsistent("the fee overflows"))
+        .ok_or(BuildError::Inconsistent("the fee overflows"))?;
+    if fee > intent.max_fee {
+        return Err(BuildError::FeeAboveCap { fee, cap: intent.max_fee });
+    }
+    Ok(fee)
 }
 
 /// The payer must afford the worst case: nodes refuse a transaction whose sender cannot pay `value + gas_limit × max_fee`.

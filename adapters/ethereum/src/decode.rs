@@ -35,26 +35,30 @@ impl DecodeTransaction for EthereumAdapter {
             return Err(refused("chainId", format!("is {}, not the wallet's", fields.chain_id)));
         }
         let fee = fields.fee()?;
-        let (asset, payee, amount) = fields.payment()?;
-        if amount.is_zero() {
-            return Err(refused("amount", "is zero"));
-        }
-        if let Some(reason) = address::unpayable(&payee) {
-            return Err(refused("destination", reason));
-        }
         // EIP-2681.
         if fields.nonce == u64::MAX {
             return Err(refused("nonce", "is 2^64 - 1, which is never valid"));
         }
-        let from = address::checksummed(&address::derive(key, &source)?);
+        let own = address::derive(key, &source)?;
+        let from = address::checksummed(&own);
+        let (asset, payments) = if fields.does_nothing(&own) {
+            (Asset::Eth, Vec::new())
+        } else {
+            let (asset, payee, amount) = fields.payment()?;
+            if amount.is_zero() {
+                return Err(refused("amount", "is zero"));
+            }
+            if let Some(reason) = address::unpayable(&payee) {
+                return Err(refused("destination", reason));
+            }
+            let destination = Destination { address: address::checksummed(&payee), tag: None };
+            (asset, vec![Payment { destination, amount }])
+        };
         Ok(Effects {
             network: unsigned.wallet.network,
             asset,
             from: vec![from.clone()],
-            payments: vec![Payment {
-                destination: Destination { address: address::checksummed(&payee), tag: None },
-                amount,
-            }],
+            payments,
             fee,
             change: Vec::new(),
             resources: vec![Resource::Nonce { account: from, nonce: fields.nonce }],
@@ -150,6 +154,12 @@ impl<'a> Fields<'a> {
         let fee = Amount::from_u128(self.max_fee_per_gas).checked_mul(self.gas_limit);
         let fee = fee.ok_or_else(|| refused("maxFeePerGas", "overflows"))?;
         fee.checked_add(self.value).map(|_| fee).ok_or_else(|| refused("value", "overflows with the fee"))
+    }
+
+    /// Zero wei from the account to itself, without data: it uses up the nonce and pays nobody. With the gas that this takes
+    /// and no more, so that the effects leave nothing open.
+    fn does_nothing(&self, own: &Address) -> bool {
+        self.to == *own && self.value.is_zero() && self.data.is_empty() && self.gas_limit == MIN_GAS_LIMIT
     }
 
     /// The asset, the payee and the amount.

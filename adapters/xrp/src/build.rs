@@ -1,9 +1,11 @@
 //! From an intent and facts to the fields of a payment.
 
+mod replace;
+
 use crate::{
     LAST_IMPLICIT_NETWORK_ID, XrpAdapter,
     address::AccountId,
-    codec::{PaymentFields, Turn},
+    codec::{Action, Fields, Turn},
     keys::{PublicKey, is_account_path},
 };
 use bursar_domain::{
@@ -11,55 +13,36 @@ use bursar_domain::{
     amount::{Amount, AmountError, Drops},
     asset::Asset,
     effects::Resource,
-    intent::{Destination, Intent, Payment},
+    intent::{Destination, Intent},
     network::Network,
     package::UnsignedTransaction,
     ports::{BuildError, BuildRequest, BuildTransaction, DeriveAddress, InvalidDestination},
 };
 
-impl bursar_domain::ports::ReplaceTransaction for XrpAdapter {}
-
 impl BuildTransaction for XrpAdapter {
     fn build(&self, request: &BuildRequest<'_>) -> Result<UnsignedTransaction, BuildError> {
         let BuildRequest { intent, key, state, source, resource, change: _ } = *request;
-        let Network::Xrp(network_id) = intent.network() else {
-            return Err(BuildError::Inconsistent("the intent is not for an XRP network"));
-        };
-        let AccountState::Xrp(state) = state else {
-            return Err(BuildError::Inconsistent("the account's state is of another chain"));
-        };
-        let (Asset::Xrp, [payment]) = (intent.asset, intent.payments.as_slice()) else {
-            return Err(BuildError::Inconsistent("an XRP transaction makes one payment of XRP"));
-        };
+        let network_id = network_id(intent)?;
+        let state = xrp_state(state)?;
         let source = source
             .filter(|path| is_account_path(&intent.wallet, path))
             .ok_or(BuildError::Inconsistent("the source is not an account of the wallet"))?;
         let signing_pub_key = PublicKey::derive(&intent.wallet, key, &source)?;
         let account = signing_pub_key.account();
         check_source(intent, state, &account)?;
-        let destination = self.destination(intent.network(), payment, &account)?;
-        let amount = Drops::try_from(payment.amount)
-            .and_then(|drops| if drops.0 == 0 { Err(AmountError::Zero) } else { Ok(drops) })
-            .map_err(|source| BuildError::Amount { index: 0, source })?;
+        let (to, action) = payment(intent, &account)?;
 
         check_fee(intent, state)?;
-        check_destination(state, &payment.destination, amount)?;
-        check_funds(state, amount)?;
+        check_destination(state, to, action.amount())?;
+        check_funds(state, action.amount())?;
 
-        let last_ledger_sequence = state
-            .validated_ledger
-            .checked_add(state.ledger_window)
-            .filter(|last| *last > state.validated_ledger)
-            .ok_or(BuildError::Inconsistent("the ledger window must be at least 1"))?;
-        let fields = PaymentFields {
-            network_id: (network_id > LAST_IMPLICIT_NETWORK_ID).then_some(network_id),
+        let fields = Fields {
+            network_id,
             account,
-            destination,
-            destination_tag: payment.destination.tag,
-            amount,
+            action,
             fee: state.fee,
             turn: turn(resource, state)?,
-            last_ledger_sequence,
+            last_ledger_sequence: last_ledger(state)?,
             signing_pub_key,
         };
         let bytes =
@@ -68,27 +51,51 @@ impl BuildTransaction for XrpAdapter {
     }
 }
 
-impl XrpAdapter {
-    fn destination(
-        &self,
-        network: Network,
-        payment: &Payment,
-        account: &AccountId,
-    ) -> Result<AccountId, BuildError> {
-        let refused = |source| BuildError::Destination { index: 0, source };
-        let given = &payment.destination;
-        let canonical = self.parse_destination(network, &given.address, given.tag).map_err(refused)?;
-        if canonical != *given {
-            return Err(BuildError::Inconsistent("the destination is not in its canonical form"));
-        }
-        let destination = AccountId::parse(&canonical.address)
-            .map_err(|_| BuildError::Inconsistent("the canonical destination does not parse"))?;
-        if destination == *account {
-            let reason = "it is the paying account itself".to_owned();
-            return Err(refused(InvalidDestination::Unsupported { reason }));
-        }
-        Ok(destination)
+/// As a transaction holds it: above 1024 only.
+fn network_id(intent: &Intent) -> Result<Option<u32>, BuildError> {
+    match intent.network() {
+        Network::Xrp(id) => Ok((id > LAST_IMPLICIT_NETWORK_ID).then_some(id)),
+        _ => Err(BuildError::Inconsistent("the intent is not for an XRP network")),
     }
+}
+
+fn xrp_state(state: &AccountState) -> Result<&XrpAccount, BuildError> {
+    match state {
+        AccountState::Xrp(state) => Ok(state),
+        _ => Err(BuildError::Inconsistent("the account's state is of another chain")),
+    }
+}
+
+fn last_ledger(state: &XrpAccount) -> Result<u32, BuildError> {
+    state
+        .validated_ledger
+        .checked_add(state.ledger_window)
+        .filter(|last| *last > state.validated_ledger)
+        .ok_or(BuildError::Inconsistent("the ledger window must be at least 1"))
+}
+
+/// What the intent pays, and to whom.
+fn payment<'a>(intent: &'a Intent, account: &AccountId) -> Result<(&'a Destination, Action), BuildError> {
+    let (Asset::Xrp, [payment]) = (intent.asset, intent.payments.as_slice()) else {
+        return Err(BuildError::Inconsistent("an XRP transaction makes one payment of XRP"));
+    };
+    let refused = |source| BuildError::Destination { index: 0, source };
+    let given = &payment.destination;
+    let canonical =
+        XrpAdapter.parse_destination(intent.network(), &given.address, given.tag).map_err(refused)?;
+    if canonical != *given {
+        return Err(BuildError::Inconsistent("the destination is not in its canonical form"));
+    }
+    let destination = AccountId::parse(&canonical.address)
+        .map_err(|_| BuildError::Inconsistent("the canonical destination does not parse"))?;
+    if destination == *account {
+        let reason = "it is the paying account itself".to_owned();
+        return Err(refused(InvalidDestination::Unsupported { reason }));
+    }
+    let amount = Drops::try_from(payment.amount)
+        .and_then(|drops| if drops.0 == 0 { Err(AmountError::Zero) } else { Ok(drops) })
+        .map_err(|source| BuildError::Amount { index: 0, source })?;
+    Ok((given, Action::Payment { destination, destination_tag: given.tag, amount }))
 }
 
 fn check_source(intent: &Intent, state: &XrpAccount, account: &AccountId) -> Result<(), BuildError> {

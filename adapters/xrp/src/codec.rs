@@ -1,23 +1,43 @@
-//! The fields of a payment, and their binary form as `xrpl-rust` makes it.
+//! The fields of a transaction, and their binary form as `xrpl-rust` makes it.
 
 use crate::{address::AccountId, keys::PublicKey};
 use bursar_domain::amount::Drops;
 use serde_json::{Value, json};
 use xrpl::core::{binarycodec, keypairs::utils::sha512_first_half};
 
-/// All that a payment of this adapter says. There is no other field.
+/// All that a transaction of this adapter says. There is no other field.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PaymentFields {
+pub(crate) struct Fields {
     /// Present above NetworkID 1024 only.
     pub network_id: Option<u32>,
     pub account: AccountId,
-    pub destination: AccountId,
-    pub destination_tag: Option<u32>,
-    pub amount: Drops,
+    pub action: Action,
     pub fee: Drops,
     pub turn: Turn,
     pub last_ledger_sequence: u32,
     pub signing_pub_key: PublicKey,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Action {
+    Payment {
+        destination: AccountId,
+        destination_tag: Option<u32>,
+        amount: Drops,
+    },
+    /// An AccountSet that sets nothing: it costs its fee and uses up its turn.
+    /// <https://xrpl.org/docs/concepts/transactions/finality-of-results/canceling-a-transaction>
+    Nothing,
+}
+
+impl Action {
+    /// What it pays.
+    pub fn amount(&self) -> Drops {
+        match self {
+            Self::Payment { amount, .. } => *amount,
+            Self::Nothing => Drops(0),
+        }
+    }
 }
 
 /// What orders a transaction among those of its account, and makes it unique.
@@ -38,7 +58,7 @@ const SIGNING_PREFIX: &[u8] = b"STX\0";
 /// `TXN\0`, before what a transaction's hash covers.
 const HASH_PREFIX: &[u8] = b"TXN\0";
 
-impl PaymentFields {
+impl Fields {
     /// JSON for the codec. Its typed models are not used: they check amounts as 32-bit integers.
     fn json(&self) -> Value {
         let (sequence, ticket) = match self.turn {
@@ -46,21 +66,28 @@ impl PaymentFields {
             Turn::Ticket(ticket) => (0, Some(ticket)),
         };
         let mut fields = json!({
-            "TransactionType": "Payment",
             "Flags": 0,
             "Account": self.account.to_string(),
-            "Destination": self.destination.to_string(),
-            "Amount": self.amount.0.to_string(),
             "Fee": self.fee.0.to_string(),
             "Sequence": sequence,
             "LastLedgerSequence": self.last_ledger_sequence,
             "SigningPubKey": hex::encode_upper(self.signing_pub_key.0),
         });
-        for (name, value) in [
-            ("NetworkID", self.network_id),
-            ("DestinationTag", self.destination_tag),
-            ("TicketSequence", ticket),
-        ] {
+        let tag = match &self.action {
+            Action::Payment { destination, destination_tag, amount } => {
+                fields["TransactionType"] = "Payment".into();
+                fields["Destination"] = destination.to_string().into();
+                fields["Amount"] = amount.0.to_string().into();
+                *destination_tag
+            }
+            Action::Nothing => {
+                fields["TransactionType"] = "AccountSet".into();
+                None
+            }
+        };
+        for (name, value) in
+            [("NetworkID", self.network_id), ("DestinationTag", tag), ("TicketSequence", ticket)]
+        {
             if let Some(value) = value {
                 fields[name] = value.into();
             }

@@ -1,11 +1,11 @@
-//! What a serialised payment does. Runs at each co-signer: everything in the bytes is explained, or refused.
+//! What a serialised transaction does. Runs at each co-signer: everything in the bytes is explained, or refused.
 
 mod fields;
 
 use crate::{
     LAST_IMPLICIT_NETWORK_ID, XrpAdapter,
     address::AccountId,
-    codec::{PaymentFields, Turn, sha512_half, signing_message},
+    codec::{Action, Fields, Turn, sha512_half, signing_message},
     keys::{PublicKey, is_account_path},
 };
 use bursar_domain::{
@@ -23,6 +23,8 @@ use fields::{RawFields, malformed};
 
 /// `ttPAYMENT`.
 const PAYMENT: u16 = 0;
+/// `ttACCOUNT_SET`.
+const ACCOUNT_SET: u16 = 3;
 /// Set in XRP amounts that are not negative; the other bits above the 62nd tell issued currencies and tokens.
 const POSITIVE: u64 = 1 << 62;
 
@@ -34,17 +36,18 @@ impl DecodeTransaction for XrpAdapter {
             Turn::Sequence(sequence) => Resource::Sequence { account: address.clone(), sequence },
             Turn::Ticket(ticket) => Resource::Ticket { account: address.clone(), ticket },
         };
+        let payments = match &fields.action {
+            Action::Payment { destination, destination_tag: tag, amount } => vec![Payment {
+                destination: Destination { address: destination.to_string(), tag: *tag },
+                amount: (*amount).into(),
+            }],
+            Action::Nothing => Vec::new(),
+        };
         Ok(Effects {
             network: unsigned.wallet.network,
             asset: Asset::Xrp,
             from: vec![address],
-            payments: vec![Payment {
-                destination: Destination {
-                    address: fields.destination.to_string(),
-                    tag: fields.destination_tag,
-                },
-                amount: fields.amount.into(),
-            }],
+            payments,
             fee: fields.fee.into(),
             change: Vec::new(),
             resources: vec![resource],
@@ -61,9 +64,9 @@ impl DecodeTransaction for XrpAdapter {
     }
 }
 
-/// A payment that is understood to the last byte.
+/// A transaction that is understood to the last byte.
 pub(crate) struct Explained {
-    pub fields: PaymentFields,
+    pub fields: Fields,
     pub payload: SigningPayload,
 }
 
@@ -81,12 +84,8 @@ pub(crate) fn explain(unsigned: &UnsignedTransaction, key: &GroupKey) -> Result<
     Ok(Explained { fields, payload })
 }
 
-/// Reads `bytes` as a payment of the account of `key`.
-pub(crate) fn read_for_key(
-    bytes: &[u8],
-    network_id: u32,
-    key: PublicKey,
-) -> Result<PaymentFields, DecodeError> {
+/// Reads `bytes` as a transaction of the account of `key`.
+pub(crate) fn read_for_key(bytes: &[u8], network_id: u32, key: PublicKey) -> Result<Fields, DecodeError> {
     let fields = check(&fields::read(bytes)?, network_id, key)?;
     // A second implementation must make the same bytes of what was understood.
     if fields.unsigned_bytes().as_deref() != Ok(bytes) {
@@ -101,10 +100,7 @@ fn payload(scheme: Scheme, path: DerivationPath, unsigned: &[u8]) -> SigningPayl
     SigningPayload { scheme, path, message, taproot_tweak: false }
 }
 
-fn check(raw: &RawFields, network_id: u32, expected_key: PublicKey) -> Result<PaymentFields, DecodeError> {
-    if require(raw.transaction_type, "TransactionType")? != PAYMENT {
-        return Err(unexplained("TransactionType", "is not Payment"));
-    }
+fn check(raw: &RawFields, network_id: u32, expected_key: PublicKey) -> Result<Fields, DecodeError> {
     // tfPartialPayment among them: it would deliver less than Amount.
     if require(raw.flags, "Flags")? != 0 {
         return Err(unexplained("Flags", "must be 0"));
@@ -121,13 +117,11 @@ fn check(raw: &RawFields, network_id: u32, expected_key: PublicKey) -> Result<Pa
     if account != expected_key.account() {
         return Err(unexplained("Account", "is not the account of the source path"));
     }
-    let destination = AccountId(require(raw.destination, "Destination")?);
-    if destination == account {
-        return Err(unexplained("Destination", "is the paying account itself"));
-    }
-    if destination.is_black_hole() {
-        return Err(unexplained("Destination", "is an account that no key controls"));
-    }
+    let action = match require(raw.transaction_type, "TransactionType")? {
+        PAYMENT => pays(raw, &account)?,
+        ACCOUNT_SET => nothing(raw)?,
+        _ => return Err(unexplained("TransactionType", "is neither Payment nor AccountSet")),
+    };
     let turn = match (require(raw.sequence, "Sequence")?, raw.ticket_sequence) {
         (0, Some(ticket)) if ticket > 0 => Turn::Ticket(ticket),
         (sequence, None) if sequence > 0 => Turn::Sequence(sequence),
@@ -137,17 +131,41 @@ fn check(raw: &RawFields, network_id: u32, expected_key: PublicKey) -> Result<Pa
     if last_ledger_sequence == 0 {
         return Err(unexplained("LastLedgerSequence", "must be above 0"));
     }
-    Ok(PaymentFields {
+    Ok(Fields {
         network_id: raw.network_id,
         account,
-        destination,
-        destination_tag: raw.destination_tag,
-        amount: drops(raw.amount, "Amount")?,
+        action,
         fee: drops(raw.fee, "Fee")?,
         turn,
         last_ledger_sequence,
         signing_pub_key,
     })
+}
+
+fn pays(raw: &RawFields, account: &AccountId) -> Result<Action, DecodeError> {
+    let destination = AccountId(require(raw.destination, "Destination")?);
+    if destination == *account {
+        return Err(unexplained("Destination", "is the paying account itself"));
+    }
+    if destination.is_black_hole() {
+        return Err(unexplained("Destination", "is an account that no key controls"));
+    }
+    let amount = drops(raw.amount, "Amount")?;
+    Ok(Action::Payment { destination, destination_tag: raw.destination_tag, amount })
+}
+
+/// None of the fields by which an AccountSet sets something is read at all; those of a payment have no place in it either.
+fn nothing(raw: &RawFields) -> Result<Action, DecodeError> {
+    for (present, field) in [
+        (raw.destination.is_some(), "Destination"),
+        (raw.destination_tag.is_some(), "DestinationTag"),
+        (raw.amount.is_some(), "Amount"),
+    ] {
+        if present {
+            return Err(unexplained(field, "is not part of an AccountSet"));
+        }
+    }
+    Ok(Action::Nothing)
 }
 
 fn drops(bytes: Option<[u8; 8]>, field: &'static str) -> Result<Drops, DecodeError> {

@@ -153,7 +153,9 @@ impl Ledger {
         let sent = SentTransaction {
             transaction: TransactionId::new(Uuid::nil()),
             tx_id: Some(signed.tx_id.clone()),
+            unsigned: unsigned.clone(),
             siblings: Vec::new(),
+            spent_by: Vec::new(),
             resources: effects.resources,
             validity: effects.validity,
         };

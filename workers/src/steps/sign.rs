@@ -298,7 +298,9 @@ fn sent(record: &TransactionRecord) -> SentTransaction {
     SentTransaction {
         transaction: record.id,
         tx_id: record.signed.as_ref().map(|signed| signed.tx_id.clone()),
+        unsigned: record.unsigned.clone(),
         siblings: Vec::new(),
+        spent_by: Vec::new(),
         resources: record.effects.resources.clone(),
         validity: record.effects.validity,
     }

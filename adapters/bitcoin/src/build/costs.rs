@@ -1,6 +1,6 @@
 //! What a transaction of this wallet weighs and must pay, in integers only.
 
-use bitcoin::{Script, TxOut, VarInt};
+use bitcoin::{Script, Transaction, TxOut, VarInt};
 use bursar_domain::{
     amount::Satoshi,
     wallet::{WalletDescriptor, WalletKind},
@@ -33,6 +33,10 @@ pub struct Costs {
     payment_count: usize,
     payment_bytes: u64,
     change_bytes: u64,
+    /// Satoshi that the fee is not below, whatever the size.
+    least: u64,
+    /// The fee to outbid, in satoshi, and the rate in sat/kvB that is paid on top of it.
+    outbid: Option<(u64, u64)>,
 }
 
 /// How a sum of inputs is divided. All in satoshi.
@@ -48,26 +52,52 @@ pub struct Settlement {
 impl Costs {
     /// `fee_rate` in sat/kvB.
     pub fn new(wallet: &WalletDescriptor, fee_rate: Satoshi, payments: &[TxOut], change: &Script) -> Self {
-        let witness = match wallet.kind {
-            WalletKind::P2tr => P2TR_WITNESS_BYTES,
-            _ => P2WPKH_WITNESS_BYTES,
-        };
         let change_output = TxOut { value: bitcoin::Amount::ZERO, script_pubkey: change.into() };
         Self {
             payments: payments.iter().map(|output| output.value.to_sat()).sum(),
             change_dust: change.minimal_non_dust().to_sat(),
             rate: fee_rate.0,
-            input_weight: 4 * INPUT_BASE_BYTES + witness,
+            input_weight: 4 * INPUT_BASE_BYTES + witness_bytes(wallet),
             payment_count: payments.len(),
             payment_bytes: payments.iter().map(|output| output.size() as u64).sum(),
             change_bytes: change_output.size() as u64,
+            least: 0,
+            outbid: None,
         }
+    }
+
+    /// The same, with a fee of at least `fee` satoshi.
+    pub fn at_least(self, fee: u64) -> Self {
+        Self { least: self.least.max(fee), ..self }
+    }
+
+    /// The same, with a fee that outbids `fee` satoshi by `rate` sat/kvB of the new size (BIP-125, rules 3 and 4).
+    pub fn replacing(self, fee: u64, rate: u64) -> Self {
+        Self { outbid: Some((fee, rate)), ..self }
+    }
+
+    /// The virtual size that an unsigned transaction of the wallet will have once it is signed.
+    pub fn vsize_of(wallet: &WalletDescriptor, transaction: &Transaction) -> u64 {
+        let witnesses = transaction.input.len() as u64 * witness_bytes(wallet);
+        (4 * transaction.base_size() as u64 + MARKER_WEIGHT + witnesses).div_ceil(4)
     }
 
     /// The least fee of a transaction with `inputs` inputs: its virtual size (BIP-141, rounded up) times the rate, rounded
     /// up. Saturates: no sum of coins reaches `u64::MAX`.
     pub fn fee(&self, inputs: usize, with_change: bool) -> u64 {
-        price(self.weight(inputs, with_change).div_ceil(4), self.rate)
+        let vsize = self.vsize(inputs, with_change);
+        let outbid = self.outbid.map_or(0, |(fee, rate)| fee.saturating_add(price(vsize, rate)));
+        self.price(vsize).max(self.least).max(outbid)
+    }
+
+    /// In virtual bytes.
+    pub fn vsize(&self, inputs: usize, with_change: bool) -> u64 {
+        self.weight(inputs, with_change).div_ceil(4)
+    }
+
+    /// What so many virtual bytes cost.
+    pub fn price(&self, vbytes: u64) -> u64 {
+        price(vbytes, self.rate)
     }
 
     fn weight(&self, inputs: usize, with_change: bool) -> u64 {
@@ -103,6 +133,14 @@ impl Costs {
                 (rest >= self.fee(inputs, false)).then_some(Settlement { fee: rest, change: 0, score: rest })
             }
         }
+    }
+}
+
+/// Of one input. A byte of a witness weighs one unit.
+const fn witness_bytes(wallet: &WalletDescriptor) -> u64 {
+    match wallet.kind {
+        WalletKind::P2tr => P2TR_WITNESS_BYTES,
+        _ => P2WPKH_WITNESS_BYTES,
     }
 }
 

@@ -31,7 +31,7 @@ pub struct Selection<'a> {
 
 /// Chooses coins that pay `costs` with the least fee, not above `cap`.
 pub fn select<'a>(costs: &Costs, utxos: &'a [Utxo], cap: Satoshi) -> Result<Selection<'a>, BuildError> {
-    let coins = candidates(costs, utxos);
+    let coins = worth_spending(costs, utxos);
     let mut plans = fewest_coins(costs, &coins)?;
     plans.extend(branch_and_bound(costs, &coins));
 
@@ -52,7 +52,7 @@ struct Plan {
 }
 
 /// The coins worth spending, largest first (ties by outpoint, so that the caller's order does not matter).
-fn candidates<'a>(costs: &Costs, utxos: &'a [Utxo]) -> Vec<&'a Utxo> {
+pub fn worth_spending<'a>(costs: &Costs, utxos: &'a [Utxo]) -> Vec<&'a Utxo> {
     let worth = costs.input_fee_at_least();
     let mut coins: Vec<&Utxo> = utxos.iter().filter(|utxo| utxo.value.0 > worth).collect();
     coins.sort_by_key(|utxo| (std::cmp::Reverse(utxo.value), utxo.outpoint));

@@ -129,7 +129,9 @@ async fn payments_of_both_wallet_kinds_confirm() {
         let sent = SentTransaction {
             transaction: TransactionId::new(Default::default()),
             tx_id: Some(signed.tx_id.clone()),
+            unsigned: unsigned.clone(),
             siblings: Vec::new(),
+            spent_by: Vec::new(),
             resources: effects.resources.clone(),
             validity: effects.validity,
         };

@@ -30,14 +30,7 @@ const CALL: &str = "eth_call";
 impl ReadAccount for EthereumNode {
     async fn account_state(&self, query: AccountQuery<'_>) -> Result<AccountState, ReadAccountError> {
         let intent = query.intent;
-        if intent.network() != self.network_id() {
-            return Err(BuildError::Inconsistent("the intent is for another network than this node's").into());
-        }
-        let source = query.source.ok_or(BuildError::Inconsistent("no paying account was chosen"))?;
-        let address =
-            EthereumAdapter.address(&intent.wallet, query.key, &source).map_err(BuildError::from)?;
-        let from: Address =
-            address.parse().map_err(|_| BuildError::Inconsistent("a derived address does not parse"))?;
+        let (address, from) = self.own_account(query)?;
         let call = Call::of(intent)?;
 
         let base_fee = self.base_fee().await?;
@@ -90,6 +83,26 @@ impl ReadAccount for EthereumNode {
         }))
     }
 
+    /// Fees, balance and nonce. Nothing is simulated, so `gas_limit` is the least that any transaction takes and
+    /// `token_balance` is not read.
+    async fn replacement_state(&self, query: AccountQuery<'_>) -> Result<AccountState, ReadAccountError> {
+        let (address, from) = self.own_account(query)?;
+        let base_fee = self.base_fee().await?;
+        let nonce: U64 = self.rpc.read("eth_getTransactionCount", (checksummed(&from), "latest")).await?;
+        let balance = self.eth_balance(from).await?;
+        let offer = self.fees.offer(base_fee, self.usual_tip().await?);
+        let offer = offer.ok_or_else(|| self.fees.above_cap(base_fee, MIN_GAS_LIMIT))?;
+        Ok(AccountState::Ethereum(EthereumAccount {
+            address,
+            balance,
+            token_balance: None,
+            nonce: nonce.to(),
+            gas_limit: MIN_GAS_LIMIT,
+            max_fee_per_gas: offer.max_fee,
+            max_priority_fee_per_gas: offer.priority,
+        }))
+    }
+
     async fn balance(&self, address: &str, asset: Asset) -> Result<Amount, NodeError> {
         let refused = |operation, reason: &str| NodeError::Refused {
             network: self.network_id(),
@@ -112,6 +125,19 @@ impl ReadAccount for EthereumNode {
 }
 
 impl EthereumNode {
+    /// The paying account, as text and as alloy has it.
+    fn own_account(&self, query: AccountQuery<'_>) -> Result<(String, Address), BuildError> {
+        let AccountQuery { intent, key, source } = query;
+        if intent.network() != self.network_id() {
+            return Err(BuildError::Inconsistent("the intent is for another network than this node's"));
+        }
+        let source = source.ok_or(BuildError::Inconsistent("no paying account was chosen"))?;
+        let address = EthereumAdapter.address(&intent.wallet, key, &source)?;
+        let from =
+            address.parse().map_err(|_| BuildError::Inconsistent("a derived address does not parse"))?;
+        Ok((address, from))
+    }
+
     async fn eth_balance(&self, owner: Address) -> Result<Amount, NodeError> {
         self.rpc.read("eth_getBalance", (checksummed(&owner), "latest")).await.map(Amount)
     }

@@ -2,7 +2,7 @@
 
 use super::verified;
 use crate::{
-    codec::{PaymentFields, sha512_half, signing_message, transaction_hash},
+    codec::{Fields, sha512_half, signing_message, transaction_hash},
     decode::read_for_key,
     keys::PublicKey,
 };
@@ -42,7 +42,7 @@ fn without_signature(recorded: &Recorded) -> Vec<u8> {
 fn check(text: &str, scheme: Scheme, compact: impl Fn(&[u8]) -> [u8; 64]) {
     let recorded = recorded(text);
     let unsigned = without_signature(&recorded);
-    let fields: PaymentFields = read_for_key(&unsigned, 0, recorded.key).unwrap();
+    let fields: Fields = read_for_key(&unsigned, 0, recorded.key).unwrap();
     assert_eq!(fields.unsigned_bytes().unwrap(), unsigned);
     assert_eq!(fields.signed_bytes(&recorded.signature).unwrap(), recorded.blob);
     assert_eq!(transaction_hash(&recorded.blob), recorded.hash);

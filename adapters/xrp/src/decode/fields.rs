@@ -1,4 +1,4 @@
-//! A reader of XRPL's binary format for exactly the fields that a payment of ours has.
+//! A reader of XRPL's binary format for exactly the fields that a transaction of ours has.
 //!
 //! Fields stand in the order of their type code, then field code; headers and lengths have one shortest form.
 //! <https://xrpl.org/docs/references/protocol/binary-format>. Each accepted byte string therefore has one reading, and
@@ -31,7 +31,7 @@ const MAX_BYTES: usize = 1024;
 
 pub(super) fn read(bytes: &[u8]) -> Result<RawFields, DecodeError> {
     if bytes.len() > MAX_BYTES {
-        return Err(malformed("is longer than any payment"));
+        return Err(malformed("is longer than any transaction of ours"));
     }
     let mut reader = Reader(bytes);
     let mut fields = RawFields::default();
@@ -123,6 +123,14 @@ pub(super) fn malformed(reason: &str) -> DecodeError {
 fn forbidden((type_code, field_code): FieldId) -> DecodeError {
     let field = match (type_code, field_code) {
         (2, 3) => "SourceTag",
+        (2, 11) => "TransferRate",
+        (2, 33) => "SetFlag",
+        (2, 34) => "ClearFlag",
+        (4, 1) => "EmailHash",
+        (7, 2) => "MessageKey",
+        (7, 7) => "Domain",
+        (8, 9) => "NFTokenMinter",
+        (16, 16) => "TickSize",
         (5, 9) => "AccountTxnID",
         (5, 17) => "InvoiceID",
         (6, 9) => "SendMax",
@@ -135,6 +143,8 @@ fn forbidden((type_code, field_code): FieldId) -> DecodeError {
         (19, 5) => "CredentialIDs",
         _ => "field",
     };
-    let reason = format!("(type {type_code}, code {field_code}) is not part of a plain XRP payment");
+    let reason = format!(
+        "(type {type_code}, code {field_code}) is not part of a plain XRP payment, nor of an AccountSet that sets nothing"
+    );
     DecodeError::Unexplained { field, reason }
 }

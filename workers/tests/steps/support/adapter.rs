@@ -9,10 +9,10 @@ use bursar_domain::{
     hd::DeriveError,
     intent::{Destination, Payment},
     network::{Chain, Network},
-    package::{SignedTransaction, UnsignedTransaction},
+    package::{Purpose, SignedTransaction, UnsignedTransaction},
     ports::{
         AssembleError, AssembleTransaction, BuildError, BuildRequest, BuildTransaction, DecodeError,
-        DecodeTransaction, DeriveAddress, InvalidDestination,
+        DecodeTransaction, DeriveAddress, InvalidDestination, ReplaceRequest, ReplaceTransaction,
     },
     signing::{GroupKey, SignatureBytes, SigningPayload},
     wallet::{Branch, DerivationPath, WalletDescriptor},
@@ -69,7 +69,39 @@ pub fn address(network: Network, path: &DerivationPath) -> String {
     format!("{}-{path}", network.chain()).replace('/', ".")
 }
 
-impl bursar_domain::ports::ReplaceTransaction for FakeAdapter {}
+impl ReplaceTransaction for FakeAdapter {
+    /// The same number at a higher fee. A cancellation pays the account nothing.
+    fn replace(&self, request: &ReplaceRequest<'_>) -> Result<UnsignedTransaction, BuildError> {
+        let earlier: Vec<Payout> = request.earlier.iter().map(|one| read(one).unwrap()).collect();
+        let first = earlier.first().ok_or(BuildError::Inconsistent("nothing to replace"))?;
+        assert!(earlier.iter().all(|one| one.number == first.number), "one number for all");
+        let highest = earlier.iter().map(|one| one.fee).max().unwrap();
+        let fee = (highest * (100 + u64::from(request.raise_percent)) / 100).max(highest + 1);
+        let (fee_amount, cap) = (Amount::from_u64(fee), request.intent.max_fee);
+        if fee_amount > cap {
+            return Err(BuildError::FeeAboveCap { fee: fee_amount, cap });
+        }
+        let until = match request.state {
+            AccountState::Xrp(state) => Some(state.validated_ledger + state.ledger_window),
+            AccountState::Ethereum(_) => None,
+            AccountState::Bitcoin(_) => return Err(BuildError::Inconsistent("no Bitcoin here")),
+        };
+        let (to, amount) = match request.purpose {
+            Purpose::Pay => {
+                let payment = &request.intent.payments[0];
+                (payment.destination.address.clone(), payment.amount.to_string().parse().unwrap())
+            }
+            Purpose::Cancel => (first.account.clone(), 0),
+            Purpose::Child { .. } => return Err(BuildError::Inconsistent("no children here")),
+        };
+        let payout = Payout { to, amount, fee, until, ..first.clone() };
+        Ok(UnsignedTransaction {
+            wallet: request.intent.wallet,
+            source: request.earlier[0].source,
+            bytes: serde_json::to_vec(&payout).unwrap(),
+        })
+    }
+}
 
 impl BuildTransaction for FakeAdapter {
     fn build(&self, request: &BuildRequest<'_>) -> Result<UnsignedTransaction, BuildError> {
@@ -115,14 +147,17 @@ impl DecodeTransaction for FakeAdapter {
             Chain::Xrp => Resource::Sequence { account, sequence: payout.number.try_into().unwrap() },
             _ => Resource::Nonce { account, nonce: payout.number },
         };
+        let payment = Payment {
+            destination: Destination { address: payout.to.clone(), tag: None },
+            amount: Amount::from_u64(payout.amount),
+        };
+        let nothing = payout.amount == 0 && payout.to == payout.account;
+        let payments = if nothing { vec![] } else { vec![payment] };
         Ok(Effects {
             network,
             asset: Asset::native(network.chain()),
             from: vec![payout.account],
-            payments: vec![Payment {
-                destination: Destination { address: payout.to, tag: None },
-                amount: Amount::from_u64(payout.amount),
-            }],
+            payments,
             fee: Amount::from_u64(payout.fee),
             change: vec![],
             resources: vec![resource],
