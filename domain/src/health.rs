@@ -2,6 +2,14 @@
 
 use std::time::Duration;
 
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChainHealth {
+    /// How many nodes must say the same before it counts.
+    pub min_agree: usize,
+    /// In the order of the configuration.
+    pub nodes: Vec<NodeHealth>,
+}
+
 /// One of a chain's nodes, by the answers that it has given so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeHealth {

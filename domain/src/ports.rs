@@ -9,7 +9,7 @@ use crate::{
     chain::{Liveness, ObservedBlock, Tips, WatchSet},
     effects::{Effects, Resource, Validity},
     hd::DeriveError,
-    health::NodeHealth,
+    health::ChainHealth,
     ids::TransactionId,
     intent::{Destination, Intent},
     network::Network,
@@ -267,10 +267,10 @@ pub trait ObserveChain: Send + Sync {
     /// Whether a transaction that was sent, or may have been, can still take effect.
     async fn liveness(&self, transaction: &SentTransaction) -> Result<Liveness, NodeError>;
 
-    /// How each node behind this port does, as far as its answers so far have shown. Makes no call; empty where nothing is
+    /// How the nodes behind this port do, as far as their answers so far have shown. Makes no call; empty where nothing is
     /// measured.
-    fn health(&self) -> Vec<NodeHealth> {
-        Vec::new()
+    fn health(&self) -> ChainHealth {
+        ChainHealth::default()
     }
 }
 

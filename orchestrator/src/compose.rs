@@ -2,7 +2,7 @@
 
 use crate::api::state::Assets;
 use crate::crash;
-use crate::config::{BitcoinConfig, Config, EngineConfig, EthereumConfig, XrpConfig};
+use crate::config::{BitcoinConfig, BitcoinLogin, Config, EngineConfig, EthereumConfig, Hidden, XrpConfig};
 use anyhow::Context as _;
 use bursar_bitcoin::{BitcoinAdapter, BitcoinNode, BitcoinNodeConfig};
 use bursar_domain::{
@@ -11,11 +11,12 @@ use bursar_domain::{
     ids::IdSource,
     network::Network,
     package::SigningPackage,
-    ports::{SignError, ThresholdSigner},
+    ports::{Node, SignError, ThresholdSigner},
     signing::{GroupKey, Scheme, SignatureBytes, SigningPayload},
     time::{Clock, Timestamp},
 };
 use bursar_ethereum::{EthereumAdapter, EthereumNode, EthereumNodeConfig, Finality};
+use bursar_nodes::{InvalidNodeSet, NamedNode, NodeSet, NodeSetSettings};
 use bursar_store::Store;
 use bursar_workers::{ChainPorts, Context, Settings};
 use bursar_xrp::{FeeBounds, XrpAdapter, XrpNode, XrpNodeConfig};
@@ -118,76 +119,109 @@ fn settings(engine: &EngineConfig) -> Settings {
     }
 }
 
-fn bitcoin_ports(config: &BitcoinConfig) -> anyhow::Result<ChainPorts> {
+/// Each node of the section, by name.
+fn bitcoin_nodes(config: &BitcoinConfig) -> anyhow::Result<Vec<(String, Arc<BitcoinNode>)>> {
     use bursar_bitcoin::{FeePolicy, NodeAuth, Password};
-    let auth = match (&config.cookie_file, &config.user, &config.password) {
-        (Some(cookie_file), ..) => NodeAuth::CookieFile { cookie_file: cookie_file.clone() },
-        (None, Some(user), Some(password)) => NodeAuth::UserPassword {
-            user: user.clone(),
-            password: Password::from(password.reveal().to_owned()),
-        },
-        _ => anyhow::bail!("bitcoin: credentials are missing"),
+    let connect = |(name, url, login): (String, String, BitcoinLogin)| {
+        let auth = match login {
+            BitcoinLogin::CookieFile(cookie_file) => NodeAuth::CookieFile { cookie_file },
+            BitcoinLogin::Password { user, password } => {
+                NodeAuth::UserPassword { user, password: Password::from(password.reveal().to_owned()) }
+            }
+        };
+        let node = BitcoinNode::new(BitcoinNodeConfig {
+            network: config.network,
+            url,
+            auth,
+            fees: FeePolicy {
+                floor: Satoshi(config.fee_floor),
+                cap: Satoshi(config.fee_cap),
+                fallback: Satoshi(config.fee_fallback),
+                target_blocks: config.fee_target_blocks,
+            },
+            finality_depth: config.confirmations,
+            timeout: Duration::from_millis(config.timeout_ms),
+        });
+        let node = node.with_context(|| format!("[bitcoin] {name}"))?;
+        Ok((name, Arc::new(node)))
     };
-    let node = BitcoinNode::new(BitcoinNodeConfig {
-        network: config.network,
-        url: config.url.clone(),
-        auth,
-        fees: FeePolicy {
-            floor: Satoshi(config.fee_floor),
-            cap: Satoshi(config.fee_cap),
-            fallback: Satoshi(config.fee_fallback),
-            target_blocks: config.fee_target_blocks,
-        },
-        finality_depth: config.confirmations,
-        timeout: Duration::from_millis(config.timeout_ms),
-    })
-    .context("[bitcoin]")?;
+    config.node_list().into_iter().map(connect).collect()
+}
+
+fn bitcoin_ports(config: &BitcoinConfig) -> anyhow::Result<ChainPorts> {
     Ok(ChainPorts::new(
         Arc::new(BitcoinAdapter),
-        Arc::new(node),
+        node_set(bitcoin_nodes(config)?, config.min_agree(), config.timeout_ms).context("[bitcoin]")?,
         config.start_height,
         Duration::from_millis(config.poll_ms),
         BTreeSet::new(),
     ))
 }
 
-fn ethereum_ports(config: &EthereumConfig) -> anyhow::Result<ChainPorts> {
+/// Each node of the section, by name.
+fn ethereum_nodes(config: &EthereumConfig) -> anyhow::Result<Vec<(String, Arc<EthereumNode>)>> {
     const GWEI: u128 = 1_000_000_000;
-    let node = EthereumNode::new(EthereumNodeConfig {
-        chain_id: config.chain_id,
-        url: config.url.reveal().to_owned(),
-        fees: bursar_ethereum::FeePolicy {
-            max_fee_cap_wei_per_gas: u128::from(config.max_fee_gwei) * GWEI,
-            priority_cap_wei_per_gas: u128::from(config.max_tip_gwei) * GWEI,
-            ..Default::default()
-        },
-        finality: config.confirmations.map_or(Finality::FinalizedTag, Finality::Depth),
-        timeout: Duration::from_millis(config.timeout_ms),
-    })
-    .context("[ethereum]")?;
+    let connect = |(name, url): (String, Hidden)| {
+        let node = EthereumNode::new(EthereumNodeConfig {
+            chain_id: config.chain_id,
+            url: url.reveal().to_owned(),
+            fees: bursar_ethereum::FeePolicy {
+                max_fee_cap_wei_per_gas: u128::from(config.max_fee_gwei) * GWEI,
+                priority_cap_wei_per_gas: u128::from(config.max_tip_gwei) * GWEI,
+                ..Default::default()
+            },
+            finality: config.confirmations.map_or(Finality::FinalizedTag, Finality::Depth),
+            timeout: Duration::from_millis(config.timeout_ms),
+        });
+        let node = node.with_context(|| format!("[ethereum] {name}"))?;
+        Ok((name, Arc::new(node)))
+    };
+    config.node_list().into_iter().map(connect).collect()
+}
+
+fn ethereum_ports(config: &EthereumConfig) -> anyhow::Result<ChainPorts> {
     Ok(ChainPorts::new(
         Arc::new(EthereumAdapter),
-        Arc::new(node),
+        node_set(ethereum_nodes(config)?, config.min_agree(), config.timeout_ms).context("[ethereum]")?,
         config.start_height,
         Duration::from_millis(config.poll_ms),
         config.tokens.iter().map(|token| token.contract).collect(),
     ))
 }
 
+/// Each node of the section, by name.
+fn xrp_nodes(config: &XrpConfig) -> anyhow::Result<Vec<(String, Arc<XrpNode>)>> {
+    let connect = |(name, url): (String, Hidden)| {
+        let node = XrpNode::new(XrpNodeConfig {
+            network_id: config.network_id,
+            url: url.reveal().to_owned(),
+            fees: FeeBounds { floor: Drops(config.fee_floor_drops), cap: Drops(config.fee_cap_drops) },
+            ledger_window: config.ledger_window,
+            timeout: Duration::from_millis(config.timeout_ms),
+        });
+        let node = node.with_context(|| format!("[xrp] {name}"))?;
+        Ok((name, Arc::new(node)))
+    };
+    config.node_list().into_iter().map(connect).collect()
+}
+
 fn xrp_ports(config: &XrpConfig) -> anyhow::Result<ChainPorts> {
-    let node = XrpNode::new(XrpNodeConfig {
-        network_id: config.network_id,
-        url: config.url.reveal().to_owned(),
-        fees: FeeBounds { floor: Drops(config.fee_floor_drops), cap: Drops(config.fee_cap_drops) },
-        ledger_window: config.ledger_window,
-        timeout: Duration::from_millis(config.timeout_ms),
-    })
-    .context("[xrp]")?;
     Ok(ChainPorts::new(
         Arc::new(XrpAdapter),
-        Arc::new(node),
+        node_set(xrp_nodes(config)?, config.min_agree(), config.timeout_ms).context("[xrp]")?,
         config.start_height,
         Duration::from_millis(config.poll_ms),
         BTreeSet::new(),
     ))
+}
+
+/// The nodes of a chain behind the ports of one.
+fn node_set<N: Node + 'static>(
+    nodes: Vec<(String, Arc<N>)>,
+    min_agree: usize,
+    timeout_ms: u64,
+) -> Result<Arc<dyn Node>, InvalidNodeSet> {
+    let nodes = nodes.into_iter().map(|(name, node)| NamedNode { name, node });
+    let settings = NodeSetSettings::new(min_agree, Duration::from_millis(timeout_ms));
+    Ok(Arc::new(NodeSet::new(nodes.collect(), settings)?))
 }

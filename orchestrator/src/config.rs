@@ -3,9 +3,10 @@
 
 mod chains;
 mod networks;
+mod nodes;
 mod signer;
 
-pub use chains::{BitcoinConfig, EthereumConfig, TokenConfig, XrpConfig};
+pub use chains::{BitcoinConfig, BitcoinLogin, EthereumConfig, Hidden, TokenConfig, XrpConfig};
 pub use signer::SignerConfig;
 
 use bursar_domain::{network::Network, signing::PartyRole};
@@ -194,8 +195,8 @@ impl Config {
         if let Some(signer) = &mut self.signer {
             signer.seed_file = base.join(&signer.seed_file);
         }
-        if let Some(cookie) = self.bitcoin.as_mut().and_then(|bitcoin| bitcoin.cookie_file.as_mut()) {
-            *cookie = base.join(&*cookie);
+        if let Some(bitcoin) = &mut self.bitcoin {
+            bitcoin.resolve(base);
         }
     }
 }

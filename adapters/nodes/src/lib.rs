@@ -27,7 +27,8 @@ pub mod set;
 pub mod settings;
 
 #[cfg(test)]
+#[expect(non_snake_case, reason = "test names say subject__should_outcome")]
 mod tests;
 
-pub use set::{NodeSet, NodeSets};
+pub use set::NodeSet;
 pub use settings::{InvalidNodeSet, NamedNode, NodeSetSettings};

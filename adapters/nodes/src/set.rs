@@ -13,18 +13,11 @@ use crate::{
     settings::{InvalidNodeSet, NamedNode, NodeSetSettings},
 };
 use bursar_domain::{
-    health::NodeHealth,
     network::Network,
     ports::{Node, NodeError},
 };
 use futures::future::BoxFuture;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
-
-/// The nodes of every chain.
-pub type NodeSets = BTreeMap<Network, Arc<NodeSet>>;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// Several nodes of one network. The first is asked first where one is enough.
 pub struct NodeSet {
@@ -55,14 +48,8 @@ impl NodeSet {
         Ok(Self { network, members: members.collect(), settings })
     }
 
-    /// How many nodes must say the same.
-    pub const fn min_agree(&self) -> usize {
+    const fn min_agree(&self) -> usize {
         self.settings.min_agree
-    }
-
-    /// In the order of the configuration. Makes no call.
-    pub fn members(&self) -> Vec<NodeHealth> {
-        self.members.iter().map(|member| member.health()).collect()
     }
 
     /// In the order of asking: those that may be asked, have reached `height`, and were not wrong lately, as configured; then the

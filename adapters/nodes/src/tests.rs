@@ -1,1 +1,8 @@
+//! Sets of scripted nodes: liars, laggards, nodes that flap, hang or serve another network.
 
+mod accounts;
+mod blocks;
+mod broadcasts;
+mod deaths;
+mod faults;
+mod scripted;

@@ -1,12 +1,15 @@
-//! One section for each chain: its node, its fee bounds, its finality.
+//! One section for each chain: its nodes, its fee bounds, its finality.
 
-use super::networks;
+use super::{
+    networks,
+    nodes::{self, BitcoinNodeEntry, NodeEntry},
+};
 use bursar_domain::{
     asset::{Asset, AssetInfo},
     network::BitcoinNetwork,
 };
 use serde::{Deserialize, Deserializer, de::Error};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// A value that never shows in logs.
@@ -34,12 +37,17 @@ impl<'de> Deserialize<'de> for Hidden {
 pub struct BitcoinConfig {
     #[serde(deserialize_with = "networks::bitcoin")]
     pub network: BitcoinNetwork,
-    /// Without credentials.
-    pub url: String,
+    /// Of the one node, without credentials; or several in `nodes`.
+    pub url: Option<String>,
+    /// Of the one node, and of those of `nodes` that name none of their own.
     pub user: Option<String>,
     pub password: Option<Hidden>,
     /// Instead of user and password.
     pub cookie_file: Option<PathBuf>,
+    #[serde(default)]
+    pub nodes: Vec<BitcoinNodeEntry>,
+    /// How many nodes must say the same before it counts; more than half of them when absent.
+    pub min_agree: Option<usize>,
     /// Satoshi per 1000 virtual bytes.
     #[serde(default = "defaults::bitcoin_floor")]
     pub fee_floor: u64,
@@ -66,8 +74,12 @@ pub struct BitcoinConfig {
 pub struct EthereumConfig {
     /// EIP-155.
     pub chain_id: u64,
-    /// May carry a provider's key.
-    pub url: Hidden,
+    /// Of the one node; or several in `nodes`. May carry a provider's key.
+    pub url: Option<Hidden>,
+    #[serde(default)]
+    pub nodes: Vec<NodeEntry>,
+    /// How many nodes must say the same before it counts; more than half of them when absent.
+    pub min_agree: Option<usize>,
     /// Gwei per gas, the most that is ever offered.
     #[serde(default = "defaults::ethereum_cap")]
     pub max_fee_gwei: u64,
@@ -107,8 +119,12 @@ impl TokenConfig {
 pub struct XrpConfig {
     /// 0 is mainnet.
     pub network_id: u32,
-    /// May carry a provider's key.
-    pub url: Hidden,
+    /// Of the one node; or several in `nodes`. May carry a provider's key.
+    pub url: Option<Hidden>,
+    #[serde(default)]
+    pub nodes: Vec<NodeEntry>,
+    /// How many nodes must say the same before it counts; more than half of them when absent.
+    pub min_agree: Option<usize>,
     #[serde(default = "defaults::xrp_floor")]
     pub fee_floor_drops: u64,
     #[serde(default = "defaults::xrp_cap")]
@@ -126,10 +142,9 @@ pub struct XrpConfig {
 impl BitcoinConfig {
     pub(super) fn check(&self) -> Vec<String> {
         let mut problems = common("bitcoin", self.poll_ms, self.timeout_ms);
-        if self.user.is_some() != self.password.is_some() || self.user.is_some() == self.cookie_file.is_some()
-        {
-            problems.push("bitcoin: give either user and password, or cookie_file".into());
-        }
+        let listed: Vec<_> = self.nodes.iter().map(|node| (node.name.as_str(), node.url.as_str())).collect();
+        problems.extend(nodes::check("bitcoin", self.url.as_deref(), &listed, self.min_agree));
+        problems.extend(self.check_credentials());
         if !(self.fee_floor <= self.fee_fallback && self.fee_fallback <= self.fee_cap) {
             problems.push(
                 "bitcoin: fee_floor ≤ fee_fallback ≤ fee_cap must hold (satoshi per 1000 virtual bytes)"
@@ -143,9 +158,92 @@ impl BitcoinConfig {
     }
 }
 
+/// How to log in to a Bitcoin node.
+#[derive(Debug, Clone)]
+pub enum BitcoinLogin {
+    Password { user: String, password: Hidden },
+    CookieFile(PathBuf),
+}
+
+impl BitcoinConfig {
+    /// Name, URL and login of each node.
+    pub fn node_list(&self) -> Vec<(String, String, BitcoinLogin)> {
+        let own = login(self.user.as_ref(), self.password.as_ref(), self.cookie_file.as_ref());
+        let one = self.url.iter().map(|url| (nodes::ONLY.to_owned(), url.clone(), None));
+        let listed = self.nodes.iter().map(|node| (node.name.clone(), node.url.clone(), node.login()));
+        one.chain(listed)
+            .filter_map(|(name, url, login)| Some((name, url, login.or_else(|| own.clone())?)))
+            .collect()
+    }
+
+    pub fn min_agree(&self) -> usize {
+        nodes::min_agree(self.url.is_some(), self.nodes.len(), self.min_agree)
+    }
+
+    /// Relative paths are relative to `base`.
+    pub(super) fn resolve(&mut self, base: &Path) {
+        let listed = self.nodes.iter_mut().map(|node| &mut node.cookie_file);
+        for cookie in listed.chain([&mut self.cookie_file]).flatten() {
+            *cookie = base.join(&*cookie);
+        }
+    }
+
+    fn check_credentials(&self) -> Vec<String> {
+        const REMEDY: &str = "give either user and password, or cookie_file";
+        let given = |user: bool, password: bool, cookie: bool| match (user, password, cookie) {
+            (false, false, false) => Some(false),
+            (true, true, false) | (false, false, true) => Some(true),
+            _ => None,
+        };
+        let own = given(self.user.is_some(), self.password.is_some(), self.cookie_file.is_some());
+        let all_have_their_own =
+            !self.nodes.is_empty() && self.nodes.iter().all(|node| node.login().is_some());
+        let mut problems = Vec::new();
+        if own.is_none() || (own == Some(false) && !all_have_their_own) {
+            problems.push(format!("bitcoin: {REMEDY}"));
+        }
+        for node in &self.nodes {
+            if given(node.user.is_some(), node.password.is_some(), node.cookie_file.is_some()).is_none() {
+                problems.push(format!("bitcoin.nodes: {}: {REMEDY}", node.name));
+            }
+        }
+        problems
+    }
+}
+
+impl BitcoinNodeEntry {
+    fn login(&self) -> Option<BitcoinLogin> {
+        login(self.user.as_ref(), self.password.as_ref(), self.cookie_file.as_ref())
+    }
+}
+
+fn login(
+    user: Option<&String>,
+    password: Option<&Hidden>,
+    cookie_file: Option<&PathBuf>,
+) -> Option<BitcoinLogin> {
+    match (user, password, cookie_file) {
+        (.., Some(file)) => Some(BitcoinLogin::CookieFile(file.clone())),
+        (Some(user), Some(password), None) => {
+            Some(BitcoinLogin::Password { user: user.clone(), password: password.clone() })
+        }
+        _ => None,
+    }
+}
+
 impl EthereumConfig {
+    /// Name and URL of each node.
+    pub fn node_list(&self) -> Vec<(String, Hidden)> {
+        nodes::listed(self.url.as_ref(), &self.nodes)
+    }
+
+    pub fn min_agree(&self) -> usize {
+        nodes::min_agree(self.url.is_some(), self.nodes.len(), self.min_agree)
+    }
+
     pub(super) fn check(&self) -> Vec<String> {
         let mut problems = common("ethereum", self.poll_ms, self.timeout_ms);
+        problems.extend(nodes::check_hidden("ethereum", self.url.as_ref(), &self.nodes, self.min_agree));
         if self.confirmations == Some(0) {
             problems.push(
                 "ethereum.confirmations: at least 1, or leave it out to use the `finalized` tag".into(),
@@ -171,8 +269,18 @@ impl EthereumConfig {
 }
 
 impl XrpConfig {
+    /// Name and URL of each node.
+    pub fn node_list(&self) -> Vec<(String, Hidden)> {
+        nodes::listed(self.url.as_ref(), &self.nodes)
+    }
+
+    pub fn min_agree(&self) -> usize {
+        nodes::min_agree(self.url.is_some(), self.nodes.len(), self.min_agree)
+    }
+
     pub(super) fn check(&self) -> Vec<String> {
         let mut problems = common("xrp", self.poll_ms, self.timeout_ms);
+        problems.extend(nodes::check_hidden("xrp", self.url.as_ref(), &self.nodes, self.min_agree));
         if self.fee_floor_drops > self.fee_cap_drops {
             problems.push("xrp: fee_floor_drops must not be above fee_cap_drops".into());
         }

@@ -9,7 +9,7 @@ use crate::{
 use async_trait::async_trait;
 use bursar_domain::{
     chain::{Liveness, ObservedBlock, Tips, WatchSet},
-    health::NodeHealth,
+    health::ChainHealth,
     network::Network,
     ports::{NodeError, ObserveChain, SentTransaction},
 };
@@ -34,8 +34,9 @@ impl ObserveChain for NodeSet {
         self.weigh_liveness(transaction).await
     }
 
-    fn health(&self) -> Vec<NodeHealth> {
-        self.members()
+    fn health(&self) -> ChainHealth {
+        let nodes = self.members.iter().map(|member| member.health());
+        ChainHealth { min_agree: self.min_agree(), nodes: nodes.collect() }
     }
 }
 
