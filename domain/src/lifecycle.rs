@@ -8,17 +8,22 @@
 //!
 //! * Once a signing session has started, a signature may exist: from then on the transfer cannot be cancelled, rejected or
 //!   rebuilt with other resources; it ends only by what the chain shows ([`Fact::Included`], [`Fact::ProvenDead`]).
-//! * From [`State::Signed`] on the transaction is irrevocable.
+//! * From [`State::Signed`] on a transaction is irrevocable. Another may be made in its place only if both need a resource in
+//!   common ([`exclusivity`]); all of them are kept, and any of them may be the one that a block holds.
 
+pub mod exclusivity;
+mod replacing;
 mod state;
 mod transition;
 
-pub use state::{Flags, FundsMoved, State, Status, Step, SubStatus};
+pub use replacing::{Obstacle, Replacing, Verb, Wanted};
+pub use state::{Flags, FundsMoved, OnChain, State, Status, Step, SubStatus};
 pub use transition::{Fact, InvalidTransition, Transition};
 
 use crate::{
     ids::{TransferId, WalletId},
-    intent::SignedIntent,
+    intent::{Intent, SignedIntent},
+    recall::{self, InvalidRecall, SignedRecall},
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -30,12 +35,17 @@ pub struct Transfer {
     pub id: TransferId,
     pub wallet: WalletId,
     pub intent: SignedIntent,
+    /// Payouts that the initiator has taken back.
+    #[serde(default)]
+    pub recalls: Vec<SignedRecall>,
     pub state: State,
     /// Why it is where it is, when that needs saying.
     pub sub_status: Option<SubStatus>,
     /// The same in words, for people.
     pub reason: Option<String>,
     pub flags: Flags,
+    #[serde(default)]
+    pub replacing: Replacing,
     /// Counts transitions, from 1.
     pub version: u64,
     pub created_at: Timestamp,
@@ -49,10 +59,12 @@ impl Transfer {
             id,
             wallet,
             intent,
+            recalls: Vec::new(),
             state: State::Submitted,
             sub_status: None,
             reason: None,
             flags: Flags::default(),
+            replacing: Replacing::default(),
             version: 1,
             created_at: now,
             updated_at: now,
@@ -61,5 +73,10 @@ impl Transfer {
 
     pub fn status(&self) -> Status {
         self.state.status()
+    }
+
+    /// What is to be paid: the order without what was recalled. Anything that is built for the transfer is built from this.
+    pub fn remaining(&self) -> Result<Intent, InvalidRecall> {
+        recall::remaining(&self.intent, &self.recalls)
     }
 }

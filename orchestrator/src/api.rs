@@ -77,7 +77,10 @@ fn protected() -> OpenApiRouter<ApiState> {
         .routes(routes!(transfers::create::create, transfers::list::list))
         .routes(routes!(transfers::estimate::estimate))
         .routes(routes!(transfers::get::get))
+        .routes(routes!(transfers::abort::abort))
         .routes(routes!(transfers::cancel::cancel))
+        .routes(routes!(transfers::cancel::speed_up))
+        .routes(routes!(transfers::recalls::create))
         .routes(routes!(events::list))
         .routes(routes!(events::stream))
         .routes(routes!(halts::list))
@@ -89,6 +92,7 @@ fn open() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
+        .routes(routes!(health::nodes))
         .routes(routes!(health::metrics))
 }
 

@@ -6,6 +6,7 @@ use bursar_domain::{
     asset::{Asset, AssetInfo},
     intent::{InitiatorKey, Intent, InvalidIntent, Payment, SignedIntent},
     ports::{DeriveAddress, InvalidDestination},
+    recall::SignedRecall,
     wallet::WalletDescriptor,
 };
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,21 @@ pub struct PaymentRequest {
     /// Decimal number of the asset.
     #[schema(example = "0.25")]
     pub amount: String,
+}
+
+/// One payout of a batch that is not to be made any more.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RecallRequest {
+    /// Index into the transfer's `payments`, from 0.
+    pub payment: u32,
+    /// Ed25519 by the transfer's initiator over the canonical recall (docs/intent.md), 128 hex digits.
+    pub signature: String,
+}
+
+pub fn recall(request: &RecallRequest) -> Result<SignedRecall, Vec<FieldError>> {
+    let signature = hex_field::<64>("signature", &request.signature)?;
+    Ok(SignedRecall { payment: request.payment, signature })
 }
 
 /// The intent that a request means, or everything that is wrong with it.

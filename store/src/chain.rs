@@ -18,9 +18,10 @@ use crate::{
 };
 use bursar_domain::{
     chain::{BlockRef, WatchSet},
-    effects::OutPoint,
+    effects::{OutPoint, Resource},
     lifecycle::Status,
     network::Network,
+    ports::SpentBy,
     time::Timestamp,
 };
 use sqlx::AnyConnection;
@@ -92,7 +93,8 @@ pub async fn start_at(tx: &mut WriteTx, network: Network, block: &BlockRef) -> R
         .map(|_| ())
 }
 
-/// Records up to which height the chain is final, which decides when deposits are completed. It never goes back.
+/// Records up to which height the chain is final, which decides when deposits are completed. It goes back
+/// with a rollback only.
 pub async fn set_final_height(tx: &mut WriteTx, network: Network, height: u64) -> Result<(), StoreError> {
     const OPERATION: &str = "chain_cursors.set_final";
     sqlx::query("UPDATE chain_cursors SET final_height = $1 WHERE network = $2 AND final_height < $1")
@@ -142,6 +144,36 @@ pub async fn watch_set(store: &Store, network: Network) -> Result<WatchSet, Stor
     }
     Ok(watch)
 }
+
+/// Which of these resources were used by transactions that are not ours, on the chain as last seen.
+pub async fn foreign_spends(
+    store: &Store,
+    network: Network,
+    resources: &[Resource],
+) -> Result<Vec<SpentBy>, StoreError> {
+    let mut connection = store.reader().await?;
+    let mut found = Vec::new();
+    for resource in resources {
+        let rows = sqlx::query(FOREIGN_SPENDS)
+            .bind(network.to_string())
+            .bind(resource.to_string())
+            .fetch_all(&mut *connection)
+            .await
+            .during("foreign_spends.of")?;
+        for row in &rows {
+            let fields = Fields::new(row, "foreign_spends", "resource")?;
+            found.push(SpentBy {
+                resource: fields.parse("resource")?,
+                tx_id: fields.text("tx_id")?,
+                height: fields.number("height")?,
+            });
+        }
+    }
+    Ok(found)
+}
+
+pub(crate) const FOREIGN_SPENDS: &str =
+    "SELECT resource, tx_id, height FROM foreign_spends WHERE network = $1 AND resource = $2";
 
 /// Nudges every transfer of the network that is in a block and not final, and tells how many: each new block may make
 /// them final.

@@ -127,7 +127,8 @@ pub(crate) async fn record(
     .map(|_| ())
 }
 
-/// Takes back the deposits above a height, each with the event `deposit.reverted`.
+/// Takes back the deposits above a height, each with the event `deposit.reverted`, or the alarm `deposit.completed_reverted` where
+/// it had been final. To be called before the cursor goes back.
 pub(crate) async fn revert_above(
     tx: &mut WriteTx,
     network: Network,
@@ -136,23 +137,38 @@ pub(crate) async fn revert_above(
 ) -> Result<(), StoreError> {
     const OPERATION: &str = "deposits.revert";
     let rows = sqlx::query(
-        "DELETE FROM deposits WHERE network = $1 AND height > $2 RETURNING id, wallet, tx_id, credit_index",
+        "DELETE FROM deposits WHERE network = $1 AND height > $2 \
+         RETURNING id, wallet, tx_id, credit_index, asset, amount, height, hash",
     )
     .bind(network.to_string())
     .bind(height)
     .fetch_all(tx.connection())
     .await
     .during(OPERATION)?;
+    let final_height: Option<i64> =
+        sqlx::query("SELECT network, final_height FROM chain_cursors WHERE network = $1")
+            .bind(network.to_string())
+            .fetch_optional(tx.connection())
+            .await
+            .during(OPERATION)?
+            .map(|row| Fields::new(&row, "chain_cursors", "network")?.int("final_height"))
+            .transpose()?;
     for row in &rows {
         let fields = Fields::new(row, "deposits", "id")?;
+        let was_final =
+            final_height.is_some_and(|height| fields.int("height").is_ok_and(|own| own <= height));
+        let kind = if was_final { "deposit.completed_reverted" } else { "deposit.reverted" };
         let payload = json!({
             "depositId": fields.parse::<DepositId>("id")?,
             "walletId": fields.parse::<WalletId>("wallet")?,
             "network": network,
             "txId": fields.text("tx_id")?,
             "index": fields.number::<u32>("credit_index")?,
+            "asset": fields.text("asset")?,
+            "amount": fields.text("amount")?,
+            "block": BlockRef { height: fields.number("height")?, hash: fields.text("hash")? },
         });
-        events::append(tx, "deposit.reverted", None, now, &payload).await?;
+        events::append(tx, kind, None, now, &payload).await?;
     }
     Ok(())
 }

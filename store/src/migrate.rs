@@ -11,7 +11,9 @@ use sqlx::{AnyConnection, AssertSqlSafe, Connection};
 /// Never edit one that was released: its digest is in every database.
 const MIGRATIONS: &[(i64, &str)] = &[
     (1, include_str!("../migrations/0001_initial.sql")),
+    (2, include_str!("../migrations/0002_replacements.sql")),
     (3, include_str!("../migrations/0003_halts.sql")),
+    (4, include_str!("../migrations/0004_jobs_for_signers.sql")),
 ];
 
 /// Brings the schema up to date, all or nothing. Of several processes that start at once, the first does it.

@@ -93,6 +93,31 @@ pub(crate) const UNSIGNED_AHEAD: &str = "SELECT r.resource FROM reservations r \
          WHERE c.network = r.network AND c.resource = r.resource AND t.tx_id IS NOT NULL) \
      ORDER BY r.number LIMIT 1";
 
+/// The lowest nonce or Sequence of the same account below `resource` whose transaction is in no final block. While it waits,
+/// so does everything above it, whatever that offers.
+pub async fn live_ahead(
+    store: &Store,
+    network: Network,
+    resource: &Resource,
+) -> Result<Option<Resource>, StoreError> {
+    const OPERATION: &str = "reservations.live_ahead";
+    let Some((account, number)) = numbered(resource) else { return Ok(None) };
+    let row = sqlx::query(LIVE_AHEAD)
+        .bind(network.to_string())
+        .bind(account.to_owned())
+        .bind(to_int(OPERATION, number)?)
+        .fetch_optional(&mut *store.reader().await?)
+        .await
+        .during(OPERATION)?;
+    row.map(|row| Fields::new(&row, "reservations", "resource")?.parse("resource")).transpose()
+}
+
+pub(crate) const LIVE_AHEAD: &str = "SELECT r.resource FROM reservations r \
+     WHERE r.network = $1 AND r.account = $2 AND r.used = 0 AND r.number < $3 AND NOT EXISTS (\
+         SELECT 1 FROM reservation_claims c JOIN transactions t ON t.id = c.transaction_id \
+         WHERE c.network = r.network AND c.resource = r.resource AND t.block_height IS NOT NULL) \
+     ORDER BY r.number LIMIT 1";
+
 /// Nudges the transfer that holds the next nonce or Sequence of the account: what it waited for has been signed.
 pub async fn nudge_next(
     tx: &mut WriteTx,

@@ -3,9 +3,14 @@
 //! Loss-of-funds paths guarded here, under whatever the callers do:
 //!
 //! * [`insert`] claims every resource, and refuses a second transaction for a transfer that shares none with an earlier one
-//!   which might still pay.
+//!   which might still pay (`bursar_domain::lifecycle::exclusivity`).
 //! * [`release`] refuses while a signature may exist; [`release_dead`] wants a proof and keeps it.
 //! * [`store_signed`] never replaces signed bytes by others: what was sent, or may have been, is what is sent again.
+
+mod siblings;
+
+pub use siblings::live_in;
+pub(crate) use siblings::{nothing_may_pay, revive, revive_siblings};
 
 use crate::{
     Store, StoreError, WriteTx,
@@ -19,7 +24,7 @@ use bursar_domain::{
     effects::{Effects, Resource},
     ids::{TransactionId, TransferId},
     network::Network,
-    package::{SignedTransaction, UnsignedTransaction},
+    package::{Purpose, SignedTransaction, UnsignedTransaction},
     time::Timestamp,
 };
 use sqlx::{AnyConnection, AssertSqlSafe, any::AnyRow};
@@ -30,6 +35,7 @@ pub struct TransactionRecord {
     pub id: TransactionId,
     pub transfer: TransferId,
     pub network: Network,
+    pub purpose: Purpose,
     pub unsigned: UnsignedTransaction,
     pub effects: Effects,
     pub signed: Option<SignedTransaction>,
@@ -42,6 +48,78 @@ pub struct TransactionRecord {
     pub signed_at: Option<Timestamp>,
     pub broadcast_at: Option<Timestamp>,
     pub finalized_at: Option<Timestamp>,
+    /// Why it can no longer be in a block.
+    pub ended: Option<Ended>,
+}
+
+impl TransactionRecord {
+    /// An unsigned transaction that nobody has seen.
+    pub fn fresh(
+        id: TransactionId,
+        transfer: TransferId,
+        purpose: Purpose,
+        unsigned: UnsignedTransaction,
+        effects: Effects,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            transfer,
+            network: unsigned.wallet.network,
+            purpose,
+            unsigned,
+            effects,
+            signed: None,
+            signing_attempts: 0,
+            inclusion: None,
+            created_at: now,
+            signing_started_at: None,
+            signed_at: None,
+            broadcast_at: None,
+            finalized_at: None,
+            ended: None,
+        }
+    }
+
+    pub const fn is_child(&self) -> bool {
+        matches!(self.purpose, Purpose::Child { .. })
+    }
+
+    /// A session began, and what it gave never reached us: another signature than the one that is kept, or the only one, may
+    /// exist.
+    pub const fn has_lost_session(&self) -> bool {
+        match self.signed {
+            Some(_) => self.signing_attempts > 1,
+            None => self.signing_started_at.is_some(),
+        }
+    }
+}
+
+/// How a transaction ended that is in no block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// It was never signed, and its resources were given back.
+    Released,
+    /// Another transaction of the transfer is final.
+    Superseded { proof: String },
+    /// It can never take effect.
+    Dead { proof: String },
+}
+
+impl Ended {
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Released => "released",
+            Self::Superseded { .. } => "superseded",
+            Self::Dead { .. } => "dead",
+        }
+    }
+    pub fn proof(&self) -> Option<&str> {
+        match self {
+            Self::Released => None,
+            Self::Superseded { proof } | Self::Dead { proof } => Some(proof),
+        }
+    }
 }
 
 /// The block that holds it, on the chain as last seen.
@@ -60,8 +138,9 @@ pub struct ReservationConflict {
     pub resource: Resource,
 }
 
-const COLUMNS: &str = "id, transfer, network, unsigned, effects, signing_attempts, tx_id, signed_bytes, block_height, \
-                       block_hash, outcome, fee, created_at, signing_started_at, signed_at, broadcast_at, finalized_at";
+const COLUMNS: &str = "id, transfer, network, purpose, unsigned, effects, signing_attempts, tx_id, signed_bytes, block_height, \
+                       block_hash, outcome, fee, created_at, signing_started_at, signed_at, broadcast_at, finalized_at, \
+                       ended, proof";
 
 /// Keeps a fresh unsigned transaction and claims everything in `effects.resources` for it. On a conflict nothing is written
 /// and `tx` can go on.
@@ -76,7 +155,7 @@ pub async fn insert(
     // In order, so that two writers that want the same resources wait for each other in one direction only.
     let resources: BTreeSet<&Resource> = record.effects.resources.iter().collect();
     check_fresh(record, &resources)?;
-    check_exclusive(tx, record, &resources).await?;
+    siblings::check_exclusive(tx, record).await?;
     for resource in &resources {
         if is_spent(tx.connection(), record.network, resource).await? {
             return Ok(Err(ReservationConflict { resource: (*resource).clone() }));
@@ -107,7 +186,11 @@ fn check_fresh(record: &TransactionRecord, resources: &BTreeSet<&Resource>) -> R
         "a resource is of another chain"
     } else if record.effects.network != record.network || record.unsigned.wallet.network != record.network {
         "its networks differ"
-    } else if record.signed.is_some() || record.inclusion.is_some() || record.signing_attempts > 0 {
+    } else if record.signed.is_some()
+        || record.inclusion.is_some()
+        || record.ended.is_some()
+        || record.signing_attempts > 0
+    {
         "only unsigned transactions are inserted"
     } else {
         return Ok(());
@@ -117,33 +200,6 @@ fn check_fresh(record: &TransactionRecord, resources: &BTreeSet<&Resource>) -> R
 
 fn refused(operation: &'static str, id: TransactionId, reason: &str) -> StoreError {
     StoreError::Refused { operation, key: id.to_string(), reason: reason.into() }
-}
-
-/// The exclusivity rule.
-async fn check_exclusive(
-    tx: &mut WriteTx,
-    record: &TransactionRecord,
-    resources: &BTreeSet<&Resource>,
-) -> Result<(), StoreError> {
-    const OPERATION: &str = "transactions.insert";
-    let rows = sqlx::query(
-        "SELECT t.id, c.resource FROM transfer_transactions tt JOIN transactions t ON t.id = tt.transaction_id \
-         LEFT JOIN reservation_claims c ON c.transaction_id = t.id WHERE tt.transfer = $1 AND t.ended IS NULL",
-    )
-    .bind(record.transfer.to_string())
-    .fetch_all(tx.connection())
-    .await
-    .during(OPERATION)?;
-    let mut shared = std::collections::BTreeMap::<TransactionId, bool>::new();
-    for row in &rows {
-        let fields = Fields::new(row, "transactions", "id")?;
-        let resource: Option<Resource> = fields.parse_opt("resource")?;
-        *shared.entry(fields.parse("id")?).or_default() |= resource.is_some_and(|r| resources.contains(&r));
-    }
-    match shared.into_iter().find(|(_, shares)| !shares) {
-        Some((other, _)) => Err(StoreError::NotExclusive { transfer: record.transfer, other }),
-        None => Ok(()),
-    }
 }
 
 /// Whether a block has spent this output of ours since it was selected.
@@ -166,12 +222,13 @@ async fn is_spent(
 async fn write(tx: &mut WriteTx, record: &TransactionRecord) -> Result<(), StoreError> {
     const OPERATION: &str = "transactions.insert";
     sqlx::query(
-        "INSERT INTO transactions (id, transfer, network, unsigned, effects, signing_attempts, open_sessions, created_at) \
-         VALUES ($1, $2, $3, $4, $5, 0, 0, $6)",
+        "INSERT INTO transactions (id, transfer, network, purpose, unsigned, effects, signing_attempts, open_sessions, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, 0, 0, $7)",
     )
     .bind(record.id.to_string())
     .bind(record.transfer.to_string())
     .bind(record.network.to_string())
+    .bind(to_json(&record.purpose))
     .bind(to_json(&record.unsigned))
     .bind(to_json(&record.effects))
     .bind(record.created_at.micros())
@@ -262,9 +319,9 @@ pub async fn start_signing(tx: &mut WriteTx, id: TransactionId, now: Timestamp) 
     }
 }
 
-/// Takes the only open session back, if there is one: the transfer's state says that no party began it. Refused when more
-/// than one is open, because what is known of the last says nothing of the others.
-pub(crate) async fn take_back_session(tx: &mut WriteTx, id: TransactionId) -> Result<(), StoreError> {
+/// Takes the only open session back, if there is one: no party began it. Refused when more than one is open, because what is
+/// known of the last says nothing of the others.
+pub async fn take_back_session(tx: &mut WriteTx, id: TransactionId) -> Result<(), StoreError> {
     const OPERATION: &str = "transactions.take_back_session";
     sqlx::query(
         "UPDATE transactions SET open_sessions = 0, signing_started_at = NULL \
@@ -333,7 +390,8 @@ pub async fn mark_broadcast(tx: &mut WriteTx, id: TransactionId, now: Timestamp)
     }
 }
 
-/// Records that it is in a final block: its resources are used up.
+/// Records that it is in a final block: its resources are used up, and the transfer's other transactions, each of which must
+/// share one of them, have ended. The proof is kept with each.
 pub async fn mark_finalized(tx: &mut WriteTx, id: TransactionId, now: Timestamp) -> Result<(), StoreError> {
     const OPERATION: &str = "transactions.mark_finalized";
     let updated = sqlx::query(
@@ -344,10 +402,13 @@ pub async fn mark_finalized(tx: &mut WriteTx, id: TransactionId, now: Timestamp)
     .execute(tx.connection())
     .await
     .during(OPERATION)?;
-    match updated.rows_affected() {
-        0 => Err(refused(OPERATION, id, "it is in no block")),
-        _ => reservations::set_used(tx, id, true).await,
+    if updated.rows_affected() == 0 {
+        return Err(refused(OPERATION, id, "it is in no block"));
     }
+    reservations::set_used(tx, id, true).await?;
+    let finished = get_in(tx, id).await?;
+    let key = id.to_string();
+    siblings::end_siblings(tx, &finished.ok_or(StoreError::NotFound { table: "transactions", key })?).await
 }
 
 pub async fn get(store: &Store, id: TransactionId) -> Result<Option<TransactionRecord>, StoreError> {
@@ -401,10 +462,18 @@ fn decode(row: &AnyRow) -> Result<TransactionRecord, StoreError> {
         ((None, None), None) => None,
         _ => return Err(fields.corrupt("outcome", "half an inclusion")),
     };
+    let ended = match (fields.text_opt("ended")?.as_deref(), fields.text_opt("proof")?) {
+        (None, None) => None,
+        (Some("released"), None) => Some(Ended::Released),
+        (Some("superseded"), Some(proof)) => Some(Ended::Superseded { proof }),
+        (Some("dead"), Some(proof)) => Some(Ended::Dead { proof }),
+        _ => return Err(fields.corrupt("ended", "unknown, or without its proof")),
+    };
     Ok(TransactionRecord {
         id: fields.parse("id")?,
         transfer: fields.parse("transfer")?,
         network: fields.parse("network")?,
+        purpose: fields.json("purpose")?,
         unsigned: fields.json("unsigned")?,
         effects: fields.json("effects")?,
         signed,
@@ -415,5 +484,6 @@ fn decode(row: &AnyRow) -> Result<TransactionRecord, StoreError> {
         signed_at: fields.time_opt("signed_at")?,
         broadcast_at: fields.time_opt("broadcast_at")?,
         finalized_at: fields.time_opt("finalized_at")?,
+        ended,
     })
 }

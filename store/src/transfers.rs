@@ -46,7 +46,7 @@ pub struct Filter {
 }
 
 const COLUMNS: &str = "id, external_id, wallet, network, asset, status, has_step, intent, state, sub_status, \
-                       reason, flags, version, created_at, updated_at";
+                       reason, flags, replacing, recalls, version, created_at, updated_at";
 
 /// Accepts a transfer: the row, the event `transfer.submitted` and a nudge that is due now, or nothing of these when its
 /// external id was accepted before.
@@ -54,7 +54,7 @@ pub async fn submit(tx: &mut WriteTx, transfer: &Transfer) -> Result<Submitted, 
     const OPERATION: &str = "transfers.submit";
     let intent = &transfer.intent.intent;
     let inserted = sqlx::query(AssertSqlSafe(format!(
-        "INSERT INTO transfers ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
+        "INSERT INTO transfers ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) \
          ON CONFLICT (external_id) DO NOTHING"
     )))
     .bind(transfer.id.to_string())
@@ -69,6 +69,8 @@ pub async fn submit(tx: &mut WriteTx, transfer: &Transfer) -> Result<Submitted, 
     .bind(transfer.sub_status.map(|sub| to_json(&sub)))
     .bind(transfer.reason.clone())
     .bind(to_json(&transfer.flags))
+    .bind(to_json(&transfer.replacing))
+    .bind(to_json(&transfer.recalls))
     .bind(to_int(OPERATION, transfer.version)?)
     .bind(transfer.created_at.micros())
     .bind(transfer.updated_at.micros())
@@ -106,7 +108,7 @@ pub async fn save(tx: &mut WriteTx, transition: &Transition) -> Result<Saved, St
     let version = to_int(OPERATION, transfer.version)?;
     let updated = sqlx::query(
         "UPDATE transfers SET status = $1, has_step = $2, state = $3, sub_status = $4, reason = $5, flags = $6, \
-         version = $7, updated_at = $8 WHERE id = $9 AND version = $10 AND status = $11",
+         replacing = $7, recalls = $8, version = $9, updated_at = $10 WHERE id = $11 AND version = $12 AND status = $13",
     )
     .bind(transfer.status().to_string())
     .bind(i64::from(transfer.state.next_step().is_some()))
@@ -114,6 +116,8 @@ pub async fn save(tx: &mut WriteTx, transition: &Transition) -> Result<Saved, St
     .bind(transfer.sub_status.map(|sub| to_json(&sub)))
     .bind(transfer.reason.clone())
     .bind(to_json(&transfer.flags))
+    .bind(to_json(&transfer.replacing))
+    .bind(to_json(&transfer.recalls))
     .bind(version)
     .bind(transfer.updated_at.micros())
     .bind(transfer.id.to_string())
@@ -127,6 +131,7 @@ pub async fn save(tx: &mut WriteTx, transition: &Transition) -> Result<Saved, St
     }
     if let State::PendingSignature { transaction, signing_started: false } = transfer.state {
         transactions::take_back_session(tx, transaction).await?;
+        transactions::nothing_may_pay(tx, transfer.id).await?;
     }
     let payload = json!({
         "transferId": transfer.id,
@@ -136,12 +141,29 @@ pub async fn save(tx: &mut WriteTx, transition: &Transition) -> Result<Saved, St
         "subStatus": transfer.sub_status,
         "reason": transfer.reason,
         "transactionId": transfer.state.transaction(),
+        "flags": transfer.flags,
+        "replacing": transfer.replacing,
+        "recalled": transfer.recalls.iter().map(|recall| recall.payment).collect::<Vec<_>>(),
     });
     events::append(tx, "transfer.status_changed", Some(transfer.id), transfer.updated_at, &payload).await?;
     if transfer.state.next_step().is_some() {
         jobs::nudge(tx, transfer.id, transfer.updated_at).await?;
     }
     Ok(Saved::Applied)
+}
+
+/// The alarm `transfer.reopened`: what had ended by a final block goes on, because that block is gone, or because a transaction
+/// that was proven dead is in one.
+pub async fn reopened(tx: &mut WriteTx, before: &Transfer, after: &Transfer) -> Result<(), StoreError> {
+    let payload = json!({
+        "transferId": after.id,
+        "version": after.version,
+        "from": before.status(),
+        "to": after.status(),
+        "transactionId": before.state.transaction(),
+        "block": before.state.ended_in(),
+    });
+    events::append(tx, "transfer.reopened", Some(after.id), after.updated_at, &payload).await
 }
 
 pub async fn get(store: &Store, id: TransferId) -> Result<Option<Transfer>, StoreError> {
@@ -306,6 +328,8 @@ fn decode(row: &AnyRow) -> Result<Transfer, StoreError> {
         sub_status: fields.json_opt("sub_status")?,
         reason: fields.text_opt("reason")?,
         flags: fields.json("flags")?,
+        replacing: fields.json("replacing")?,
+        recalls: fields.json("recalls")?,
         version: fields.number("version")?,
         created_at: fields.time("created_at")?,
         updated_at: fields.time("updated_at")?,

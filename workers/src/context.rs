@@ -5,7 +5,7 @@ use bursar_domain::{
     asset::Asset,
     chain::Tips,
     ids::IdSource,
-    network::Network,
+    network::{Chain, Network},
     ports::{Adapter, Node, NodeError, ThresholdSigner},
     signing::{GroupKey, Scheme},
     time::{Clock, Timestamp},
@@ -28,6 +28,8 @@ pub struct ChainPorts {
     pub poll: Duration,
     /// Token contracts whose transfers are watched (Ethereum).
     pub tokens: BTreeSet<[u8; 20]>,
+    /// What is done about transactions that no block takes.
+    pub replacement: Replacement,
     tips: Arc<Mutex<Option<(Tips, Timestamp)>>>,
 }
 
@@ -40,7 +42,12 @@ impl ChainPorts {
         tokens: BTreeSet<[u8; 20]>,
     ) -> Self {
         let node = crash::node(node);
-        Self { adapter, node, start_height, poll, tokens, tips: Arc::default() }
+        let replacement = Replacement::of(node.network().chain());
+        Self { adapter, node, start_height, poll, tokens, replacement, tips: Arc::default() }
+    }
+
+    pub fn with_replacement(self, replacement: Replacement) -> Self {
+        Self { replacement, ..self }
     }
 
     /// The chain's tips, asked of the node at most once per poll interval however many transfers want them.
@@ -62,6 +69,36 @@ impl ChainPorts {
     }
 }
 
+/// When a transaction counts as stuck, and what is then done. What it may cost is the intent's `max_fee`, always.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replacement {
+    /// In no block for this long since it was first sent: stuck. Also how long a refused attempt rests.
+    pub stuck_after: Duration,
+    /// Replace what is stuck, and close what was left inconclusive by its co-signers, without being asked.
+    pub automatic: bool,
+    /// The least that the fee is raised by each time, in percent. A chain's own rules may ask for more.
+    pub raise_percent: u32,
+    /// How often at most without being asked.
+    pub max_replacements: usize,
+}
+
+impl Replacement {
+    /// What fits the chain's blocks. On XRP nothing is replaced unasked: what is not in a ledger soon expires by itself.
+    pub const fn of(chain: Chain) -> Self {
+        let (minutes, automatic) = match chain {
+            Chain::Bitcoin => (60, true),
+            Chain::Ethereum => (5, true),
+            Chain::Xrp => (1, false),
+        };
+        Self {
+            stuck_after: Duration::from_secs(minutes * 60),
+            automatic,
+            raise_percent: 25,
+            max_replacements: 5,
+        }
+    }
+}
+
 /// Intervals of the engine; all have defaults fit for real networks.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -79,6 +116,9 @@ pub struct Settings {
     pub package_lifetime: Duration,
     /// How often the reconciler sweeps.
     pub sweep: Duration,
+    /// What this worker cannot sign is left to others, for one `retry`, before the transfer says that co-signers are offline. For a
+    /// database that several workers share.
+    pub leave_signing: bool,
 }
 
 impl Default for Settings {
@@ -91,6 +131,7 @@ impl Default for Settings {
             rebroadcast: Duration::from_secs(30),
             package_lifetime: Duration::from_secs(600),
             sweep: Duration::from_secs(15),
+            leave_signing: false,
         }
     }
 }
@@ -108,6 +149,11 @@ pub struct Context {
 impl Context {
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Whether enough co-signers are online here for any key.
+    pub fn signs(&self) -> bool {
+        self.signer.keys().iter().any(|key| self.signer.online(key.scheme) >= key.threshold)
     }
 
     pub fn chain(&self, network: Network) -> Option<&ChainPorts> {

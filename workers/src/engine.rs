@@ -7,6 +7,7 @@ use bursar_domain::{
     lifecycle::{Step, Transfer},
     network::Network,
     ports::{AssembleError, DecodeError, NodeError},
+    recall::InvalidRecall,
     signing::Scheme,
     verify::EffectsMismatch,
 };
@@ -23,6 +24,8 @@ pub enum Next {
     Rest,
     /// Look again after this time, without calling it a failure.
     LookAgain(Duration),
+    /// A worker that reaches enough co-signers is to look, at once.
+    LeaveToSigner,
 }
 
 /// A step could not do its work. The job is tried again with growing pauses; the transfer stays as it is.
@@ -44,6 +47,8 @@ pub enum StepError {
     NoSignedBytes(TransactionId),
     #[error("the transfer's source address {0} does not belong to its wallet")]
     UnknownSource(String),
+    #[error("the stored recalls do not fit the order: {0}")]
+    Recall(#[from] InvalidRecall),
     #[error("no {0} key is known yet")]
     NoKey(Scheme),
     #[error(transparent)]
@@ -80,6 +85,7 @@ pub async fn look_at(context: &Context, id: TransferId) -> Result<Next, StepErro
                 Ok(Progress::Moved) => {}
                 Ok(Progress::Wait(pause)) => return Ok(Next::LookAgain(pause)),
                 Ok(Progress::Rest) => return Ok(Next::Rest),
+                Ok(Progress::LeaveToSigner) => return Ok(Next::LeaveToSigner),
                 // Someone else moved it: look at what it is now.
                 Err(StepError::Move(MoveError::Stale)) => {}
                 Err(error) => return Err(error),

@@ -46,22 +46,22 @@ pub(crate) async fn rebuild_later(
     Ok(())
 }
 
-/// Cancels a transfer that no co-signer has begun to sign. [`MoveError::Invalid`] says why that is too late; on
+/// Withdraws a transfer that no co-signer has begun to sign. [`MoveError::Invalid`] says why that is too late; on
 /// [`MoveError::Stale`] it was moved meanwhile: look again.
-pub async fn cancel(context: &Context, transfer: Transfer) -> Result<Transfer, MoveError> {
+pub async fn abort(context: &Context, transfer: Transfer) -> Result<Transfer, MoveError> {
     let record = match transfer.state {
         State::PendingSignature { transaction, .. } => transactions::get(&context.store, transaction).await?,
         _ => None,
     };
     let now = context.now();
-    // Asked first, so that nothing is released of a transfer that cannot be cancelled.
+    // Asked first, so that nothing is released of a transfer that cannot be withdrawn.
     transfer.clone().apply(Fact::Cancelled, now)?;
     let mut tx = context.store.write().await?;
     still(&mut tx, &transfer).await?;
     if let Some(record) = record {
         give_back(&mut tx, &record, now).await?;
     }
-    let cancelled = advance_in(&mut tx, transfer, Fact::Cancelled, now).await?;
+    let aborted = advance_in(&mut tx, transfer, Fact::Cancelled, now).await?;
     tx.commit().await?;
-    Ok(cancelled)
+    Ok(aborted)
 }

@@ -15,9 +15,10 @@ pub mod frozen;
 pub mod preflight;
 pub mod queue;
 pub mod reconciler;
+pub mod requests;
 pub mod runtime;
 mod steps;
 mod transition;
 
-pub use context::{ChainPorts, Context, Settings};
+pub use context::{ChainPorts, Context, Replacement, Settings};
 pub use runtime::Workers;

@@ -9,10 +9,10 @@ use bursar_domain::{
     account::{AccountQuery, AccountState},
     effects::{Effects, Resource},
     intent::Intent,
-    package::UnsignedTransaction,
-    ports::{BuildError, BuildRequest, NodeError, ReadAccountError},
+    package::{Purpose, UnsignedTransaction},
+    ports::{BuildError, BuildRequest, NodeError, ReadAccountError, ReplaceRequest},
     signing::GroupKey,
-    verify::effects_match,
+    verify::{cancel_matches, effects_match},
     wallet::{Branch, DerivationPath},
 };
 use bursar_store::{
@@ -85,11 +85,66 @@ pub async fn draft(context: &Context, intent: &Intent) -> Result<Draft, DraftErr
         state => (Some(lowest_free(context, intent, state).await?), None),
     };
     let (unsigned, effects) = build(ports, intent, &key, state, source, resource, change).await?;
-    let change = change.and_then(|path| {
-        let paid = effects.change.iter().find(|output| output.path == path)?;
-        Some(ChangeAddress { path, address: paid.address.clone() })
-    });
-    Ok(Draft { unsigned, effects, change })
+    Ok(Draft { change: fresh_change(change, &effects), unsigned, effects })
+}
+
+/// What a replacement is to be.
+pub struct Wish<'a> {
+    /// What remains of the order.
+    pub intent: &'a Intent,
+    pub purpose: &'a Purpose,
+    /// All transactions of the transfer that may still be final, oldest first.
+    pub earlier: Vec<UnsignedTransaction>,
+    pub raise_percent: u32,
+}
+
+/// As [`draft`], for a transaction that is to take the place of earlier ones: it needs what they need, whoever else waits for it.
+pub async fn redraft(context: &Context, wish: Wish<'_>) -> Result<Draft, DraftError> {
+    let Wish { intent, purpose, earlier, raise_percent } = wish;
+    let network = intent.network();
+    let ports = context.chain(network).ok_or(StepError::UnservedNetwork(network))?;
+    let wallet = wallets::by_descriptor(&context.store, &intent.wallet).await?;
+    let wallet =
+        wallet.ok_or(DraftError::Build(BuildError::Inconsistent("the wallet is not in the store")))?;
+    let scheme = wallet.descriptor.scheme();
+    let key = context.group_key(scheme).await?.ok_or(StepError::NoKey(scheme))?;
+    let source = source_path(context, &wallet, intent).await?;
+    let mut state = ports.node.replacement_state(AccountQuery { intent, key: &key, source }).await?;
+    let mut change = None;
+    if let AccountState::Bitcoin(account) = &mut state {
+        account.utxos = utxos::available(&context.store, wallet.id).await?;
+        let index = addresses::peek_index(&context.store, wallet.id, Branch::Change).await?;
+        change = Some(wallet.descriptor.path(Branch::Change, index));
+    }
+    let (adapter, intent, purpose) = (ports.adapter.clone(), intent.clone(), purpose.clone());
+    let work = move || {
+        let request = ReplaceRequest {
+            intent: &intent,
+            purpose: &purpose,
+            key: &key,
+            state: &state,
+            earlier: &earlier,
+            raise_percent,
+            change,
+        };
+        let unsigned = adapter.replace(&request)?;
+        let effects = adapter.decode(&unsigned, &key).map_err(StepError::from)?;
+        match purpose {
+            Purpose::Pay => effects_match(&intent, &effects),
+            Purpose::Cancel | Purpose::Child { .. } => cancel_matches(&intent, &effects),
+        }
+        .map_err(StepError::from)?;
+        Ok::<_, DraftError>((unsigned, effects))
+    };
+    let (unsigned, effects) = tokio::task::spawn_blocking(work).await.map_err(StepError::from)??;
+    Ok(Draft { change: fresh_change(change, &effects), unsigned, effects })
+}
+
+/// The change address, if the transaction pays it: only then is it to be recorded.
+fn fresh_change(change: Option<DerivationPath>, effects: &Effects) -> Option<ChangeAddress> {
+    let path = change?;
+    let paid = effects.change.iter().find(|output| output.path == path)?;
+    Some(ChangeAddress { path, address: paid.address.clone() })
 }
 
 /// Building may take long (coin selection), so it runs beside the async threads.

@@ -3,8 +3,10 @@
 pub mod authorize;
 pub mod broadcast;
 pub mod confirm;
+mod dead;
 mod halted;
 pub mod prepare;
+pub mod replace;
 pub mod screen;
 pub mod sign;
 
@@ -18,7 +20,7 @@ use bursar_domain::{
     lifecycle::{Fact, Step, SubStatus, Transfer},
     network::Network,
 };
-use bursar_store::transactions::{self, Inclusion, TransactionRecord};
+use bursar_store::transactions::{self, TransactionRecord};
 use std::time::Duration;
 
 /// How a step ended.
@@ -30,6 +32,8 @@ pub enum Progress {
     Wait(Duration),
     /// A block, a person or nobody moves it next.
     Rest,
+    /// This worker reaches too few co-signers, and another may reach enough.
+    LeaveToSigner,
 }
 
 pub const fn name(step: Step) -> &'static str {
@@ -86,22 +90,29 @@ async fn expire_if_over(context: &Context, transfer: &Transfer) -> Result<bool, 
     Ok(true)
 }
 
-/// A block holds the transaction, also one whose signature never reached us: the chain has the last word.
-async fn included(
-    context: &Context,
-    transfer: Transfer,
-    inclusion: &Inclusion,
-) -> Result<Progress, StepError> {
-    advance(context, transfer, Fact::Included { block: inclusion.block.clone() }).await?;
-    Ok(Progress::Moved)
+/// All transactions that were ever made for the transfer, oldest first.
+async fn variants(context: &Context, transfer: &Transfer) -> Result<Vec<TransactionRecord>, StepError> {
+    Ok(transactions::of_transfer(&context.store, transfer.id).await?)
+}
+
+/// The one that a block holds, whichever it is: also one that was given up, and one whose signature never reached us.
+fn in_block(variants: &[TransactionRecord]) -> Option<Fact> {
+    let own = variants.iter().filter(|record| !record.is_child());
+    let mut included = own.filter_map(|record| Some((record.id, record.inclusion.as_ref()?.block.clone())));
+    included.next().map(|(transaction, block)| Fact::Included { transaction, block })
+}
+
+/// Those that may still be in a block.
+fn live(variants: &[TransactionRecord]) -> impl DoubleEndedIterator<Item = &TransactionRecord> + Clone {
+    variants.iter().filter(|record| record.ended.is_none() && !record.is_child())
+}
+
+fn find(variants: &[TransactionRecord], id: TransactionId) -> Result<&TransactionRecord, StepError> {
+    variants.iter().find(|record| record.id == id).ok_or(StepError::UnknownTransaction(id))
 }
 
 fn ports<'a>(context: &'a Context, transfer: &Transfer) -> Result<(Network, &'a ChainPorts), StepError> {
     let network = transfer.intent.intent.network();
     let ports = context.chain(network).ok_or(StepError::UnservedNetwork(network))?;
     Ok((network, ports))
-}
-
-async fn record(context: &Context, id: TransactionId) -> Result<TransactionRecord, StepError> {
-    transactions::get(&context.store, id).await?.ok_or(StepError::UnknownTransaction(id))
 }

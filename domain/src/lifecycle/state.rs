@@ -22,7 +22,8 @@ pub enum State {
         /// A session may have begun, so a signature may exist.
         signing_started: bool,
     },
-    /// A valid transaction exists: irrevocable.
+    /// A valid transaction exists: irrevocable. `transaction` is the one to send, here and below; others of the transfer may
+    /// exist, which exclude it.
     Signed {
         transaction: TransactionId,
     },
@@ -32,7 +33,7 @@ pub enum State {
         /// No node has clearly accepted it yet.
         maybe_sent: bool,
     },
-    /// In a block, below the finality threshold.
+    /// In a block, below the finality threshold. `transaction` is whichever of the transfer's transactions the block holds.
     Confirming {
         transaction: TransactionId,
         block: BlockRef,
@@ -45,16 +46,30 @@ pub enum State {
         transaction: TransactionId,
         block: BlockRef,
     },
+    /// Cancelled on chain: a final transaction that pays nobody has taken the place of the payment. The fee was paid.
     Replaced {
         by: TransactionId,
+        block: BlockRef,
     },
+    /// Withdrawn before any signing.
     Cancelled,
     Blocked,
     Rejected,
     Expired,
     Failed {
         funds_moved: FundsMoved,
+        /// The transaction that failed in a final block; none where nothing reached the chain.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        on_chain: Option<OnChain>,
     },
+}
+
+/// A transaction and the block that holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OnChain {
+    pub transaction: TransactionId,
+    pub block: BlockRef,
 }
 
 /// What a failed transfer has cost.
@@ -110,9 +125,32 @@ impl State {
             | Self::Confirming { transaction, .. }
             | Self::Dropped { transaction }
             | Self::Completed { transaction, .. }
-            | Self::Replaced { by: transaction } => Some(*transaction),
+            | Self::Replaced { by: transaction, .. } => Some(*transaction),
+            Self::Failed { on_chain: Some(OnChain { transaction, .. }), .. } => Some(*transaction),
             _ => None,
         }
+    }
+
+    /// The final block by which it ended. If that block goes away the transfer is open again.
+    pub const fn ended_in(&self) -> Option<&BlockRef> {
+        match self {
+            Self::Completed { block, .. }
+            | Self::Replaced { block, .. }
+            | Self::Failed { on_chain: Some(OnChain { block, .. }), .. } => Some(block),
+            _ => None,
+        }
+    }
+
+    /// Whether another transaction can be put in the place of the one that is under way: a signature may exist, and no block
+    /// holds it.
+    pub const fn is_replaceable(&self) -> bool {
+        matches!(
+            self,
+            Self::PendingSignature { signing_started: true, .. }
+                | Self::Signed { .. }
+                | Self::Broadcasting { .. }
+                | Self::Dropped { .. }
+        )
     }
 
     /// Who must act next: a worker's step, or nobody (a person, or the end).
@@ -175,7 +213,7 @@ impl Status {
     pub fn all() -> impl Iterator<Item = Self> {
         Self::ALL.into_iter().map(|(status, _)| status)
     }
-    /// Nothing more happens (but COMPLETED reopens on a reorganisation deeper than the threshold).
+    /// Nothing more happens (but what ended by a final block reopens if a reorganisation deeper than the threshold takes it).
     pub const fn is_terminal(self) -> bool {
         matches!(
             self,
@@ -241,6 +279,14 @@ pub enum SubStatus {
     BroadcastRejected,
     MaybeSent,
     Reorged,
+    /// Its output or nonce was used by a transaction that is not ours. When that is final this one is dead.
+    SpentElsewhere,
+    /// Cancelled on chain: nobody was paid, the fee was.
+    CancelledOnChain,
+    /// The intent's fee cap leaves no room for the raise that a replacement needs.
+    FeeCapReached,
+    /// As many replacements were made as the installation allows.
+    TooManyReplacements,
     /// In a block, and not with the effect that was meant: see `fundsMoved`.
     FailedOnChain,
     /// Nothing of ours explains what the chain shows. Needs a person.
@@ -254,7 +300,9 @@ pub enum SubStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Flags {
+    /// Sent, and in no block for longer than the chain's policy thinks right.
     pub stuck: bool,
     pub frozen: bool,
+    /// Another transaction is being made to take the place of the one under way.
     pub under_replacement: bool,
 }

@@ -1,7 +1,9 @@
 //! What may follow what.
 
-use super::{FundsMoved, State, Status, SubStatus, Transfer};
-use crate::{chain::BlockRef, ids::TransactionId, time::Timestamp};
+use super::{
+    Flags, FundsMoved, Obstacle, OnChain, Replacing, State, Status, SubStatus, Transfer, Verb, Wanted,
+};
+use crate::{chain::BlockRef, ids::TransactionId, recall::SignedRecall, time::Timestamp};
 
 /// Something that has happened to a transfer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,11 +60,17 @@ pub enum Fact {
     RelayRefused {
         reason: String,
     },
+    /// A block holds one of the transfer's transactions, whichever.
     Included {
+        transaction: TransactionId,
         block: BlockRef,
     },
     /// In a final block, with effect.
     Finalized {
+        block: BlockRef,
+    },
+    /// In a final block, and it is one that pays nobody.
+    CancelledOnChain {
         block: BlockRef,
     },
     /// In a final block, and not with the effect that was meant. `funds_moved` is [`FundsMoved::FeeOnly`] only where the
@@ -74,9 +82,35 @@ pub enum Fact {
     /// The block that held it is no longer part of the chain.
     ReorgedOut,
     Dropped,
-    /// It can never take effect, and this is why (XRP: past LastLedgerSequence with the Sequence unused).
+    /// None of its transactions can ever take effect, and this is why. `ledger_passed`: by time (XRP: past LastLedgerSequence with
+    /// the Sequence unused); otherwise a transaction that is not ours has used what they need, in a final block.
     ProvenDead {
         proof: String,
+        ledger_passed: bool,
+    },
+    /// Signed bytes that exclude the transaction under way are stored, in the same database transaction; `by` is sent from now
+    /// on. `cancels`: it pays nobody.
+    Superseded {
+        by: TransactionId,
+        cancels: bool,
+    },
+    /// Someone asks for a transaction in place of the one under way.
+    ReplacementWanted {
+        verb: Verb,
+    },
+    /// An unsigned transaction that could take the place is stored, in the same database transaction.
+    ReplacementBegun,
+    /// No replacement for now. `lasting`: what was asked for is given up; the transaction under way goes on.
+    ReplacementHindered {
+        sub_status: SubStatus,
+        reason: String,
+        lasting: bool,
+    },
+    /// Sent, and in no block for longer than the chain's policy thinks right.
+    Stuck,
+    /// The initiator takes back one payout. What was frozen with it is released, in the same database transaction.
+    Recalled {
+        recall: SignedRecall,
     },
     /// The intent's time is over, or it can never be built.
     Expired {
@@ -107,30 +141,99 @@ impl Transfer {
     /// The next version, if `fact` may happen in this state.
     pub fn apply(self, fact: Fact, now: Timestamp) -> Result<Transition, InvalidTransition> {
         let from = self.status();
-        match next(&self.state, &fact) {
+        match self.after(&fact, now) {
             None => Err(InvalidTransition { from, fact: Box::new(fact) }),
-            Some((state, sub_status, reason)) => Ok(Transition {
-                transfer: Self {
-                    state,
-                    sub_status,
-                    reason,
-                    version: self.version + 1,
-                    updated_at: now,
-                    ..self
-                },
-                from,
-            }),
+            Some(next) => {
+                Ok(Transition { transfer: Self { version: self.version + 1, updated_at: now, ..next }, from })
+            }
         }
     }
 
     /// Whether `fact` would change nothing but the time: a repeated wait for the same reason. Callers skip those, so that
     /// waiting does not fill the event log.
     pub fn already_says(&self, fact: &Fact) -> bool {
-        match next(&self.state, fact) {
-            Some((state, sub_status, reason)) => {
-                state == self.state && sub_status == self.sub_status && reason == self.reason
+        let now = self.replacing.obstacle.as_ref().map_or(self.updated_at, |obstacle| obstacle.at);
+        self.after(fact, now).is_some_and(|next| next == *self)
+    }
+
+    fn after(&self, fact: &Fact, now: Timestamp) -> Option<Self> {
+        // Another transaction of the transfer may have been signed meanwhile.
+        if matches!(fact, Fact::SigningNotStarted { .. }) && self.flags.under_replacement {
+            return None;
+        }
+        let (state, sub_status, reason) = self.beside(fact).or_else(|| next(&self.state, fact))?;
+        let open = state.is_replaceable();
+        let flags = Flags {
+            stuck: match fact {
+                Fact::Stuck => true,
+                Fact::Superseded { .. } => false,
+                _ => self.flags.stuck && open,
+            },
+            under_replacement: match fact {
+                Fact::ReplacementBegun => true,
+                Fact::Superseded { .. } | Fact::ReplacementHindered { lasting: true, .. } => false,
+                _ => self.flags.under_replacement && open,
+            },
+            frozen: self.flags.frozen,
+        };
+        let replacing = match state.status().is_terminal() {
+            true => Replacing::default(),
+            false => self.replacing.clone().after(fact, now),
+        };
+        let mut recalls = self.recalls.clone();
+        if let Fact::Recalled { recall } = fact {
+            recalls.push(recall.clone());
+        }
+        Some(Self { state, sub_status, reason, flags, replacing, recalls, ..self.clone() })
+    }
+
+    /// What happens beside the status.
+    fn beside(&self, fact: &Fact) -> Option<Next> {
+        let may = match fact {
+            Fact::ReplacementWanted { verb: Verb::SpeedUp { .. } } => {
+                let cancelling = matches!(self.replacing.wanted, Some(Wanted { verb: Verb::Cancel, .. }));
+                self.state.is_replaceable() && !cancelling
             }
-            None => false,
+            Fact::ReplacementWanted { verb: Verb::Cancel }
+            | Fact::ReplacementBegun
+            | Fact::ReplacementHindered { .. }
+            | Fact::Stuck => self.state.is_replaceable(),
+            Fact::Recalled { .. } => matches!(
+                self.state,
+                State::Submitted
+                    | State::PendingScreening
+                    | State::PendingReview
+                    | State::PendingAuthorization
+                    | State::Queued
+            ),
+            _ => false,
+        };
+        may.then(|| (self.state.clone(), self.sub_status, self.reason.clone()))
+    }
+}
+
+impl Replacing {
+    fn after(self, fact: &Fact, now: Timestamp) -> Self {
+        match fact {
+            Fact::ReplacementWanted { verb } => {
+                Self { wanted: Some(Wanted { verb: *verb, at: now }), obstacle: None }
+            }
+            Fact::ReplacementHindered { sub_status, reason, lasting } => Self {
+                wanted: self.wanted.filter(|_| !lasting),
+                obstacle: Some(Obstacle {
+                    sub_status: *sub_status,
+                    reason: reason.clone(),
+                    at: now,
+                    lasting: *lasting,
+                }),
+            },
+            // A wish to cancel outlives a speed-up, and a block that may go away again.
+            Fact::Superseded { cancels: false, .. } | Fact::Included { .. } => {
+                let cancel = |wanted: &Wanted| wanted.verb == Verb::Cancel;
+                Self { wanted: self.wanted.filter(cancel), obstacle: None }
+            }
+            Fact::Superseded { cancels: true, .. } => Self::default(),
+            _ => self,
         }
     }
 }
@@ -170,6 +273,10 @@ fn next(state: &State, fact: &Fact) -> Option<Next> {
         (S::PendingSignature { signing_started: false, .. }, Fact::Thawed { reason }) => {
             Some((S::Queued, None, Some(reason.clone())))
         }
+        (S::PendingSignature { signing_started: false, .. }, Fact::Recalled { recall }) => {
+            let reason = format!("payments[{}] was recalled; built again without it", recall.payment);
+            Some((S::Queued, None, Some(reason)))
+        }
         (S::PendingSignature { transaction, .. }, Fact::SigningStarted) => {
             let state = S::PendingSignature { transaction: *transaction, signing_started: true };
             Some((state, Some(SubStatus::Signing), None))
@@ -206,31 +313,52 @@ fn next(state: &State, fact: &Fact) -> Option<Next> {
         // The chain has the last word, whatever we believed before it: also about a transaction that a co-signer completed and
         // sent by itself.
         (
-            S::PendingSignature { transaction, signing_started: true }
-            | S::Signed { transaction }
-            | S::Broadcasting { transaction, .. }
-            | S::Dropped { transaction }
-            | S::Confirming { transaction, .. },
-            Fact::Included { block },
+            S::PendingSignature { signing_started: true, .. }
+            | S::Signed { .. }
+            | S::Broadcasting { .. }
+            | S::Dropped { .. }
+            | S::Confirming { .. },
+            Fact::Included { transaction, block },
         ) => plain(S::Confirming { transaction: *transaction, block: block.clone() }),
+        // A proof that it was dead held for blocks that have gone.
+        (
+            S::Expired | S::Failed { funds_moved: FundsMoved::None, on_chain: None },
+            Fact::Included { transaction, block },
+        ) => plain(S::Confirming { transaction: *transaction, block: block.clone() }),
+        (state, Fact::Superseded { by, .. }) if state.is_replaceable() => {
+            Some((S::Broadcasting { transaction: *by, maybe_sent: true }, Some(SubStatus::MaybeSent), None))
+        }
         (S::Confirming { transaction, .. }, Fact::Finalized { block }) => {
             plain(S::Completed { transaction: *transaction, block: block.clone() })
         }
-        (S::Confirming { .. }, Fact::FailedOnChain { funds_moved, reason }) => {
-            because(S::Failed { funds_moved: *funds_moved }, SubStatus::FailedOnChain, reason)
+        (S::Confirming { transaction, .. }, Fact::CancelledOnChain { block }) => Some((
+            S::Replaced { by: *transaction, block: block.clone() },
+            Some(SubStatus::CancelledOnChain),
+            None,
+        )),
+        (S::Confirming { transaction, block }, Fact::FailedOnChain { funds_moved, reason }) => {
+            let on_chain = Some(OnChain { transaction: *transaction, block: block.clone() });
+            because(S::Failed { funds_moved: *funds_moved, on_chain }, SubStatus::FailedOnChain, reason)
         }
-        (S::Confirming { transaction, .. } | S::Completed { transaction, .. }, Fact::ReorgedOut) => Some((
+        (
+            S::Confirming { transaction, .. }
+            | S::Completed { transaction, .. }
+            | S::Replaced { by: transaction, .. }
+            | S::Failed { on_chain: Some(OnChain { transaction, .. }), .. },
+            Fact::ReorgedOut,
+        ) => Some((
             S::Broadcasting { transaction: *transaction, maybe_sent: false },
             Some(SubStatus::Reorged),
             None,
         )),
-        (
-            S::PendingSignature { signing_started: true, .. }
-            | S::Signed { .. }
-            | S::Broadcasting { .. }
-            | S::Dropped { .. },
-            Fact::ProvenDead { proof },
-        ) => because(S::Expired, SubStatus::LedgerExpired, proof),
+        (state, Fact::ProvenDead { proof, ledger_passed }) if state.is_replaceable() => match ledger_passed {
+            true => because(S::Expired, SubStatus::LedgerExpired, proof),
+            false => because(
+                S::Failed { funds_moved: FundsMoved::None, on_chain: None },
+                SubStatus::SpentElsewhere,
+                proof,
+            ),
+        },
 
         (
             S::Submitted
@@ -244,7 +372,7 @@ fn next(state: &State, fact: &Fact) -> Option<Next> {
         (
             S::Queued | S::PendingSignature { signing_started: false, .. },
             Fact::Failed { sub_status, reason },
-        ) => because(S::Failed { funds_moved: FundsMoved::None }, *sub_status, reason),
+        ) => because(S::Failed { funds_moved: FundsMoved::None, on_chain: None }, *sub_status, reason),
         (
             S::Submitted
             | S::PendingScreening
@@ -292,12 +420,31 @@ mod tests {
             Fact::MaybeSent { reason: None },
             Fact::Sent,
             Fact::RelayRefused { reason: reason() },
-            Fact::Included { block: block() },
+            Fact::Included { transaction: transaction(), block: block() },
             Fact::Finalized { block: block() },
             Fact::FailedOnChain { funds_moved: FundsMoved::Unknown, reason: reason() },
             Fact::ReorgedOut,
             Fact::Dropped,
-            Fact::ProvenDead { proof: reason() },
+            Fact::ProvenDead { proof: reason(), ledger_passed: true },
+            Fact::ProvenDead { proof: reason(), ledger_passed: false },
+            Fact::CancelledOnChain { block: block() },
+            Fact::Superseded { by: transaction(), cancels: true },
+            Fact::Superseded { by: transaction(), cancels: false },
+            Fact::ReplacementWanted { verb: Verb::Cancel },
+            Fact::ReplacementWanted { verb: Verb::SpeedUp { raise_percent: None } },
+            Fact::ReplacementBegun,
+            Fact::ReplacementHindered {
+                sub_status: SubStatus::FeeCapReached,
+                reason: reason(),
+                lasting: true,
+            },
+            Fact::ReplacementHindered {
+                sub_status: SubStatus::SignersOffline,
+                reason: reason(),
+                lasting: false,
+            },
+            Fact::Stuck,
+            Fact::Recalled { recall: SignedRecall { payment: 0, signature: [1; 64] } },
             Fact::Expired { sub_status: SubStatus::IntentExpired },
             Fact::Failed { sub_status: SubStatus::InvalidTransaction, reason: reason() },
             Fact::Cancelled,
@@ -316,27 +463,95 @@ mod tests {
         }
     }
 
+    fn submitted() -> Transfer {
+        use crate::{amount::Amount, asset::Asset, intent::*, network::*, wallet::*};
+        let intent = Intent {
+            external_id: "one".parse().unwrap(),
+            wallet: WalletDescriptor::new(Network::Bitcoin(BitcoinNetwork::Regtest), WalletKind::P2tr, 0)
+                .unwrap(),
+            asset: Asset::Btc,
+            source: None,
+            payments: vec![],
+            max_fee: Amount::from_u64(9),
+            expires_at: Timestamp(1),
+        };
+        let order = SignedIntent { intent, initiator: InitiatorKey([1; 32]), signature: [2; 64] };
+        let id = |n| uuid::Uuid::from_u128(n);
+        Transfer::submitted(
+            crate::ids::TransferId::new(id(1)),
+            crate::ids::WalletId::new(id(2)),
+            order,
+            Timestamp(0),
+        )
+    }
+
     proptest! {
         /// Whatever happens in whatever order: what may pay is left only by what the chain shows, or by certainty that
-        /// no session began.
+        /// no session began; what has ended is reopened only where a block had ended it; and wishes and flags end with what they
+        /// are about.
         #[test]
-        fn what_may_pay_ends_only_by_the_chain(choices in prop::collection::vec(0usize..25, 0..60)) {
-            let mut state = State::Submitted;
+        fn what_may_pay_ends_only_by_the_chain(choices in prop::collection::vec(0..facts().len(), 0..80)) {
+            let mut transfer = submitted();
             for choice in choices {
-                let fact = &facts()[choice];
-                let Some((after, _, _)) = next(&state, fact) else { continue };
-                if may_pay(&state) && !may_pay(&after) {
+                let fact = facts()[choice].clone();
+                let Ok(Transition { transfer: after, .. }) = transfer.clone().apply(fact.clone(), Timestamp(7)) else {
+                    continue;
+                };
+                let state = &transfer.state;
+                if may_pay(state) && !may_pay(&after.state) {
                     prop_assert!(matches!(
                         fact,
-                        Fact::Finalized { .. } | Fact::FailedOnChain { .. } | Fact::ProvenDead { .. } | Fact::SigningNotStarted { .. }
+                        Fact::Finalized { .. } | Fact::FailedOnChain { .. } | Fact::CancelledOnChain { .. }
+                            | Fact::ProvenDead { .. } | Fact::SigningNotStarted { .. }
                     ), "{state:?} left by {fact:?}");
                 }
                 if state.status().is_terminal() {
-                    prop_assert!(matches!((&state, fact), (State::Completed { .. }, Fact::ReorgedOut)), "{state:?} left by {fact:?}");
+                    let reopened = state.ended_in().is_some() && fact == Fact::ReorgedOut;
+                    let in_a_block = state.ended_in().is_none() && matches!(fact, Fact::Included { .. });
+                    prop_assert!(reopened || in_a_block, "{state:?} left by {fact:?}");
                 }
-                state = after;
+                if !after.state.is_replaceable() {
+                    prop_assert!(!after.flags.stuck && !after.flags.under_replacement, "{after:?}");
+                }
+                if after.status().is_terminal() {
+                    prop_assert_eq!(&after.replacing, &Replacing::default());
+                }
+                if after.recalls != transfer.recalls {
+                    prop_assert!(!may_pay(state), "recalled in {state:?}");
+                }
+                transfer = after;
             }
         }
+    }
+
+    #[test]
+    fn a_wish_to_cancel_outlives_a_speed_up_and_a_block() {
+        let to_signed = [
+            Fact::ScreeningStarted,
+            Fact::ScreeningPassed { sub_status: None },
+            Fact::Authorized { sub_status: None },
+            Fact::Frozen { transaction: transaction() },
+            Fact::SigningStarted,
+            Fact::Signed,
+        ];
+        let drive = |transfer: Transfer, facts: &[Fact]| {
+            facts.iter().fold(transfer, |t, fact| t.apply(fact.clone(), Timestamp(3)).unwrap().transfer)
+        };
+        let cancel = Fact::ReplacementWanted { verb: Verb::Cancel };
+        let faster = Fact::ReplacementWanted { verb: Verb::SpeedUp { raise_percent: Some(30) } };
+        let transfer = drive(submitted(), &to_signed);
+        let transfer = drive(transfer, &[faster.clone(), Fact::Stuck, Fact::ReplacementBegun, cancel]);
+        assert!(transfer.clone().apply(faster, Timestamp(4)).is_err(), "it is being cancelled");
+        let transfer = drive(transfer, &[Fact::Superseded { by: transaction(), cancels: false }]);
+        assert_eq!((transfer.flags.stuck, transfer.flags.under_replacement), (false, false));
+        let included = Fact::Included { transaction: transaction(), block: block() };
+        let transfer = drive(transfer, &[included.clone(), Fact::ReorgedOut]);
+        assert_eq!(transfer.replacing.wanted.as_ref().map(|w| w.verb), Some(Verb::Cancel));
+        let transfer = drive(transfer, &[Fact::Superseded { by: transaction(), cancels: true }]);
+        assert_eq!(transfer.replacing, Replacing::default());
+        let transfer = drive(transfer, &[included, Fact::CancelledOnChain { block: block() }]);
+        assert_eq!(transfer.status(), Status::Replaced);
+        assert_eq!(drive(transfer, &[Fact::ReorgedOut]).status(), Status::Broadcasting);
     }
 
     #[test]

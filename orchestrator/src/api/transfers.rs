@@ -1,10 +1,12 @@
 //! Transfers: one file for each thing that can be done with them.
 
+pub mod abort;
 pub mod cancel;
 pub mod create;
 pub mod estimate;
 pub mod get;
 pub mod list;
+pub mod recalls;
 pub mod refusal;
 pub mod view;
 

@@ -4,16 +4,23 @@ use super::admin;
 use crate::{
     api::{assets::AssetView, problem::FieldError},
     client::Client,
-    intake::{self, PaymentRequest, TransferRequest},
+    intake::{self, PaymentRequest, RecallRequest, TransferRequest},
 };
+use anyhow::Context as _;
 use bursar_bitcoin::BitcoinAdapter;
 use bursar_domain::{
-    asset::AssetInfo, intent::Intent, network::Chain, ports::DeriveAddress, wallet::WalletDescriptor,
+    asset::AssetInfo,
+    intent::{Intent, IntentDigest},
+    network::Chain,
+    ports::DeriveAddress,
+    recall,
+    wallet::WalletDescriptor,
 };
 use bursar_ethereum::EthereumAdapter;
 use bursar_xrp::XrpAdapter;
 use ed25519_dalek::Signer;
 use serde::Deserialize;
+use serde_json::Value;
 use std::{path::Path, str::FromStr};
 
 /// The request is wrong before anything was sent.
@@ -77,6 +84,22 @@ pub async fn sign(
         signature: Some(hex::encode(signature.to_bytes())),
         ..request
     })
+}
+
+/// The recall of one payout, signed. What is signed names the order by its digest and the payout by its place.
+pub fn recall(transfer: &Value, payment: u32, key_file: &Path) -> anyhow::Result<RecallRequest> {
+    let key = admin::load_initiator_key(key_file)?;
+    let text = |name: &str| transfer[name].as_str().unwrap_or_default().to_owned();
+    if !text("initiator").eq_ignore_ascii_case(&hex::encode(key.verifying_key().as_bytes())) {
+        let message = format!("did not sign this transfer; {} did", text("initiator"));
+        return Err(InvalidRequest(vec![FieldError::new("key", message)]).into());
+    }
+    let mut digest = [0; 32];
+    hex::decode_to_slice(text("intentDigest"), &mut digest).context("the answer has no intent digest")?;
+    let payout = &transfer["payments"][payment as usize];
+    eprintln!("recalling payments[{payment}] of {}: {payout}", text("externalId"));
+    let signature = key.sign(recall::canonical(IntentDigest(digest), payment).as_bytes());
+    Ok(RecallRequest { payment, signature: hex::encode(signature.to_bytes()) })
 }
 
 /// The chains' own assets are known here; of a token the server tells contract and decimals, which [`show`] lets people check.

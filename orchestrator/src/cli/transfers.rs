@@ -1,4 +1,4 @@
-//! Transfers: create, sign, estimate, get, list, cancel, watch.
+//! Transfers: create, sign, estimate, get, list, abort, cancel, speed up, recall, watch.
 
 use super::{
     Connection, NotPaid,
@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use bursar_domain::{ids::TransferId, lifecycle::Status};
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{io::Read, path::PathBuf, time::Duration};
 
 #[derive(Debug, Subcommand)]
@@ -68,8 +68,29 @@ pub enum Transfers {
         #[command(flatten)]
         connection: Connection,
     },
-    /// Cancel a transfer that no co-signer has begun to sign.
+    /// Withdraw a transfer that no co-signer has begun to sign.
+    Abort(One),
+    /// Cancel on chain: have a transaction signed that takes the payment's place and pays nobody. The fee is paid.
     Cancel(One),
+    /// Have the same payment signed again at a higher fee, within the transfer's fee cap.
+    SpeedUp {
+        /// The least raise, in percent; the installation's own when absent.
+        #[arg(long)]
+        raise_percent: Option<u32>,
+        #[command(flatten)]
+        one: One,
+    },
+    /// Sign the recall of one payout of a batch that no co-signer has begun to sign, and ask for it.
+    Recall {
+        /// Which of the transfer's payments, from 0.
+        #[arg(long)]
+        payment: u32,
+        /// The initiator's key that signed the transfer.
+        #[arg(long)]
+        key: PathBuf,
+        #[command(flatten)]
+        one: One,
+    },
     /// Print each status as it comes, until the transfer ends. Exit code 0 if it was paid, 5 if not.
     Watch(One),
 }
@@ -80,6 +101,14 @@ pub struct One {
     transfer: TransferId,
     #[command(flatten)]
     connection: Connection,
+}
+
+impl One {
+    async fn post(&self, verb: &str, body: &impl serde::Serialize, output: Output) -> anyhow::Result<()> {
+        let path = format!("/v1/transfers/{}/{verb}", self.transfer);
+        output.value(&self.connection.client()?.post(&path, body).await?);
+        Ok(())
+    }
 }
 
 #[derive(Debug, Args)]
@@ -184,10 +213,16 @@ pub async fn run(command: Transfers, output: Output) -> anyhow::Result<()> {
             );
             Ok(())
         }
-        Transfers::Cancel(One { transfer, connection }) => {
-            let path = format!("/v1/transfers/{transfer}/cancel");
-            output.value(&connection.client()?.post(&path, &serde_json::json!({})).await?);
-            Ok(())
+        Transfers::Abort(one) => one.post("abort", &json!({}), output).await,
+        Transfers::Cancel(one) => one.post("cancel", &json!({}), output).await,
+        Transfers::SpeedUp { raise_percent, one } => {
+            one.post("speed-up", &json!({ "raisePercent": raise_percent }), output).await
+        }
+        Transfers::Recall { payment, key, one } => {
+            let path = format!("/v1/transfers/{}", one.transfer);
+            let transfer: Value = one.connection.client()?.get(&path, &[]).await?;
+            let request = pay::recall(&transfer, payment, &key)?;
+            one.post("recalls", &request, output).await
         }
         Transfers::Watch(One { transfer, connection }) => {
             watch(&connection.client()?, &transfer.to_string(), output).await

@@ -6,8 +6,11 @@ use crate::{
     addresses::AddressRecord,
     deposits,
     error::During,
-    events, jobs,
+    events,
+    halts::{self, HaltCode},
+    jobs,
     row::{Fields, to_int, to_json},
+    transactions,
 };
 use bursar_domain::{
     chain::{BlockRef, Credit, ObservedBlock, ObservedTransaction, TransactionOutcome},
@@ -28,7 +31,7 @@ pub struct Applied {
     pub touched: Vec<TransferId>,
     pub deposits: u32,
     /// Resources of ours that were used by a transaction whose id is none of ours. Someone else can sign with our key, or we
-    /// lost what we signed: an alarm. The event `account.foreign_spend` tells it.
+    /// lost what we signed: an alarm. The event `account.foreign_spend` tells it, and the account is halted.
     pub foreign_spends: Vec<Resource>,
 }
 
@@ -159,8 +162,9 @@ async fn include(
     .bind(ours.id.to_string())
     .execute(tx.connection())
     .await
-    .during("transactions.include")
-    .map(|_| ())
+    .during("transactions.include")?;
+    // What was proven dead by blocks that have since gone is alive after all.
+    transactions::revive(tx, ours.id).await
 }
 
 async fn spend(tx: &mut WriteTx, at: &Place<'_>, outpoint: &OutPoint, tx_id: &str) -> Result<(), StoreError> {
@@ -213,7 +217,37 @@ async fn foreign_spend(
         "block": at.block,
     });
     events::append(tx, "account.foreign_spend", transfer, at.now, &payload).await?;
+    let account = account_of(tx, at.network, resource).await?;
+    let reason = format!("{resource} was used by {tx_id} in block {}, which is not ours", at.block.height);
+    halts::halt(tx, at.network, account.as_deref(), HaltCode::ForeignSpend, &reason, at.now).await?;
     Ok(transfer)
+}
+
+/// Whose it is: the account of a number, the wallet of an output. `None`, which is everyone, for an output that we do not know.
+async fn account_of(
+    tx: &mut WriteTx,
+    network: Network,
+    resource: &Resource,
+) -> Result<Option<String>, StoreError> {
+    let outpoint = match resource {
+        Resource::Nonce { account, .. }
+        | Resource::Sequence { account, .. }
+        | Resource::Ticket { account, .. } => return Ok(Some(account.clone())),
+        Resource::Utxo(outpoint) => outpoint,
+    };
+    let row = sqlx::query("SELECT outpoint, wallet FROM utxos WHERE network = $1 AND outpoint = $2")
+        .bind(network.to_string())
+        .bind(outpoint.to_string())
+        .fetch_optional(tx.connection())
+        .await
+        .during("utxos.owner")?;
+    match row {
+        None => Ok(None),
+        Some(row) => {
+            let wallet = Fields::new(&row, "utxos", "outpoint")?.parse("wallet")?;
+            Ok(Some(wallet_of(tx, wallet).await?.to_string()))
+        }
+    }
 }
 
 /// Books a credit, and tells whether it is a deposit.

@@ -6,6 +6,7 @@ use crate::{
     error::During,
     events, jobs, reservations,
     row::{Fields, to_int},
+    transactions,
 };
 use bursar_domain::{
     chain::BlockRef,
@@ -47,13 +48,17 @@ pub async fn rollback_to(
             .await
             .during(OPERATION)?;
     }
-    sqlx::query("UPDATE chain_cursors SET height = $1, hash = $2 WHERE network = $3")
-        .bind(above)
-        .bind(to.hash.clone())
-        .bind(network.to_string())
-        .execute(tx.connection())
-        .await
-        .during(OPERATION)?;
+    // What is in new blocks at heights that were final has to become final again.
+    sqlx::query(
+        "UPDATE chain_cursors SET height = $1, hash = $2, \
+         final_height = CASE WHEN final_height > $1 THEN $1 ELSE final_height END WHERE network = $3",
+    )
+    .bind(above)
+    .bind(to.hash.clone())
+    .bind(network.to_string())
+    .execute(tx.connection())
+    .await
+    .during(OPERATION)?;
     let payload = json!({ "network": network, "from": from, "to": to });
     events::append(tx, "chain.reorganised", None, now, &payload).await?;
     for transfer in &touched {
@@ -79,7 +84,8 @@ async fn kept_block(
     Ok(BlockRef { height, hash })
 }
 
-/// Clears inclusions above the height. What was final is not any more, and its resources are held for it again.
+/// Clears inclusions above the height. What was final is not any more, its resources are held for it again, and those that it
+/// had excluded may be in a block after all.
 async fn exclude(tx: &mut WriteTx, network: Network, above: i64) -> Result<BTreeSet<TransferId>, StoreError> {
     const OPERATION: &str = "transactions.exclude";
     let rows = sqlx::query(
@@ -105,6 +111,7 @@ async fn exclude(tx: &mut WriteTx, network: Network, above: i64) -> Result<BTree
         .execute(tx.connection())
         .await
         .during(OPERATION)?;
+        transactions::revive_siblings(tx, id).await?;
     }
     Ok(touched)
 }

@@ -250,7 +250,7 @@ async fn new_blocks__should_nudge_what_is_confirming() {
         Fact::SigningStarted,
         Fact::Signed,
         Fact::Sent,
-        Fact::Included { block: block_ref(2, "") },
+        Fact::Included { transaction: transaction_id(20), block: block_ref(2, "") },
     ]);
     database.drive(transfer, facts).await;
     let mut tx = store.write().await.unwrap();

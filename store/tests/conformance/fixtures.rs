@@ -9,7 +9,7 @@ use bursar_domain::{
     intent::{Destination, InitiatorKey, Intent, Payment, SignedIntent},
     lifecycle::{Fact, Transfer},
     network::Network,
-    package::{SignedTransaction, UnsignedTransaction},
+    package::{Purpose, SignedTransaction, UnsignedTransaction},
     time::Timestamp,
     wallet::{Branch, WalletDescriptor},
 };
@@ -198,6 +198,7 @@ pub fn record(n: u64, transfer: &Transfer, resources: Vec<Resource>) -> Transact
         id: transaction_id(n),
         transfer: transfer.id,
         network: wallet.network,
+        purpose: Purpose::Pay,
         unsigned: UnsignedTransaction { wallet, source: None, bytes: vec![0, 255, n as u8] },
         effects: Effects {
             network: wallet.network,
@@ -217,6 +218,7 @@ pub fn record(n: u64, transfer: &Transfer, resources: Vec<Resource>) -> Transact
         signed_at: None,
         broadcast_at: None,
         finalized_at: None,
+        ended: None,
     }
 }
 

@@ -3,10 +3,14 @@ use bursar_domain::{
     effects::Resource,
     lifecycle::{Fact, SubStatus},
     package::SignedTransaction,
+    ports::SpentBy,
 };
 use bursar_store::{
-    StoreError, chain, reservations,
-    transactions::{self, ReservationConflict},
+    StoreError,
+    chain,
+    halts::{self, HaltCode},
+    reservations,
+    transactions::{self, Ended, ReservationConflict, TransactionRecord},
     transfers,
 };
 
@@ -225,4 +229,104 @@ async fn final_transactions__should_keep_what_they_used_until_reorganised() {
     assert_eq!((reopened.inclusion, reopened.finalized_at), (None, None));
     assert_eq!(database.insert(&record(21, &b, vec![nonce(5)])).await, conflict(nonce(5)));
     assert_eq!(database.insert(&record(22, &a, vec![nonce(5)])).await, Ok(()), "a replacement again may");
+}
+
+/// Two signed transactions of a transfer that share one output; the newer also needs one more.
+async fn variants(database: &Database) -> (bursar_domain::lifecycle::Transfer, [TransactionRecord; 2]) {
+    let a = database.transfer(10, BTC).await;
+    let (first, second) = (record(20, &a, vec![utxo(1)]), record(21, &a, vec![utxo(1), utxo(2)]));
+    database.signed(&first, "t1").await;
+    database.signed(&second, "t2").await;
+    let mut tx = database.store.write().await.unwrap();
+    chain::start_at(&mut tx, network(BTC), &block_ref(1, "")).await.unwrap();
+    tx.commit().await.unwrap();
+    (a, [first, second])
+}
+
+async fn final_in_block_2(database: &Database, record: &TransactionRecord, tx_id: &str) {
+    let mut tx = database.store.write().await.unwrap();
+    let with = block(2, "", "", vec![observed(tx_id, record.effects.resources.clone(), vec![])]);
+    chain::apply_block(&mut tx, network(BTC), &with, at(40)).await.unwrap();
+    transactions::mark_finalized(&mut tx, record.id, at(41)).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn finality_of_one__should_end_the_others_with_a_proof_and_free_what_only_they_held() {
+    let database = Database::open().await;
+    let (a, [first, second]) = variants(&database).await;
+    let b = database.transfer(11, BTC).await;
+    assert_eq!(database.insert(&record(30, &b, vec![utxo(2)])).await, conflict(utxo(2)));
+    final_in_block_2(&database, &first, "t1").await;
+    let records = transactions::of_transfer(&database.store, a.id).await.unwrap();
+    let proof = format!("its {} was used by t1 in final block 2 2", utxo(1));
+    assert_eq!(records[0].ended, None);
+    assert_eq!(records[1].ended, Some(Ended::Superseded { proof }));
+    assert_eq!(database.insert(&record(30, &b, vec![utxo(2)])).await, Ok(()));
+    assert_eq!(database.insert(&record(31, &b, vec![utxo(1)])).await, conflict(utxo(1)), "it is used");
+
+    // A reorganisation deeper than finality: the second may be in a block after all, but its other output is another's now.
+    let mut tx = database.store.write().await.unwrap();
+    assert_eq!(chain::rollback_to(&mut tx, network(BTC), 1, at(50)).await.unwrap(), [a.id]);
+    assert_eq!(transactions::live_in(&mut tx, a.id).await.unwrap().len(), 2);
+    tx.commit().await.unwrap();
+    let holder = reservations::holder(&database.store, network(BTC), &utxo(2)).await.unwrap();
+    assert_eq!(holder, Some(transaction_id(30)));
+    final_in_block_2(&database, &second, "t2").await;
+    let records = transactions::of_transfer(&database.store, a.id).await.unwrap();
+    assert!(matches!(records[0].ended, Some(Ended::Superseded { .. })), "{records:?}");
+    assert_eq!(records[1].ended, None);
+}
+
+#[tokio::test]
+async fn dead_transaction_in_a_block__should_be_alive_again() {
+    let database = Database::open().await;
+    let (a, [first, _]) = variants(&database).await;
+    let mut tx = database.store.write().await.unwrap();
+    transactions::release_dead(&mut tx, first.id, "spent elsewhere").await.unwrap();
+    tx.commit().await.unwrap();
+    final_in_block_2(&database, &first, "t1").await;
+    let records = transactions::of_transfer(&database.store, a.id).await.unwrap();
+    assert_eq!(records[0].ended, None);
+    assert!(matches!(records[1].ended, Some(Ended::Superseded { .. })));
+}
+
+#[tokio::test]
+async fn certainty_about_one__should_say_nothing_of_its_sibling() {
+    let database = Database::open().await;
+    let a = database.transfer(10, ETH).await;
+    let id = transaction_id(20);
+    assert_eq!(database.insert(&record(20, &a, vec![nonce(5)])).await, Ok(()));
+    let a = database.drive(a, until_frozen(id)).await;
+    let mut tx = database.store.write().await.unwrap();
+    transactions::start_signing(&mut tx, id, at(50)).await.unwrap();
+    tx.commit().await.unwrap();
+    let a = database.drive(a, vec![Fact::SigningStarted]).await;
+    database.signed(&record(21, &a, vec![nonce(5)]), "0x2").await;
+    let mut tx = database.store.write().await.unwrap();
+    let certain =
+        Fact::SigningNotStarted { sub_status: SubStatus::SignersOffline, reason: "nobody came".into() };
+    let refused = transfers::save(&mut tx, &a.apply(certain, at(70)).unwrap()).await;
+    assert!(matches!(refused, Err(StoreError::Refused { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn foreign_spend__should_halt_the_account_and_show_what_it_used() {
+    let database = Database::open().await;
+    let a = database.transfer(10, ETH).await;
+    database.signed(&record(20, &a, vec![nonce(5)]), "0x1").await;
+    let mut tx = database.store.write().await.unwrap();
+    chain::start_at(&mut tx, network(ETH), &block_ref(1, "")).await.unwrap();
+    let with = block(2, "", "", vec![observed("0xf", vec![nonce(5)], vec![])]);
+    chain::apply_block(&mut tx, network(ETH), &with, at(40)).await.unwrap();
+    tx.commit().await.unwrap();
+    let standing = halts::standing(&database.store, network(ETH)).await.unwrap();
+    let [halt] = &standing[..] else { panic!("one halt: {standing:?}") };
+    assert_eq!((halt.account.as_deref(), halt.code), (Some("0xA"), HaltCode::ForeignSpend));
+    let spends = async |n| chain::foreign_spends(&database.store, network(ETH), &[nonce(n)]).await.unwrap();
+    assert_eq!(spends(4).await, []);
+    let used = SpentBy { resource: nonce(5), tx_id: "0xf".into(), height: 2 };
+    assert_eq!(spends(5).await, [used]);
+    let ahead = async |n| reservations::live_ahead(&database.store, network(ETH), &nonce(n)).await.unwrap();
+    assert_eq!((ahead(6).await, ahead(5).await), (Some(nonce(5)), None));
 }

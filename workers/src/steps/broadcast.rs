@@ -3,41 +3,54 @@
 //! "Maybe sent" is written before the first attempt, so that a crash in between leaves the truth behind. The same bytes are sent
 //! after every doubt; nothing is ever rebuilt here.
 
-use super::{Progress, cooling, included, ports, record, say, sign::end_if_dead};
+use super::{Progress, cooling, dead, find, in_block, ports, replace, say, variants};
 use crate::{
     context::Context,
     engine::StepError,
+    steps::replace::Side,
     transition::{MoveError, advance, advance_in},
 };
 use bursar_domain::{
-    effects::Validity,
     lifecycle::{Fact, State, Transfer},
     ports::BroadcastOutcome,
 };
-use bursar_store::{
-    chain,
-    transactions::{self, TransactionRecord},
-};
+use bursar_store::transactions::{self, TransactionRecord};
+use std::time::Duration;
 
 pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, StepError> {
     let Some(transaction) = transfer.state.transaction() else { return Ok(Progress::Moved) };
-    let (network, ports) = ports(context, &transfer)?;
-    let record = record(context, transaction).await?;
-    if let Some(inclusion) = &record.inclusion {
-        return included(context, transfer, inclusion).await;
+    let variants = variants(context, &transfer).await?;
+    if let Some(included) = in_block(&variants) {
+        advance(context, transfer, included).await?;
+        return Ok(Progress::Moved);
     }
-    if let Validity::UntilLedger(last) = record.effects.validity {
-        let walked = chain::cursor(&context.store, network).await?.map_or(0, |block| block.height);
-        if walked >= u64::from(last) {
-            return end_if_dead(context, ports, transfer, &record).await;
-        }
+    if let Some(progress) = dead::check(context, &transfer, &variants).await? {
+        return Ok(progress);
     }
-    if let Some(pause) = recently_sent(context, &transfer, &record) {
+    let record = find(&variants, transaction)?;
+    match replace::run(context, transfer, &variants).await? {
+        Side::Moved => Ok(Progress::Moved),
+        Side::Hold(pause) => Ok(Progress::Wait(pause)),
+        Side::Beside(transfer, None) => send(context, transfer, record).await,
+        Side::Beside(transfer, Some(pause)) => Ok(match send(context, transfer, record).await? {
+            Progress::Wait(longer) => Progress::Wait(longer.min(pause)),
+            progress => progress,
+        }),
+    }
+}
+
+async fn send(
+    context: &Context,
+    transfer: Transfer,
+    record: &TransactionRecord,
+) -> Result<Progress, StepError> {
+    if let Some(pause) = recently_sent(context, &transfer, record) {
         return Ok(Progress::Wait(pause));
     }
     if let Some(progress) = cooling(context, &transfer, context.settings.retry) {
         return Ok(progress);
     }
+    let (_, ports) = ports(context, &transfer)?;
     let signed = record.signed.as_ref().ok_or(StepError::NoSignedBytes(record.id))?;
     let transfer = match transfer.state {
         State::Signed { .. } | State::Dropped { .. } => {
@@ -47,7 +60,7 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
     };
     match ports.node.broadcast(signed).await {
         BroadcastOutcome::Accepted | BroadcastOutcome::AlreadyKnown => {
-            mark_sent(context, transfer, &record).await?;
+            mark_sent(context, transfer, record).await?;
             Ok(Progress::Wait(context.settings.rebroadcast))
         }
         BroadcastOutcome::MaybeSent { reason } => {
@@ -55,8 +68,8 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
             Ok(Progress::Wait(context.settings.retry))
         }
         BroadcastOutcome::Rejected { reason } => {
-            // The block that holds it may have arrived between our look and the node's answer.
-            if super::record(context, record.id).await?.inclusion.is_some() {
+            // The block that holds it, or another one of the transfer, may have arrived between our look and the node's answer.
+            if in_block(&variants(context, &transfer).await?).is_some() {
                 return Ok(Progress::Moved);
             }
             say(context, transfer, Fact::RelayRefused { reason }).await?;
@@ -66,11 +79,7 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
 }
 
 /// How long to leave a transaction alone that a node has accepted.
-fn recently_sent(
-    context: &Context,
-    transfer: &Transfer,
-    record: &TransactionRecord,
-) -> Option<std::time::Duration> {
+fn recently_sent(context: &Context, transfer: &Transfer, record: &TransactionRecord) -> Option<Duration> {
     let State::Broadcasting { maybe_sent: false, .. } = transfer.state else { return None };
     let elapsed = context.now().since(record.broadcast_at?);
     context.settings.rebroadcast.checked_sub(elapsed).filter(|left| !left.is_zero())

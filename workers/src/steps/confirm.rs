@@ -1,6 +1,6 @@
-//! CONFIRMING → COMPLETED or FAILED: only what the follower has walked counts, and only at the finality depth.
+//! CONFIRMING → COMPLETED, REPLACED or FAILED: only what the follower has walked counts, and only at the finality depth.
 
-use super::{Progress, ports, record};
+use super::{Progress, find, in_block, ports, variants};
 use crate::{
     context::Context,
     engine::StepError,
@@ -10,19 +10,27 @@ use crate::{
 use bursar_domain::{
     chain::TransactionOutcome,
     lifecycle::{Fact, FundsMoved, State, Transfer},
+    package::Purpose,
 };
-use bursar_store::{chain, transactions};
+use bursar_store::{
+    chain,
+    transactions::{self, Inclusion},
+    transfers,
+};
 
 pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, StepError> {
     let State::Confirming { transaction, block: known } = &transfer.state else { return Ok(Progress::Moved) };
     let (network, ports) = ports(context, &transfer)?;
-    let record = record(context, *transaction).await?;
-    let Some(inclusion) = record.inclusion else {
-        advance(context, transfer, Fact::ReorgedOut).await?;
+    let variants = variants(context, &transfer).await?;
+    let record = find(&variants, *transaction)?;
+    let Some(inclusion) = &record.inclusion else {
+        let fact = in_block(&variants).unwrap_or(Fact::ReorgedOut);
+        advance(context, transfer, fact).await?;
         return Ok(Progress::Moved);
     };
     if inclusion.block != *known {
-        advance(context, transfer, Fact::Included { block: inclusion.block }).await?;
+        let fact = Fact::Included { transaction: record.id, block: inclusion.block.clone() };
+        advance(context, transfer, fact).await?;
         return Ok(Progress::Moved);
     }
     let walked = chain::cursor(&context.store, network).await?.map_or(0, |block| block.height);
@@ -33,20 +41,12 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
     if inclusion.block.height > follower::final_height(&tips, walked) {
         return Ok(Progress::Rest); // The next block nudges it.
     }
-    let failed = |funds_moved, reason: &String| Fact::FailedOnChain { funds_moved, reason: reason.clone() };
-    let fact = match inclusion.outcome {
-        TransactionOutcome::Succeeded => Fact::Finalized { block: inclusion.block.clone() },
-        TransactionOutcome::Failed { ref reason } => failed(FundsMoved::FeeOnly, reason),
-        TransactionOutcome::Unclear { ref reason } => {
-            tracing::error!(reason, "it is unclear whether a payment was made");
-            failed(FundsMoved::Unknown, reason)
-        }
-    };
+    let fact = end(&record.purpose, inclusion);
     let now = context.now();
     let mut tx = context.store.write().await?;
     // The follower may have gone back since we looked; nothing moves under this lock.
     let current = transactions::get_in(&mut tx, record.id).await?;
-    if current.and_then(|current| current.inclusion) != Some(inclusion) {
+    if current.and_then(|current| current.inclusion).as_ref() != Some(inclusion) {
         return Ok(Progress::Moved);
     }
     transactions::mark_finalized(&mut tx, record.id, now).await?;
@@ -55,16 +55,53 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
     Ok(Progress::Moved)
 }
 
-/// A reorganisation deeper than the finality threshold took back what was completed: it is in flight again. Gives whether it
-/// was so.
+/// What a final block with the transaction means for its transfer.
+fn end(purpose: &Purpose, inclusion: &Inclusion) -> Fact {
+    let block = inclusion.block.clone();
+    let failed = |funds_moved, reason: &String| Fact::FailedOnChain { funds_moved, reason: reason.clone() };
+    match (purpose, &inclusion.outcome) {
+        // With or without effect: it has used up what the payment needed.
+        (Purpose::Cancel, _) => Fact::CancelledOnChain { block },
+        (_, TransactionOutcome::Succeeded) => Fact::Finalized { block },
+        (_, TransactionOutcome::Failed { reason }) => failed(FundsMoved::FeeOnly, reason),
+        (_, TransactionOutcome::Unclear { reason }) => {
+            tracing::error!(reason, "it is unclear whether a payment was made");
+            failed(FundsMoved::Unknown, reason)
+        }
+    }
+}
+
+/// A reorganisation deeper than the finality threshold took back the block by which the transfer had ended, or put a transaction
+/// into a block that was proven dead: it is open again, with the alarm `transfer.reopened`. Gives whether it was so.
 pub async fn reopen(context: &Context, transfer: Transfer) -> Result<bool, StepError> {
-    let State::Completed { transaction, block } = &transfer.state else { return Ok(false) };
-    let record = record(context, *transaction).await?;
-    if record.inclusion.is_some_and(|inclusion| inclusion.block == *block) {
+    let may_reopen = transfer.state.ended_in().is_some()
+        || matches!(transfer.state, State::Expired | State::Failed { .. });
+    if !may_reopen {
         return Ok(false);
     }
-    tracing::error!(block = block.height, "a completed payment was taken back by a deep reorganisation");
+    let variants = variants(context, &transfer).await?;
+    let now_in = in_block(&variants);
+    let fact = match (transfer.state.ended_in(), now_in) {
+        (Some(block), _) => {
+            let still = variants.iter().any(|record| {
+                Some(record.id) == transfer.state.transaction()
+                    && record.inclusion.as_ref().is_some_and(|inclusion| inclusion.block == *block)
+            });
+            if still {
+                return Ok(false);
+            }
+            Fact::ReorgedOut
+        }
+        (None, Some(included)) => included,
+        (None, None) => return Ok(false),
+    };
+    let now = context.now();
+    let old = transfer.clone();
+    tracing::error!(from = %old.status(), "what had ended is open again: a deep reorganisation");
     metrics::counter!("bursar_reopened_total").increment(1);
-    advance(context, transfer, Fact::ReorgedOut).await?;
+    let mut tx = context.store.write().await?;
+    let reopened = advance_in(&mut tx, transfer, fact, now).await?;
+    transfers::reopened(&mut tx, &old, &reopened).await?;
+    tx.commit().await?;
     Ok(true)
 }

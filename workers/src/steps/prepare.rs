@@ -11,9 +11,12 @@ use crate::{
 use bursar_domain::{
     ids::{AddressId, TransactionId},
     lifecycle::{Fact, SubStatus, Transfer},
+    package::Purpose,
     ports::BuildError,
+    time::Timestamp,
 };
 use bursar_store::{
+    WriteTx,
     addresses::{self, AddressRecord},
     transactions::{self, TransactionRecord},
 };
@@ -31,7 +34,7 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
     {
         return Ok(progress);
     }
-    match draft(context, &transfer.intent.intent).await {
+    match draft(context, &transfer.remaining()?).await {
         Ok(draft) => freeze(context, transfer, draft).await,
         Err(DraftError::Build(error)) => match fate(&error) {
             Fate::Wait(sub_status) => wait(context, transfer, sub_status, error).await,
@@ -78,27 +81,30 @@ fn fate(error: &BuildError) -> Fate {
 async fn freeze(context: &Context, transfer: Transfer, draft: Draft) -> Result<Progress, StepError> {
     let now = context.now();
     let transaction = TransactionId::new(context.ids.uuid());
-    let record = TransactionRecord {
-        id: transaction,
-        transfer: transfer.id,
-        network: transfer.intent.intent.network(),
-        unsigned: draft.unsigned,
-        effects: draft.effects,
-        signed: None,
-        signing_attempts: 0,
-        inclusion: None,
-        created_at: now,
-        signing_started_at: None,
-        signed_at: None,
-        broadcast_at: None,
-        finalized_at: None,
-    };
     let mut tx = context.store.write().await?;
     still(&mut tx, &transfer).await?;
+    if !keep(&mut tx, context, &transfer, transaction, Purpose::Pay, draft, now).await? {
+        return Ok(Progress::Moved);
+    }
+    advance_in(&mut tx, transfer, Fact::Frozen { transaction }, now).await?;
+    tx.commit().await?;
+    Ok(Progress::Moved)
+}
+
+/// Stores a draft with its change address and claims its resources. `false`: another transfer was faster; drop `tx`.
+pub(super) async fn keep(
+    tx: &mut WriteTx,
+    context: &Context,
+    transfer: &Transfer,
+    id: TransactionId,
+    purpose: Purpose,
+    draft: Draft,
+    now: Timestamp,
+) -> Result<bool, StepError> {
     if let Some(change) = draft.change {
-        let next = addresses::next_index(&mut tx, transfer.wallet, change.path.branch).await?;
+        let next = addresses::next_index(tx, transfer.wallet, change.path.branch).await?;
         if next != change.path.index {
-            return Ok(Progress::Moved);
+            return Ok(false);
         }
         let address = AddressRecord {
             id: AddressId::new(context.ids.uuid()),
@@ -108,13 +114,12 @@ async fn freeze(context: &Context, transfer: Transfer, draft: Draft) -> Result<P
             label: None,
             created_at: now,
         };
-        addresses::insert(&mut tx, &address).await?;
+        addresses::insert(tx, &address).await?;
     }
-    if let Err(conflict) = transactions::insert(&mut tx, &record).await? {
+    let record = TransactionRecord::fresh(id, transfer.id, purpose, draft.unsigned, draft.effects, now);
+    if let Err(conflict) = transactions::insert(tx, &record).await? {
         tracing::debug!(resource = %conflict.resource, "reserved by another transfer meanwhile; choosing again");
-        return Ok(Progress::Moved);
+        return Ok(false);
     }
-    advance_in(&mut tx, transfer, Fact::Frozen { transaction }, now).await?;
-    tx.commit().await?;
-    Ok(Progress::Moved)
+    Ok(true)
 }

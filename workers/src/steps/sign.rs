@@ -4,20 +4,19 @@
 //! `SigningStarted` is therefore committed before the co-signers are asked, and withdrawn only when the coordinator knows for
 //! certain that no session began. While it stands, the same bytes are signed again (with a fresh session), never others.
 
-use super::{Progress, cooling, halted, included, ports, record, wait};
+use super::{Progress, cooling, dead, find, halted, in_block, ports, replace, replace::Side, variants, wait};
 use crate::{
     context::{ChainPorts, Context},
     engine::StepError,
-    frozen::{give_back, rebuild_later},
+    frozen::give_back,
     transition::{MoveError, advance, advance_in, still},
 };
 use bursar_domain::{
-    chain::Liveness,
     effects::Validity,
     ids::TransactionId,
     lifecycle::{Fact, State, SubStatus, Transfer},
-    package::{Purpose, SigningPackage},
-    ports::{SentTransaction, SignError},
+    package::SigningPackage,
+    ports::SignError,
     signing::{GroupKey, SignatureBytes},
     time::Timestamp,
 };
@@ -36,13 +35,15 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
         return Ok(Progress::Moved);
     };
     let (network, ports) = ports(context, &transfer)?;
-    let record = record(context, transaction).await?;
-    if let Some(inclusion) = &record.inclusion {
-        return included(context, transfer, inclusion).await;
+    let variants = variants(context, &transfer).await?;
+    if let Some(included) = in_block(&variants) {
+        advance(context, transfer, included).await?;
+        return Ok(Progress::Moved);
     }
+    let record = find(&variants, transaction)?.clone();
     if !signing_started && transfer.sub_status == Some(SubStatus::Unexplained) {
         // The co-signers signed this order before, outside of what we know: it may have been paid. Neither built again nor ended
-        // by time; a person looks at the chain, and cancels it here.
+        // by time; a person looks at the chain, and aborts it here.
         return Ok(Progress::Wait(context.settings.package_lifetime));
     }
     let cursor = chain::cursor(&context.store, network).await?.map_or(0, |block| block.height);
@@ -52,11 +53,17 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
     };
     let expired = context.now() >= transfer.intent.intent.expires_at;
 
+    let mut transfer = transfer;
     if signing_started {
-        if ledgers_left == 0 {
-            return end_if_dead(context, ports, transfer, &record).await;
+        if let Some(progress) = dead::check(context, &transfer, &variants).await? {
+            return Ok(progress);
         }
-        if expired {
+        transfer = match replace::run(context, transfer, &variants).await? {
+            Side::Moved => return Ok(Progress::Moved),
+            Side::Hold(pause) => return Ok(Progress::Wait(pause)),
+            Side::Beside(transfer, _) => transfer,
+        };
+        if expired || ledgers_left == 0 {
             let reason = "a signing session began and gave no signature, and the co-signers no longer sign this intent; \
                           its resources stay reserved because a signature may exist";
             return wait(context, transfer, SubStatus::SigningInconclusive, reason).await;
@@ -92,6 +99,9 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
     let key = context.group_key(scheme).await?.ok_or(StepError::NoKey(scheme))?;
     let online = context.signer.online(scheme);
     if online < key.threshold {
+        if context.settings.leave_signing {
+            return Ok(Progress::LeaveToSigner);
+        }
         let reason = format!("{online} of {} co-signers are online", key.threshold);
         return wait(context, transfer, SubStatus::SignersOffline, reason).await;
     }
@@ -99,7 +109,7 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
 }
 
 /// Between two sessions: one `retry` after the first, up to sixteen after many.
-fn session_pause(context: &Context, attempts: u32) -> Duration {
+pub(super) fn session_pause(context: &Context, attempts: u32) -> Duration {
     context.settings.retry.saturating_mul(1 << attempts.saturating_sub(1).min(4))
 }
 
@@ -117,8 +127,8 @@ async fn sign(
         transfer: transfer.id,
         transaction: record.id,
         intent: transfer.intent.clone(),
-        recalls: Vec::new(),
-        purpose: Purpose::Pay,
+        recalls: transfer.recalls.clone(),
+        purpose: record.purpose.clone(),
         unsigned: record.unsigned.clone(),
     };
     match context.signer.sign(&package, &payloads).await {
@@ -181,10 +191,15 @@ async fn store_signed(
     let now = context.now();
     let mut tx = context.store.write().await?;
     let current = transfers::get_in(&mut tx, transfer.id).await?;
-    let still_signing = |current: &Transfer| matches!(current.state, State::PendingSignature { transaction, .. } if transaction == record.id);
-    let Some(current) = current.filter(still_signing) else { return Ok(Progress::Moved) };
+    if transactions::get_in(&mut tx, record.id).await?.is_none_or(|known| known.ended.is_some()) {
+        return Ok(Progress::Moved);
+    }
     transactions::store_signed(&mut tx, record.id, &signed, now).await?;
-    advance_in(&mut tx, current, Fact::Signed, now).await?;
+    // Where another transaction has taken its place meanwhile, these bytes are kept all the same: they can be in a block.
+    let still_signing = |current: &Transfer| matches!(current.state, State::PendingSignature { transaction, .. } if transaction == record.id);
+    if let Some(current) = current.filter(still_signing) {
+        advance_in(&mut tx, current, Fact::Signed, now).await?;
+    }
     nudge_next(&mut tx, record, now).await?;
     tx.commit().await?;
     Ok(Progress::Moved)
@@ -253,55 +268,13 @@ async fn give_up(
 }
 
 /// Whoever waited for this one's nonce or Sequence to be signed may go on.
-async fn nudge_next(tx: &mut WriteTx, record: &TransactionRecord, now: Timestamp) -> Result<(), StepError> {
+pub(super) async fn nudge_next(
+    tx: &mut WriteTx,
+    record: &TransactionRecord,
+    now: Timestamp,
+) -> Result<(), StepError> {
     for resource in &record.effects.resources {
         reservations::nudge_next(tx, record.network, resource, now).await?;
     }
     Ok(())
-}
-
-/// Past LastLedgerSequence: ask the ledger for the proof that it can never apply.
-pub(super) async fn end_if_dead(
-    context: &Context,
-    ports: &ChainPorts,
-    transfer: Transfer,
-    record: &TransactionRecord,
-) -> Result<Progress, StepError> {
-    match ports.node.liveness(&sent(record)).await? {
-        Liveness::Dead { proof } => {
-            bury(context, transfer, record, proof).await?;
-            Ok(Progress::Moved)
-        }
-        Liveness::MayConfirm => Ok(Progress::Wait(context.settings.retry)),
-        Liveness::Unexplained { reason } => wait(context, transfer, SubStatus::Unexplained, reason).await,
-    }
-}
-
-/// Ends a transfer whose transaction is proven dead, and frees what it held.
-async fn bury(
-    context: &Context,
-    transfer: Transfer,
-    record: &TransactionRecord,
-    proof: String,
-) -> Result<(), StepError> {
-    let now = context.now();
-    let mut tx = context.store.write().await?;
-    still(&mut tx, &transfer).await?;
-    transactions::release_dead(&mut tx, record.id, &proof).await?;
-    rebuild_later(&mut tx, record, now).await?;
-    advance_in(&mut tx, transfer, Fact::ProvenDead { proof }, now).await?;
-    tx.commit().await?;
-    Ok(())
-}
-
-fn sent(record: &TransactionRecord) -> SentTransaction {
-    SentTransaction {
-        transaction: record.id,
-        tx_id: record.signed.as_ref().map(|signed| signed.tx_id.clone()),
-        unsigned: record.unsigned.clone(),
-        siblings: Vec::new(),
-        spent_by: Vec::new(),
-        resources: record.effects.resources.clone(),
-        validity: record.effects.validity,
-    }
 }

@@ -45,7 +45,7 @@ async fn halt__should_keep_a_frozen_package_from_being_signed() {
     world.look(id).await.unwrap();
     assert_eq!(world.status(id).await, (Status::PendingSignature, Some(SubStatus::AccountHalted)));
     assert_eq!(world.signer.sessions(), 0);
-    world.cancel(id).await.expect("a halted transfer can be cancelled");
+    world.abort(id).await.expect("a halted transfer can be cancelled");
     let id = world.submit("next").await;
     lift(&world, halt).await;
     world.assert_paid_once(id).await;

@@ -38,7 +38,7 @@ async fn refusal_for_what_was_signed_before__should_wait_for_a_person_and_keep_t
             (Status::PendingSignature, Some(SubStatus::Unexplained)),
             "{code}: not ended by time"
         );
-        world.cancel(id).await.unwrap();
+        world.abort(id).await.unwrap();
         assert!(world.taken().await.is_empty(), "{code}: a person has decided");
     }
 }
@@ -98,7 +98,7 @@ async fn transfer_that_is_refused_after_a_session_began__should_keep_its_nonce_a
     world.look(id).await.unwrap();
     assert_eq!(world.status(id).await, (Status::PendingSignature, Some(SubStatus::SignerRejected)));
     assert_eq!(world.taken().await, [0].into());
-    assert!(world.cancel(id).await.is_err(), "a signature may exist");
+    assert!(world.abort(id).await.is_err(), "a signature may exist");
     world.assert_paid_once(id).await;
 }
 
@@ -179,7 +179,7 @@ async fn cancellation_before_the_session__should_win() {
     let world = World::ethereum().await;
     let id = world.submit("cancelled").await;
     let stale = world.until(id, Status::PendingSignature).await;
-    world.cancel(id).await.unwrap();
+    world.abort(id).await.unwrap();
     let late = engine::run_step(&world.context, stale).await;
     assert!(matches!(late, Err(StepError::Move(MoveError::Stale))), "{late:?}");
     assert_eq!(world.signer.sessions(), 0);
@@ -193,7 +193,7 @@ async fn cancellation_during_the_session__should_lose() {
     let id = world.submit("too-late").await;
     world.until(id, Status::PendingSignature).await;
     let looking = until_session(&world, id).await;
-    assert!(world.cancel(id).await.is_err());
+    assert!(world.abort(id).await.is_err());
     world.signer.open_gate();
     looking.await.unwrap();
     world.assert_paid_once(id).await;
@@ -220,7 +220,7 @@ async fn session_taken_back_meanwhile__should_stop_the_worker_that_counted_on_it
     assert!(matches!(late, Err(StepError::Move(MoveError::Stale))), "{late:?}");
     assert_eq!(world.signer.sessions(), 1);
     // No session is open, so nothing keeps it from being cancelled.
-    world.cancel(id).await.unwrap();
+    world.abort(id).await.unwrap();
     assert!(world.taken().await.is_empty());
 }
 
@@ -257,7 +257,7 @@ async fn refusal_after_death_in_a_session__should_not_free_the_nonce() {
         world.look(id).await.unwrap();
         assert_eq!(world.status(id).await, (Status::PendingSignature, Some(sub_status)));
         assert_eq!(world.taken().await, [0].into());
-        assert!(world.cancel(id).await.is_err());
+        assert!(world.abort(id).await.is_err());
     }
     world.assert_paid_once(id).await;
 }
@@ -277,7 +277,7 @@ async fn later_nonce__should_wait_for_the_earlier_to_be_signed() {
     assert_eq!(world.signer.sessions(), 0, "nonce 1 must not be signed while nonce 0 may be given back");
 
     // Given back: the later one is built again, with the nonce that became free.
-    world.cancel(first).await.unwrap();
+    world.abort(first).await.unwrap();
     assert_eq!(world.status(second).await.0, Status::Queued);
     world.later();
     world.look(second).await.unwrap();

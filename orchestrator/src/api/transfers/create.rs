@@ -54,7 +54,7 @@ pub async fn create(
 
     let now = context.now();
     let transfer = Transfer::submitted(TransferId::new(context.ids.uuid()), wallet.id, signed, now);
-    let body = serde_json::to_string(&view::of(&state, transfer.clone(), None, None))
+    let body = serde_json::to_string(&view::of(&state, transfer.clone(), Vec::new(), None))
         .map_err(|error| Problem::internal(&error))?;
     let mut tx = context.store.write().await?;
     if let Some(key) = &key

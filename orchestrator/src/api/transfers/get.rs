@@ -1,4 +1,4 @@
-//! One transfer, with its transaction and its timeline.
+//! One transfer, with its transactions and its timeline.
 
 use super::view::{self, TransferView};
 use crate::api::{ApiState, extract::Path, problem::Problem};
@@ -12,16 +12,12 @@ pub async fn find(state: &ApiState, id: TransferId) -> Result<Transfer, Problem>
 
 pub async fn load(state: &ApiState, transfer: Transfer) -> Result<TransferView, Problem> {
     let store = &state.context.store;
-    let record = match transfer.state.transaction() {
-        Some(id) => transactions::get(store, id).await?,
-        // A transfer that ended on chain without effect no longer names its transaction; its last one is shown.
-        None => transactions::of_transfer(store, transfer.id).await?.pop(),
-    };
+    let records = transactions::of_transfer(store, transfer.id).await?;
     let timeline = events::of_transfer(store, transfer.id).await?;
-    Ok(view::of(state, transfer, record, Some(timeline)))
+    Ok(view::of(state, transfer, records, Some(timeline)))
 }
 
-/// One transfer, with its transaction and its timeline.
+/// One transfer, with its transactions and its timeline.
 #[utoipa::path(get, path = "/v1/transfers/{id}", tag = "transfers", security(("apiKey" = [])), params(("id" = String, Path)),
     responses((status = 200, body = TransferView), (status = 400, body = Problem), (status = 401, body = Problem), (status = 404, body = Problem)))]
 pub async fn get(

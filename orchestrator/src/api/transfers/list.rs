@@ -63,5 +63,5 @@ pub async fn list(
     };
     let limit = page_size(query.limit)?;
     let page = transfers::list(&state.context.store, &filter, query.cursor.as_deref(), limit).await?;
-    Ok(Json(PageOf::map(page, |transfer| view::of(&state, transfer, None, None))))
+    Ok(Json(PageOf::map(page, |transfer| view::of(&state, transfer, Vec::new(), None))))
 }

@@ -7,10 +7,13 @@ use crate::api::{
 use bursar_domain::{
     asset::Asset,
     ids::{TransactionId, TransferId, WalletId},
-    lifecycle::{Flags, FundsMoved, State, Status, SubStatus, Transfer},
+    lifecycle::{Flags, FundsMoved, Replacing, State, Status, SubStatus, Transfer, Verb},
     network::Network,
 };
-use bursar_store::{events::Event, transactions::TransactionRecord};
+use bursar_store::{
+    events::Event,
+    transactions::{Ended, TransactionRecord},
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -37,12 +40,15 @@ pub struct TransferView {
     pub sub_status: Option<SubStatus>,
     /// The same for people.
     pub reason: Option<String>,
-    /// `none`, `feeOnly` or `unknown`; on FAILED only.
+    /// `none`, `feeOnly` or `unknown`; on FAILED and REPLACED only.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub funds_moved: Option<FundsMoved>,
     #[schema(value_type = Object)]
     pub flags: Flags,
+    /// What was asked for in place of the transaction under way, and why it is not done yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replacing: Option<ReplacingView>,
     pub initiator: String,
     /// SHA-256 of the intent's canonical bytes.
     pub intent_digest: String,
@@ -53,6 +59,9 @@ pub struct TransferView {
     /// The chain transaction that carries it, from PENDING_SIGNATURE on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transaction: Option<TransactionView>,
+    /// All that were made for it, oldest first, `transaction` among them; in single views only. At most one can ever be final.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub transactions: Vec<TransactionView>,
     /// Every status that it had; in single views only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeline: Option<Vec<TimelineEntry>>,
@@ -65,13 +74,44 @@ pub struct PaymentView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tag: Option<u32>,
     pub amount: String,
+    /// Taken back by the initiator: it is not made.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub recalled: bool,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+pub struct ReplacingView {
+    /// `speedUp` or `cancel`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requested_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub obstacle: Option<ObstacleView>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ObstacleView {
+    /// For programs, such as FEE_CAP_REACHED.
+    #[schema(value_type = String)]
+    pub sub_status: SubStatus,
+    /// The same for people.
+    pub reason: String,
+    pub at: String,
+    /// What was asked for is given up; asking again tries again.
+    pub lasting: bool,
+}
+
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct TransactionView {
     #[schema(value_type = String)]
     pub id: TransactionId,
+    /// `pay`, `cancel` (pays nobody) or `child` (pays for its parent).
+    #[schema(value_type = String)]
+    pub purpose: &'static str,
     /// The chain's own id, once it is signed.
     pub tx_id: Option<String>,
     /// The fee that was paid, or before that the most that it can be.
@@ -83,6 +123,12 @@ pub struct TransactionView {
     pub signed_at: Option<String>,
     pub broadcast_at: Option<String>,
     pub finalized_at: Option<String>,
+    /// `released` (never signed), `superseded` (another of the transfer is final) or `dead`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended: Option<&'static str>,
+    /// What shows that it can never be in a block.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<String>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -100,15 +146,22 @@ pub struct TimelineEntry {
 pub fn of(
     state: &ApiState,
     transfer: Transfer,
-    record: Option<TransactionRecord>,
+    records: Vec<TransactionRecord>,
     timeline: Option<Vec<Event>>,
 ) -> TransferView {
     let intent = &transfer.intent.intent;
     let info = state.assets.info(intent.asset);
-    let payments = intent.payments.iter().map(|payment| PaymentView {
+    let records: Vec<_> = records.into_iter().map(|record| transaction(record, intent.asset)).collect();
+    let current = match transfer.state.transaction() {
+        Some(id) => records.iter().find(|record| record.id == id),
+        // A transfer that ended without an effect on chain no longer names its transaction; its last one is shown.
+        None => records.last(),
+    };
+    let payments = intent.payments.iter().enumerate().map(|(index, payment)| PaymentView {
         address: payment.destination.address.clone(),
         tag: payment.destination.tag,
         amount: decimal(payment.amount, info),
+        recalled: transfer.recalls.iter().any(|recall| recall.payment as usize == index),
     });
     TransferView {
         id: transfer.id,
@@ -123,19 +176,40 @@ pub fn of(
         sub_status: transfer.sub_status,
         reason: transfer.reason.clone(),
         funds_moved: match transfer.state {
-            State::Failed { funds_moved } => Some(funds_moved),
+            State::Failed { funds_moved, .. } => Some(funds_moved),
+            State::Replaced { .. } => Some(FundsMoved::FeeOnly),
             _ => None,
         },
         flags: transfer.flags,
+        replacing: replacing(&transfer.replacing),
         initiator: transfer.intent.initiator.to_string(),
         intent_digest: intent.digest().to_string(),
         version: transfer.version,
         created_at: time(transfer.created_at),
         updated_at: time(transfer.updated_at),
         expires_at: time(intent.expires_at),
-        transaction: record.map(|record| transaction(record, intent.asset)),
+        transaction: current.cloned(),
+        transactions: records,
         timeline: timeline.map(|events| events.iter().filter_map(entry).collect()),
     }
+}
+
+fn replacing(replacing: &Replacing) -> Option<ReplacingView> {
+    let Replacing { wanted, obstacle } = replacing;
+    let view = ReplacingView {
+        wanted: wanted.as_ref().map(|wanted| match wanted.verb {
+            Verb::SpeedUp { .. } => "speedUp",
+            Verb::Cancel => "cancel",
+        }),
+        requested_at: wanted.as_ref().map(|wanted| time(wanted.at)),
+        obstacle: obstacle.as_ref().map(|obstacle| ObstacleView {
+            sub_status: obstacle.sub_status,
+            reason: obstacle.reason.clone(),
+            at: time(obstacle.at),
+            lasting: obstacle.lasting,
+        }),
+    };
+    (view.wanted.is_some() || view.obstacle.is_some()).then_some(view)
 }
 
 fn transaction(record: TransactionRecord, asset: Asset) -> TransactionView {
@@ -143,6 +217,9 @@ fn transaction(record: TransactionRecord, asset: Asset) -> TransactionView {
     let block = record.inclusion.map(|inclusion| inclusion.block);
     TransactionView {
         id: record.id,
+        purpose: record.purpose.name(),
+        ended: record.ended.as_ref().map(Ended::name),
+        proof: record.ended.as_ref().and_then(Ended::proof).map(str::to_owned),
         tx_id: record.signed.map(|signed| signed.tx_id),
         fee: fee(paid.unwrap_or(record.effects.fee), asset),
         block_height: block.as_ref().map(|block| block.height),

@@ -133,6 +133,23 @@ impl FakeChain {
         state.blocks.push(Block { hash, transactions, deposits: vec![] });
     }
 
+    /// Blocks without any of the mempool.
+    pub fn mine_empty(&self, blocks: usize) {
+        for _ in 0..blocks {
+            let waiting = std::mem::take(&mut lock(&self.state).mempool);
+            self.mine();
+            lock(&self.state).mempool = waiting;
+        }
+    }
+    /// What waits for a block.
+    pub fn waiting(&self) -> Vec<SignedPayout> {
+        lock(&self.state).mempool.clone()
+    }
+    /// Puts a transaction that was handed over once into the next block, whatever the mempool prefers.
+    pub fn prefer(&self, bytes: &[u8]) {
+        lock(&self.state).mempool = vec![serde_json::from_slice(bytes).unwrap()];
+    }
+
     /// A block in which the account pays someone, signed by whoever else has the key.
     pub fn mine_foreign(&self, account: &str) {
         {
@@ -271,7 +288,24 @@ impl BroadcastTransaction for FakeChain {
                 behaviour => {
                     let signed: SignedPayout = serde_json::from_slice(&transaction.bytes).unwrap();
                     let known = state.mempool.contains(&signed) || state.transactions().any(|s| *s == signed);
+                    let rival = |other: &&SignedPayout| {
+                        (&other.payout.account, other.payout.number)
+                            == (&signed.payout.account, signed.payout.number)
+                    };
+                    if !known && state.transactions().any(|other| rival(&other)) {
+                        return BroadcastOutcome::Rejected { reason: "nonce too low".into() };
+                    }
                     if !known {
+                        match state.mempool.iter().find(rival).map(|other| other.payout.fee) {
+                            Some(fee) if fee >= signed.payout.fee => {
+                                return BroadcastOutcome::Rejected {
+                                    reason: "replacement underpriced".into(),
+                                };
+                            }
+                            _ => {}
+                        }
+                        let kept = state.mempool.iter().filter(|other| !rival(other)).cloned().collect();
+                        state.mempool = kept;
                         state.mempool.push(signed);
                     }
                     match (behaviour, known) {
@@ -340,15 +374,39 @@ impl ObserveChain for FakeChain {
         breathe().await;
         self.unavailable("liveness")?;
         let state = lock(&self.state);
+        let used = |signed: &&SignedPayout| sent.resources.contains(&self.resource(signed));
+        let ours = |signed: &SignedPayout| {
+            sent.tx_id.as_deref() == Some(&signed.id()) || sent.siblings.contains(&signed.id())
+        };
+        let final_height = (state.height() + 1).saturating_sub(self.depth);
         let bursar_domain::effects::Validity::UntilLedger(last) = sent.validity else {
-            return Ok(Liveness::MayConfirm);
+            let user = state
+                .blocks
+                .iter()
+                .enumerate()
+                .find_map(|(height, block)| Some((height as u64, block.transactions.iter().find(used)?)));
+            return Ok(match user {
+                Some((_, signed)) if ours(signed) => Liveness::MayConfirm,
+                Some((height, _)) if height > final_height => Liveness::MayConfirm,
+                Some((height, signed)) if signed.payout == read(&sent.unsigned.bytes) => {
+                    Liveness::Unexplained { reason: format!("block {height} has the same payment") }
+                }
+                Some((height, signed)) => Liveness::Dead {
+                    proof: format!("its number was used by {} in block {height}", signed.id()),
+                },
+                None => Liveness::MayConfirm,
+            });
         };
         if state.height() < u64::from(last) {
             return Ok(Liveness::MayConfirm);
         }
-        Ok(match state.transactions().any(|signed| sent.resources.contains(&self.resource(signed))) {
+        Ok(match state.transactions().any(|signed| used(&signed)) {
             true => Liveness::Unexplained { reason: "the Sequence was used".into() },
             false => Liveness::Dead { proof: format!("ledger {last} is validated and the Sequence unused") },
         })
     }
+}
+
+fn read(bytes: &[u8]) -> Payout {
+    serde_json::from_slice(bytes).unwrap()
 }

@@ -172,7 +172,7 @@ impl World {
             match engine::run_step(&self.context, transfer).await.unwrap() {
                 Progress::Moved => {}
                 Progress::Wait(_) => self.later(),
-                Progress::Rest => {}
+                Progress::Rest | Progress::LeaveToSigner => {}
             }
             if self.status(id).await.0 >= Status::Broadcasting && status > Status::Broadcasting {
                 self.mine().await;
@@ -239,8 +239,8 @@ impl World {
     }
 
     /// As the API does it.
-    pub async fn cancel(&self, id: TransferId) -> Result<(), MoveError> {
-        frozen::cancel(&self.context, self.transfer(id).await).await.map(|_| ())
+    pub async fn abort(&self, id: TransferId) -> Result<(), MoveError> {
+        frozen::abort(&self.context, self.transfer(id).await).await.map(|_| ())
     }
 }
 

@@ -1,0 +1,136 @@
+//! The transactions of one transfer among each other: what may stand beside what, and what the end of one means for the rest.
+
+use super::{Ended, TransactionRecord, decode, refused};
+use crate::{StoreError, WriteTx, error::During, reservations, row::Fields};
+use bursar_domain::{
+    ids::{TransactionId, TransferId},
+    lifecycle::exclusivity::{self, Claim, NotExclusive},
+    package::Purpose,
+};
+use sqlx::AssertSqlSafe;
+
+/// The exclusivity rule of the domain, asked once more with what is really there.
+pub(super) async fn check_exclusive(tx: &mut WriteTx, record: &TransactionRecord) -> Result<(), StoreError> {
+    let live = live_in(tx, record.transfer).await?;
+    let live: Vec<_> = live.iter().map(TransactionRecord::claim).collect();
+    match exclusivity::may_follow(&record.claim(), &live) {
+        Ok(()) => Ok(()),
+        Err(NotExclusive::Disjoint(other)) => {
+            Err(StoreError::NotExclusive { transfer: record.transfer, other })
+        }
+        Err(reason @ NotExclusive::NoResource) => {
+            Err(refused("transactions.insert", record.id, &reason.to_string()))
+        }
+    }
+}
+
+/// Those of a transfer that are neither released nor proven dead, oldest first.
+pub async fn live_in(tx: &mut WriteTx, transfer: TransferId) -> Result<Vec<TransactionRecord>, StoreError> {
+    let rows = sqlx::query(AssertSqlSafe(format!(
+        "SELECT {} FROM transactions WHERE ended IS NULL AND id IN \
+         (SELECT transaction_id FROM transfer_transactions WHERE transfer = $1) ORDER BY created_at, id",
+        super::COLUMNS
+    )))
+    .bind(transfer.to_string())
+    .fetch_all(tx.connection())
+    .await
+    .during("transactions.live")?;
+    rows.iter().map(decode).collect()
+}
+
+/// Refused while any transaction of the transfer may have a signature.
+pub(crate) async fn nothing_may_pay(tx: &mut WriteTx, transfer: TransferId) -> Result<(), StoreError> {
+    let row = sqlx::query(
+        "SELECT id FROM transactions WHERE ended IS NULL AND (open_sessions > 0 OR tx_id IS NOT NULL) AND id IN \
+         (SELECT transaction_id FROM transfer_transactions WHERE transfer = $1)",
+    )
+    .bind(transfer.to_string())
+    .fetch_optional(tx.connection())
+    .await
+    .during("transactions.nothing_may_pay")?;
+    match row {
+        None => Ok(()),
+        Some(row) => {
+            let id = Fields::new(&row, "transactions", "id")?.parse("id")?;
+            Err(refused("transactions.nothing_may_pay", id, "it may have been signed"))
+        }
+    }
+}
+
+/// A final block holds `finished`: the transfer's others can never be in one, because each needs a resource that it has used.
+/// Refused if one does not.
+pub(super) async fn end_siblings(tx: &mut WriteTx, finished: &TransactionRecord) -> Result<(), StoreError> {
+    const OPERATION: &str = "transactions.end_siblings";
+    if matches!(finished.purpose, Purpose::Child { .. }) {
+        return Ok(());
+    }
+    let (Some(inclusion), Some(signed)) = (&finished.inclusion, &finished.signed) else {
+        return Err(refused(OPERATION, finished.id, "it is in no block"));
+    };
+    for sibling in live_in(tx, finished.transfer).await? {
+        if sibling.id == finished.id || matches!(sibling.purpose, Purpose::Child { .. }) {
+            continue;
+        }
+        let (mine, theirs) = (finished.claim(), sibling.claim());
+        let Some(shared) = mine.shared(&theirs) else {
+            let reason = format!("{} is final, and shares no resource with it", finished.id);
+            return Err(refused(OPERATION, sibling.id, &reason));
+        };
+        let (tx_id, block) = (&signed.tx_id, &inclusion.block);
+        let proof =
+            format!("its {shared} was used by {tx_id} in final block {} {}", block.height, block.hash);
+        sqlx::query(
+            "UPDATE transactions SET ended = 'superseded', proof = $1 WHERE id = $2 AND ended IS NULL",
+        )
+        .bind(proof)
+        .bind(sibling.id.to_string())
+        .execute(tx.connection())
+        .await
+        .during(OPERATION)?;
+        reservations::free(tx, sibling.id).await?;
+    }
+    Ok(())
+}
+
+/// The final block that had ended the siblings of `reopened` is gone: they may be in a block after all.
+pub(crate) async fn revive_siblings(tx: &mut WriteTx, reopened: TransactionId) -> Result<(), StoreError> {
+    const OPERATION: &str = "transactions.revive_siblings";
+    let rows = sqlx::query(
+        "SELECT s.id FROM transfer_transactions mine JOIN transfer_transactions theirs ON theirs.transfer = mine.transfer \
+         JOIN transactions s ON s.id = theirs.transaction_id WHERE mine.transaction_id = $1 AND s.ended = 'superseded'",
+    )
+    .bind(reopened.to_string())
+    .fetch_all(tx.connection())
+    .await
+    .during(OPERATION)?;
+    for row in &rows {
+        revive(tx, Fields::new(row, "transactions", "id")?.parse("id")?).await?;
+    }
+    Ok(())
+}
+
+/// Takes back that a transaction was proven dead, and claims its resources again: all that have not gone to another transfer
+/// meanwhile. The chain decides between the two.
+pub(crate) async fn revive(tx: &mut WriteTx, id: TransactionId) -> Result<(), StoreError> {
+    let Some(record) = super::get_in(tx, id).await? else { return Ok(()) };
+    if !matches!(record.ended, Some(Ended::Superseded { .. } | Ended::Dead { .. })) {
+        return Ok(());
+    }
+    sqlx::query("UPDATE transactions SET ended = NULL, proof = NULL WHERE id = $1")
+        .bind(id.to_string())
+        .execute(tx.connection())
+        .await
+        .during("transactions.revive")?;
+    for resource in &record.effects.resources {
+        // `false`: whoever has it now keeps it.
+        reservations::claim(tx, record.network, resource, record.transfer, id).await?;
+    }
+    Ok(())
+}
+
+impl TransactionRecord {
+    /// As the exclusivity rule sees it.
+    pub fn claim(&self) -> Claim<'_> {
+        Claim { transaction: self.id, purpose: &self.purpose, resources: &self.effects.resources }
+    }
+}

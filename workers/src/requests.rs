@@ -1,0 +1,68 @@
+//! What people ask of a transfer that is on its way. Each is one commit: the wish, its event, and a nudge.
+
+use crate::{
+    context::Context,
+    frozen::give_back,
+    transition::{MoveError, advance_in, still},
+};
+use bursar_domain::{
+    lifecycle::{Fact, State, Transfer, Verb},
+    recall::{self, InvalidRecall, SignedRecall},
+};
+use bursar_store::transactions;
+
+/// Asks for a transaction in place of the one under way. Asking for the same again changes nothing. [`MoveError::Invalid`] where
+/// no signature can exist yet, or a block holds it; on [`MoveError::Stale`] it was moved meanwhile: look again.
+pub async fn replace(context: &Context, transfer: Transfer, verb: Verb) -> Result<Transfer, MoveError> {
+    if transfer.replacing.wanted.as_ref().is_some_and(|wanted| wanted.verb == verb) {
+        return Ok(transfer);
+    }
+    let mut tx = context.store.write().await?;
+    let asked = advance_in(&mut tx, transfer, Fact::ReplacementWanted { verb }, context.now()).await?;
+    tx.commit().await?;
+    Ok(asked)
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RecallError {
+    #[error(transparent)]
+    Invalid(#[from] InvalidRecall),
+    #[error(transparent)]
+    Move(#[from] MoveError),
+}
+impl From<bursar_store::StoreError> for RecallError {
+    fn from(error: bursar_store::StoreError) -> Self {
+        Self::Move(error.into())
+    }
+}
+
+/// Takes one payout back from a batch that no co-signer has begun to sign; what was frozen with it is given back, and the rest is
+/// built again. Recalling the same payout again changes nothing.
+pub async fn recall(
+    context: &Context,
+    transfer: Transfer,
+    recall: SignedRecall,
+) -> Result<Transfer, RecallError> {
+    if transfer.recalls.contains(&recall) {
+        return Ok(transfer);
+    }
+    let mut recalls = transfer.recalls.clone();
+    recalls.push(recall.clone());
+    recall::remaining(&transfer.intent, &recalls)?;
+    let record = match transfer.state {
+        State::PendingSignature { transaction, .. } => transactions::get(&context.store, transaction).await?,
+        _ => None,
+    };
+    let now = context.now();
+    let fact = Fact::Recalled { recall };
+    // Asked first, so that nothing is released of a transfer that cannot go back.
+    transfer.clone().apply(fact.clone(), now).map_err(MoveError::from)?;
+    let mut tx = context.store.write().await?;
+    still(&mut tx, &transfer).await?;
+    if let Some(record) = record {
+        give_back(&mut tx, &record, now).await?;
+    }
+    let recalled = advance_in(&mut tx, transfer, fact, now).await?;
+    tx.commit().await?;
+    Ok(recalled)
+}

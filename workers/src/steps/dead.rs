@@ -1,0 +1,114 @@
+//! Whether a transfer's transactions can still be in a block, asked only where there is cause: a ledger that has passed, or a
+//! resource that a transaction of nobody we know has used.
+
+use super::{Progress, live, ports, wait};
+use crate::{
+    context::Context,
+    engine::StepError,
+    frozen::rebuild_later,
+    transition::{advance_in, still},
+};
+use bursar_domain::{
+    chain::Liveness,
+    effects::{Resource, Validity},
+    ids::TransactionId,
+    lifecycle::{Fact, SubStatus, Transfer},
+    ports::{SentTransaction, SpentBy},
+};
+use bursar_store::{
+    chain,
+    transactions::{self, TransactionRecord},
+};
+use std::collections::BTreeSet;
+
+/// Ends the transfer if all of its transactions are proven dead; the proofs are kept. `None`: there is no cause to doubt.
+pub async fn check(
+    context: &Context,
+    transfer: &Transfer,
+    variants: &[TransactionRecord],
+) -> Result<Option<Progress>, StepError> {
+    let (network, ports) = ports(context, transfer)?;
+    let walked = chain::cursor(&context.store, network).await?.map_or(0, |block| block.height);
+    let passed = |record: &TransactionRecord| match record.effects.validity {
+        Validity::Unlimited => false,
+        Validity::UntilLedger(last) => walked >= u64::from(last),
+    };
+    // They share their Sequence, so none is given up while one may still be applied.
+    let ledger_passed = live(variants).all(passed);
+    let resources: BTreeSet<&Resource> =
+        live(variants).flat_map(|record| &record.effects.resources).collect();
+    let resources: Vec<Resource> = resources.into_iter().cloned().collect();
+    let spent_by = chain::foreign_spends(&context.store, network, &resources).await?;
+    if live(variants).next().is_none() || (!ledger_passed && spent_by.is_empty()) {
+        return Ok(None);
+    }
+    let mut proofs = Vec::new();
+    for record in live(variants) {
+        match ports.node.liveness(&sent(record, variants, &spent_by)).await? {
+            Liveness::Dead { proof } => proofs.push((record.id, proof)),
+            Liveness::Unexplained { reason } => {
+                return wait(context, transfer.clone(), SubStatus::Unexplained, reason).await.map(Some);
+            }
+            Liveness::MayConfirm if ledger_passed => return Ok(Some(Progress::Wait(context.settings.retry))),
+            // Used in part at most, or not for good: it goes on.
+            Liveness::MayConfirm => return not_final(context, transfer, record, &spent_by).await,
+        }
+    }
+    bury(context, transfer.clone(), variants, proofs, ledger_passed && spent_by.is_empty()).await.map(Some)
+}
+
+/// Used elsewhere, in a block that may still go away. The same bytes are useless until then.
+async fn not_final(
+    context: &Context,
+    transfer: &Transfer,
+    record: &TransactionRecord,
+    spent_by: &[SpentBy],
+) -> Result<Option<Progress>, StepError> {
+    let Some(used) = spent_by.iter().find(|used| record.effects.resources.contains(&used.resource)) else {
+        return Ok(None);
+    };
+    let SpentBy { resource, tx_id, height } = used;
+    let reason =
+        format!("its {resource} was used by {tx_id} in block {height}, which is not ours and not final yet");
+    wait(context, transfer.clone(), SubStatus::SpentElsewhere, reason).await.map(Some)
+}
+
+/// Ends a transfer whose transactions are proven dead, and frees what they held.
+async fn bury(
+    context: &Context,
+    transfer: Transfer,
+    variants: &[TransactionRecord],
+    proofs: Vec<(TransactionId, String)>,
+    ledger_passed: bool,
+) -> Result<Progress, StepError> {
+    let now = context.now();
+    let mut tx = context.store.write().await?;
+    still(&mut tx, &transfer).await?;
+    for (id, proof) in &proofs {
+        transactions::release_dead(&mut tx, *id, proof).await?;
+    }
+    for record in live(variants) {
+        rebuild_later(&mut tx, record, now).await?;
+    }
+    let proof = proofs.into_iter().next_back().map(|(_, proof)| proof).unwrap_or_default();
+    advance_in(&mut tx, transfer, Fact::ProvenDead { proof, ledger_passed }, now).await?;
+    tx.commit().await?;
+    Ok(Progress::Moved)
+}
+
+fn sent(record: &TransactionRecord, variants: &[TransactionRecord], spent_by: &[SpentBy]) -> SentTransaction {
+    let others = variants.iter().filter(|other| other.id != record.id);
+    SentTransaction {
+        transaction: record.id,
+        tx_id: record.signed.as_ref().map(|signed| signed.tx_id.clone()),
+        unsigned: record.unsigned.clone(),
+        siblings: others.filter_map(|other| Some(other.signed.as_ref()?.tx_id.clone())).collect(),
+        spent_by: spent_by
+            .iter()
+            .filter(|used| record.effects.resources.contains(&used.resource))
+            .cloned()
+            .collect(),
+        resources: record.effects.resources.clone(),
+        validity: record.effects.validity,
+    }
+}

@@ -1,0 +1,408 @@
+//! Beside PENDING_SIGNATURE (once a session began), SIGNED and BROADCASTING: a transaction in place of the one under way.
+//!
+//! A replacement is a transaction of its own, with its own package, sessions and bytes. It is drafted so that it shares a resource
+//! with every transaction of the transfer that may still be in a block ([`exclusivity`]; the store asks again, and so does each
+//! co-signer), stored with its claims, then signed. Only when its signed bytes are stored does the transfer go over to it, in the
+//! same commit. Until then, and whenever it comes to nothing, the one under way goes on being sent. None of them is forgotten: any
+//! may be the one that a block holds.
+//!
+//! Loss-of-funds hazards: a second session is begun for the same bytes only; a replacement whose session may have left a signature
+//! is never released, and whatever follows must share a resource with it as well.
+
+use super::{
+    REWORD, find, halted, live, ports,
+    prepare::keep,
+    sign::{nudge_next, session_pause},
+};
+use crate::{
+    context::{ChainPorts, Context, Replacement},
+    engine::StepError,
+    preflight::{DraftError, Wish, redraft},
+    transition::{MoveError, advance, advance_in, still},
+};
+use bursar_domain::{
+    ids::TransactionId,
+    lifecycle::{Fact, State, SubStatus, Transfer, Verb, exclusivity},
+    network::Chain,
+    package::{Purpose, SigningPackage},
+    ports::{BuildError, SignError},
+    signing::{GroupKey, SignatureBytes},
+};
+use bursar_store::{
+    reservations,
+    transactions::{self, Ended, TransactionRecord},
+    transfers,
+};
+use std::time::Duration;
+
+/// How many transactions a transfer may have at most, whoever asks for more.
+const MAX_VARIANTS: usize = 30;
+
+/// What the step that called does next.
+pub enum Side {
+    /// Something was written: look at the transfer again.
+    Moved,
+    /// Nothing more is to be sent meanwhile; look again then.
+    Hold(Duration),
+    /// Go on with the transaction under way. Look again then at the latest, if there is a time.
+    Beside(Transfer, Option<Duration>),
+}
+
+/// Which transaction there should be instead.
+struct Goal {
+    purpose: Purpose,
+    raise_percent: u32,
+    /// Someone asked for it through the API.
+    asked: bool,
+}
+
+impl Goal {
+    const fn cancels(&self) -> bool {
+        matches!(self.purpose, Purpose::Cancel)
+    }
+}
+
+pub async fn run(
+    context: &Context,
+    transfer: Transfer,
+    variants: &[TransactionRecord],
+) -> Result<Side, StepError> {
+    let (_, ports) = ports(context, &transfer)?;
+    let Some(current) = transfer.state.transaction() else { return Ok(Side::Beside(transfer, None)) };
+    let current = find(variants, current)?;
+    let policy = &ports.replacement;
+    let until_stuck = match until_stuck(context, &transfer, current, policy) {
+        Some(Duration::ZERO) if !transfer.flags.stuck => {
+            tracing::warn!(transaction = %current.id, "no block takes it");
+            metrics::counter!("bursar_stuck_total", "network" => current.network.to_string()).increment(1);
+            advance(context, transfer, Fact::Stuck).await?;
+            return Ok(Side::Moved);
+        }
+        Some(left) if !left.is_zero() => Some(left),
+        _ => None,
+    };
+    let Some(goal) = goal(context, &transfer, current, policy) else {
+        return Ok(Side::Beside(transfer, until_stuck));
+    };
+    // A payment that is to be taken back is not sent on the way.
+    let hold = goal.cancels() && !matches!(current.purpose, Purpose::Cancel) && goal.asked;
+    match pursue(context, ports, transfer, current, variants, goal).await? {
+        Pursued::Moved => Ok(Side::Moved),
+        Pursued::Later(_, pause) if hold => Ok(Side::Hold(pause)),
+        Pursued::Later(transfer, pause) => Ok(Side::Beside(transfer, Some(pause))),
+    }
+}
+
+/// How long until the transaction counts as stuck; zero from then on. `None` before it was sent.
+fn until_stuck(
+    context: &Context,
+    transfer: &Transfer,
+    current: &TransactionRecord,
+    policy: &Replacement,
+) -> Option<Duration> {
+    let State::Broadcasting { .. } = transfer.state else { return None };
+    let since = current.broadcast_at.or(current.signed_at)?;
+    Some(policy.stuck_after.saturating_sub(context.now().since(since)))
+}
+
+fn goal(
+    context: &Context,
+    transfer: &Transfer,
+    current: &TransactionRecord,
+    policy: &Replacement,
+) -> Option<Goal> {
+    // What was given up to pay nobody never pays again.
+    let same = match current.purpose {
+        Purpose::Cancel => Purpose::Cancel,
+        _ => Purpose::Pay,
+    };
+    let by_policy = policy.raise_percent;
+    match transfer.replacing.wanted.as_ref().map(|wanted| wanted.verb) {
+        Some(Verb::Cancel) if same != Purpose::Cancel => {
+            return Some(Goal { purpose: Purpose::Cancel, raise_percent: by_policy, asked: true });
+        }
+        Some(Verb::SpeedUp { raise_percent }) => {
+            let raise_percent = raise_percent.unwrap_or(by_policy);
+            return Some(Goal { purpose: same, raise_percent, asked: true });
+        }
+        _ => {}
+    }
+    if !policy.automatic {
+        return None;
+    }
+    let expired = context.now() >= transfer.intent.intent.expires_at;
+    let inconclusive = expired
+        && matches!(transfer.state, State::PendingSignature { .. })
+        && current.network.chain() != Chain::Xrp;
+    match (inconclusive, transfer.flags.stuck) {
+        (true, _) => Some(Goal { purpose: Purpose::Cancel, raise_percent: by_policy, asked: false }),
+        (false, true) => Some(Goal { purpose: same, raise_percent: by_policy, asked: false }),
+        (false, false) => None,
+    }
+}
+
+enum Pursued {
+    Moved,
+    Later(Transfer, Duration),
+}
+
+async fn pursue(
+    context: &Context,
+    ports: &ChainPorts,
+    transfer: Transfer,
+    current: &TransactionRecord,
+    variants: &[TransactionRecord],
+    goal: Goal,
+) -> Result<Pursued, StepError> {
+    let newest =
+        live(variants).next_back().filter(|newest| newest.id != current.id && newest.signed.is_none());
+    let pending = newest.filter(|newest| newest.purpose == goal.purpose);
+    if let Some(pause) = resting(context, ports, &transfer, pending) {
+        return Ok(Pursued::Later(transfer, pause));
+    }
+    if let Some(halt) = halted::by(context, &transfer).await? {
+        return hinder(context, transfer, SubStatus::AccountHalted, halt, false).await;
+    }
+    if let Some(stale) = newest.filter(|newest| is_stale(context, newest, pending.is_some())) {
+        return release(context, transfer, stale, None).await;
+    }
+    match pending {
+        Some(pending) => sign(context, ports, transfer, pending).await,
+        None => begin(context, ports, transfer, current, variants, goal).await,
+    }
+}
+
+/// What came to nothing is left alone for a while: for long if only people or fees can change it.
+fn resting(
+    context: &Context,
+    ports: &ChainPorts,
+    transfer: &Transfer,
+    pending: Option<&TransactionRecord>,
+) -> Option<Duration> {
+    let obstacle = transfer.replacing.obstacle.as_ref()?;
+    let pause = match (obstacle.lasting, pending) {
+        (true, _) => ports.replacement.stuck_after,
+        (false, Some(pending)) => session_pause(context, pending.signing_attempts),
+        (false, None) => context.settings.retry,
+    };
+    let left = pause.saturating_sub(context.now().since(obstacle.at));
+    (!left.is_zero()).then_some(left)
+}
+
+/// Nobody began to sign it, and it is not what is wanted any more, or its fees are old.
+fn is_stale(context: &Context, newest: &TransactionRecord, wanted: bool) -> bool {
+    let old = context.now().since(newest.created_at) > context.settings.package_lifetime;
+    newest.signing_started_at.is_none() && (!wanted || old)
+}
+
+/// Gives back a replacement that nobody began to sign, and says why if that is the end of it.
+async fn release(
+    context: &Context,
+    transfer: Transfer,
+    record: &TransactionRecord,
+    because: Option<Fact>,
+) -> Result<Pursued, StepError> {
+    let now = context.now();
+    let mut tx = context.store.write().await?;
+    still(&mut tx, &transfer).await?;
+    transactions::release(&mut tx, record.id).await?;
+    if let Some(fact) = because {
+        advance_in(&mut tx, transfer, fact, now).await?;
+    }
+    tx.commit().await?;
+    Ok(Pursued::Moved)
+}
+
+/// Drafts the replacement and stores it with its claims.
+async fn begin(
+    context: &Context,
+    ports: &ChainPorts,
+    transfer: Transfer,
+    current: &TransactionRecord,
+    variants: &[TransactionRecord],
+    goal: Goal,
+) -> Result<Pursued, StepError> {
+    let made =
+        variants.iter().filter(|record| record.ended != Some(Ended::Released) && !record.is_child()).count();
+    if made > MAX_VARIANTS || (!goal.asked && made > ports.replacement.max_replacements) {
+        let reason = format!("replaced {} times already", made - 1);
+        return hinder(context, transfer, SubStatus::TooManyReplacements, reason, true).await;
+    }
+    if !goal.asked
+        && let Some(resource) = current.effects.resources.first()
+        && let Some(ahead) = reservations::live_ahead(&context.store, current.network, resource).await?
+    {
+        let reason = format!("waits behind {ahead}, which is in no block either");
+        return hinder(context, transfer, SubStatus::WaitsItsTurn, reason, false).await;
+    }
+    let intent = transfer.remaining()?;
+    let wish = Wish {
+        intent: &intent,
+        purpose: &goal.purpose,
+        earlier: live(variants).map(|record| record.unsigned.clone()).collect(),
+        raise_percent: goal.raise_percent,
+    };
+    let draft = match redraft(context, wish).await {
+        Ok(draft) => draft,
+        Err(error) => return not_drafted(context, transfer, error).await,
+    };
+    let id = TransactionId::new(context.ids.uuid());
+    let claim =
+        exclusivity::Claim { transaction: id, purpose: &goal.purpose, resources: &draft.effects.resources };
+    let earlier: Vec<_> = live(variants).map(TransactionRecord::claim).collect();
+    if let Err(error) = exclusivity::may_follow(&claim, &earlier) {
+        return hinder(context, transfer, SubStatus::InvalidTransaction, error, true).await;
+    }
+    let now = context.now();
+    let mut tx = context.store.write().await?;
+    still(&mut tx, &transfer).await?;
+    if !keep(&mut tx, context, &transfer, id, goal.purpose, draft, now).await? {
+        return Ok(Pursued::Later(transfer, context.settings.retry));
+    }
+    advance_in(&mut tx, transfer, Fact::ReplacementBegun, now).await?;
+    tx.commit().await?;
+    Ok(Pursued::Moved)
+}
+
+async fn not_drafted(context: &Context, transfer: Transfer, error: DraftError) -> Result<Pursued, StepError> {
+    let reason = error.to_string();
+    let (sub_status, lasting) = match error {
+        DraftError::Build(BuildError::FeeAboveCap { .. }) => (SubStatus::FeeCapReached, true),
+        DraftError::Build(BuildError::InsufficientFunds { .. }) => (SubStatus::InsufficientFunds, false),
+        DraftError::Build(_) => (SubStatus::InvalidTransaction, true),
+        DraftError::WouldFail { .. } => (SubStatus::WouldFail, true),
+        DraftError::Node(_) => (SubStatus::NodeUnavailable, false),
+        DraftError::Step(StepError::NoKey(_)) => (SubStatus::SignersOffline, false),
+        DraftError::Step(StepError::Decode(_) | StepError::Mismatch(_)) => {
+            (SubStatus::InvalidTransaction, true)
+        }
+        DraftError::Step(error) => return Err(error),
+    };
+    hinder(context, transfer, sub_status, reason, lasting).await
+}
+
+/// Has the replacement signed, and goes over to it.
+async fn sign(
+    context: &Context,
+    ports: &ChainPorts,
+    transfer: Transfer,
+    pending: &TransactionRecord,
+) -> Result<Pursued, StepError> {
+    let scheme = transfer.intent.intent.wallet.scheme();
+    let key = context.group_key(scheme).await?.ok_or(StepError::NoKey(scheme))?;
+    let online = context.signer.online(scheme);
+    if online < key.threshold {
+        let reason = format!("{online} of {} co-signers are online", key.threshold);
+        return hinder(context, transfer, SubStatus::SignersOffline, reason, false).await;
+    }
+    let payloads = ports.adapter.signing_payloads(&pending.unsigned, &key)?;
+    let started_before = pending.signing_started_at.is_some();
+    let mut tx = context.store.write().await?;
+    still(&mut tx, &transfer).await?;
+    if halted::by_in(&mut tx, context, &transfer).await?.is_some() {
+        return Err(MoveError::Stale.into());
+    }
+    let attempt = transactions::start_signing(&mut tx, pending.id, context.now()).await?;
+    tx.commit().await?;
+    tracing::info!(transaction = %pending.id, purpose = pending.purpose.name(), attempt, "asking the co-signers for a replacement");
+    let package = SigningPackage {
+        transfer: transfer.id,
+        transaction: pending.id,
+        intent: transfer.intent.clone(),
+        recalls: transfer.recalls.clone(),
+        purpose: pending.purpose.clone(),
+        unsigned: pending.unsigned.clone(),
+    };
+    match context.signer.sign(&package, &payloads).await {
+        Ok(signatures) => supersede(context, ports, transfer, pending, &key, &signatures).await,
+        Err(error) => not_signed(context, transfer, pending, error, started_before).await,
+    }
+}
+
+/// The signed bytes and the transition are one commit. Whatever happened to the transfer meanwhile, bytes that exist are kept.
+async fn supersede(
+    context: &Context,
+    ports: &ChainPorts,
+    transfer: Transfer,
+    pending: &TransactionRecord,
+    key: &GroupKey,
+    signatures: &[SignatureBytes],
+) -> Result<Pursued, StepError> {
+    let signed = match ports.adapter.assemble(&pending.unsigned, key, signatures) {
+        Ok(signed) => signed,
+        Err(error) => {
+            let error = StepError::from(error);
+            return hinder(context, transfer, SubStatus::SigningFailed, error, false).await;
+        }
+    };
+    let now = context.now();
+    let mut tx = context.store.write().await?;
+    if transactions::get_in(&mut tx, pending.id).await?.is_none_or(|known| known.ended.is_some()) {
+        return Ok(Pursued::Moved);
+    }
+    transactions::store_signed(&mut tx, pending.id, &signed, now).await?;
+    let current = transfers::get_in(&mut tx, transfer.id).await?;
+    if let Some(current) = current.filter(|current| current.state.is_replaceable()) {
+        let fact = Fact::Superseded { by: pending.id, cancels: pending.purpose == Purpose::Cancel };
+        advance_in(&mut tx, current, fact, now).await?;
+        metrics::counter!("bursar_replacements_total", "purpose" => pending.purpose.name()).increment(1);
+    }
+    nudge_next(&mut tx, pending, now).await?;
+    tx.commit().await?;
+    Ok(Pursued::Moved)
+}
+
+async fn not_signed(
+    context: &Context,
+    transfer: Transfer,
+    pending: &TransactionRecord,
+    error: SignError,
+    started_before: bool,
+) -> Result<Pursued, StepError> {
+    let reason = error.to_string();
+    let (sub_status, lasting) = match &error {
+        SignError::Refused { .. } if error.refused_for_the_past() => (SubStatus::Unexplained, true),
+        SignError::Refused { .. } => (SubStatus::SignerRejected, true),
+        SignError::NotEnoughSigners { .. } | SignError::NoKey(_) => (SubStatus::SignersOffline, false),
+        SignError::Aborted { started: true, .. } => (SubStatus::SigningFailed, false),
+        SignError::Aborted { .. } => (SubStatus::SignerTimeout, false),
+    };
+    if started_before || error.started() {
+        return hinder(context, transfer, sub_status, reason, lasting).await;
+    }
+    // Nobody took part: the session is taken back, and what was refused is given back.
+    let now = context.now();
+    let mut tx = context.store.write().await?;
+    still(&mut tx, &transfer).await?;
+    transactions::take_back_session(&mut tx, pending.id).await?;
+    if lasting {
+        transactions::release(&mut tx, pending.id).await?;
+    }
+    let fact = Fact::ReplacementHindered { sub_status, reason, lasting };
+    advance_in(&mut tx, transfer, fact, now).await?;
+    tx.commit().await?;
+    Ok(Pursued::Moved)
+}
+
+/// Says why there is no replacement now. Words that move all the time are not written each time.
+async fn hinder(
+    context: &Context,
+    transfer: Transfer,
+    sub_status: SubStatus,
+    reason: impl ToString,
+    lasting: bool,
+) -> Result<Pursued, StepError> {
+    let reason = reason.to_string();
+    if !lasting
+        && let Some(known) = &transfer.replacing.obstacle
+        && known.sub_status == sub_status
+        && !known.lasting
+        && (known.reason == reason || context.now().since(known.at) < REWORD)
+    {
+        return Ok(Pursued::Later(transfer, context.settings.retry));
+    }
+    tracing::info!(?sub_status, reason, lasting, "no replacement now");
+    let fact = Fact::ReplacementHindered { sub_status, reason, lasting };
+    let transfer = advance(context, transfer, fact).await?;
+    Ok(Pursued::Later(transfer, context.settings.retry))
+}
