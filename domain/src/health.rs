@@ -6,6 +6,8 @@ use std::time::Duration;
 pub struct ChainHealth {
     /// How many nodes must say the same before it counts.
     pub min_agree: usize,
+    /// Whether enough nodes agreed on where the chain stands when they were last asked; `None` before that.
+    pub agreed: Option<bool>,
     /// In the order of the configuration.
     pub nodes: Vec<NodeHealth>,
 }

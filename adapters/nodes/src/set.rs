@@ -17,13 +17,18 @@ use bursar_domain::{
     ports::{Node, NodeError},
 };
 use futures::future::BoxFuture;
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 /// Several nodes of one network. The first is asked first where one is enough.
 pub struct NodeSet {
     network: Network,
     members: Vec<Arc<Member>>,
     settings: NodeSetSettings,
+    /// Whether enough agreed when they were last asked for their tips.
+    agreed: Mutex<Option<bool>>,
 }
 
 impl NodeSet {
@@ -45,11 +50,15 @@ impl NodeSet {
             return Err(InvalidNodeSet::MinAgree { min_agree, nodes: nodes.len() });
         }
         let members = nodes.into_iter().map(|node| Arc::new(Member::new(network, node, settings)));
-        Ok(Self { network, members: members.collect(), settings })
+        Ok(Self { network, members: members.collect(), settings, agreed: Mutex::default() })
     }
 
     const fn min_agree(&self) -> usize {
         self.settings.min_agree
+    }
+
+    fn agreed(&self) -> MutexGuard<'_, Option<bool>> {
+        self.agreed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// In the order of asking: those that may be asked, have reached `height`, and were not wrong lately, as configured; then the

@@ -2,6 +2,10 @@
 
 use super::{ApiState, problem::Problem};
 use axum::{Json, extract::State};
+use bursar_domain::{
+    health::{ChainHealth, NodeHealth},
+    network::Network,
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -32,6 +36,59 @@ pub async fn live(State(state): State<ApiState>) -> Json<Health> {
 pub async fn ready(State(state): State<ApiState>) -> Result<Json<Health>, Problem> {
     state.context.store.ping().await?;
     Ok(ok(&state))
+}
+
+/// A chain's nodes, as this process sees them.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChainNodes {
+    #[schema(value_type = String)]
+    pub network: Network,
+    /// Whether enough nodes agreed on where the chain stands when they were last asked; null before that.
+    pub agreed: Option<bool>,
+    /// How many of the nodes must say the same before it counts.
+    pub min_agree: usize,
+    pub nodes: Vec<NodeState>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeState {
+    pub name: String,
+    /// `UNKNOWN` (not asked yet), `UP`, `DOWN` or `WRONG_NETWORK`.
+    pub condition: &'static str,
+    /// `CLOSED`: it is asked. `OPEN`: it failed again and again, and is left alone for a while. `HALF_OPEN`: it is being tried.
+    pub circuit: &'static str,
+    pub height: Option<u64>,
+    pub final_height: Option<u64>,
+}
+
+impl From<&NodeHealth> for NodeState {
+    fn from(health: &NodeHealth) -> Self {
+        Self {
+            name: health.name.clone(),
+            condition: health.condition.as_str(),
+            circuit: health.circuit.as_str(),
+            height: health.height,
+            final_height: health.final_height,
+        }
+    }
+}
+
+/// The nodes of every chain, by what the answers so far have shown. Asks them nothing, so in a process without workers it is as
+/// old as what was last asked through it. Why one fails is in `GET /v1/status`.
+#[utoipa::path(get, path = "/health/nodes", tag = "operations", responses((status = 200, body = Vec<ChainNodes>)))]
+pub async fn nodes(State(state): State<ApiState>) -> Json<Vec<ChainNodes>> {
+    let chains = state.context.chains.iter().map(|(network, ports)| {
+        let ChainHealth { min_agree, agreed, nodes } = ports.node.health();
+        ChainNodes {
+            network: *network,
+            agreed,
+            min_agree,
+            nodes: nodes.iter().map(NodeState::from).collect(),
+        }
+    });
+    Json(chains.collect())
 }
 
 /// Prometheus metrics.

@@ -1,8 +1,8 @@
 //! Nodes and co-signers at a glance.
 
-use super::{ApiState, problem::Problem};
+use super::{ApiState, health::NodeState, problem::Problem};
 use axum::{Json, extract::State};
-use bursar_domain::network::Network;
+use bursar_domain::{health::NodeHealth, network::Network};
 use bursar_store::{chain, jobs, keys};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -38,6 +38,34 @@ pub struct NodeView {
     pub final_height: Option<u64>,
     /// The last block that was walked.
     pub followed_height: Option<u64>,
+    /// How many of the nodes must say the same before it counts.
+    pub min_agree: usize,
+    pub members: Vec<MemberView>,
+}
+
+/// One of the chain's nodes, by the answers that this process got from it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberView {
+    #[serde(flatten)]
+    pub node: NodeState,
+    /// How long an answer takes, smoothed, in milliseconds.
+    pub latency_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// How often enough others agreed on another answer than its.
+    pub outvoted: u64,
+}
+
+impl From<NodeHealth> for MemberView {
+    fn from(health: NodeHealth) -> Self {
+        Self {
+            node: NodeState::from(&health),
+            latency_ms: health.latency.map(|latency| u64::try_from(latency.as_millis()).unwrap_or(u64::MAX)),
+            last_error: health.last_error,
+            outvoted: health.outvoted,
+        }
+    }
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -68,6 +96,7 @@ pub async fn get(State(state): State<ApiState>) -> Result<Json<StatusView>, Prob
             Ok(tips) => (Some(tips.tip.height), Some(tips.final_height)),
             Err(_) => (None, None),
         };
+        let health = ports.node.health();
         nodes.push(NodeView {
             network: *network,
             reachable: tips.is_ok(),
@@ -75,6 +104,8 @@ pub async fn get(State(state): State<ApiState>) -> Result<Json<StatusView>, Prob
             tip_height,
             final_height,
             followed_height: chain::cursor(&context.store, *network).await?.map(|block| block.height),
+            min_agree: health.min_agree,
+            members: health.nodes.into_iter().map(MemberView::from).collect(),
         });
     }
     let keys = keys::all(&context.store).await?.into_iter().map(|key| KeyView {

@@ -23,7 +23,9 @@ impl ObserveChain for NodeSet {
     }
 
     async fn tips(&self) -> Result<Tips, NodeError> {
-        self.agreed_tips().await
+        let tips = self.agreed_tips().await;
+        *self.agreed() = Some(tips.is_ok());
+        tips
     }
 
     async fn block(&self, height: u64, watch: &WatchSet) -> Result<ObservedBlock, NodeError> {
@@ -36,7 +38,7 @@ impl ObserveChain for NodeSet {
 
     fn health(&self) -> ChainHealth {
         let nodes = self.members.iter().map(|member| member.health());
-        ChainHealth { min_agree: self.min_agree(), nodes: nodes.collect() }
+        ChainHealth { min_agree: self.min_agree(), agreed: *self.agreed(), nodes: nodes.collect() }
     }
 }
 
