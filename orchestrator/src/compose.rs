@@ -78,13 +78,14 @@ pub async fn context(config: &Config, signer: Arc<dyn ThresholdSigner>) -> anyho
     if let Some(xrp) = &config.xrp {
         chains.insert(Network::Xrp(xrp.network_id), xrp_ports(xrp)?);
     }
+    let settings = settings(&config.engine, store.is_shared());
     Ok(Context {
         store,
         chains: Arc::new(chains),
         signer: bursar_workers::crash::signer(signer),
         clock: Arc::new(SystemClock),
         ids: Arc::new(SystemIds),
-        settings: settings(&config.engine),
+        settings,
     })
 }
 
@@ -105,7 +106,7 @@ pub fn assets(config: &Config) -> Assets {
     Assets::new(AssetInfo::natives().into_iter().filter(configured).chain(tokens).collect())
 }
 
-fn settings(engine: &EngineConfig) -> Settings {
+fn settings(engine: &EngineConfig, shared: bool) -> Settings {
     let defaults = Settings::default();
     let or = |ms: Option<u64>, default: Duration| ms.map_or(default, Duration::from_millis);
     Settings {
@@ -116,6 +117,7 @@ fn settings(engine: &EngineConfig) -> Settings {
         rebroadcast: or(engine.rebroadcast_ms, defaults.rebroadcast),
         package_lifetime: or(engine.package_lifetime_ms, defaults.package_lifetime),
         sweep: or(engine.sweep_ms, defaults.sweep),
+        leave_signing: shared,
     }
 }
 

@@ -20,6 +20,16 @@ pub struct Claim {
     pub wanted: i64,
     /// Failures in a row before this run.
     pub attempt: u32,
+    /// A worker that cannot sign left it to one that can.
+    pub for_signer: bool,
+}
+
+/// Which nudges a worker takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takes {
+    All,
+    /// It reaches too few co-signers: what was left to a signer it takes only when nobody has for this long.
+    NotForSigner(Duration),
 }
 
 /// How a run ended.
@@ -29,6 +39,8 @@ pub enum Outcome {
     Done,
     /// Look again then; not a failure.
     Again(Timestamp),
+    /// A worker that can sign is to look at once.
+    ForSigner,
     /// Try again then. It is never dropped.
     Failed { at: Timestamp, error: String },
 }
@@ -49,7 +61,8 @@ pub async fn nudge(tx: &mut WriteTx, transfer: TransferId, due: Timestamp) -> Re
     Ok(())
 }
 
-pub(crate) const DUE: &str = "SELECT transfer, wanted, attempt FROM jobs WHERE due_at <= $1 AND lease_until <= $1 ORDER BY due_at LIMIT $2";
+pub(crate) const DUE: &str = "SELECT transfer, wanted, attempt, for_signer FROM jobs \
+     WHERE due_at <= $1 AND lease_until <= $1 AND (for_signer = 0 OR due_at <= $3) ORDER BY due_at LIMIT $2";
 
 /// Leases up to `limit` due nudges, oldest first. Nobody else gets them until `now + lease` or they are settled.
 pub async fn claim(
@@ -58,9 +71,26 @@ pub async fn claim(
     lease: Duration,
     limit: u32,
 ) -> Result<Vec<Claim>, StoreError> {
+    claim_of(store, now, lease, limit, Takes::All).await
+}
+
+/// As [`claim`], of those that this worker takes.
+pub async fn claim_of(
+    store: &Store,
+    now: Timestamp,
+    lease: Duration,
+    limit: u32,
+    takes: Takes,
+) -> Result<Vec<Claim>, StoreError> {
     const OPERATION: &str = "jobs.claim";
+    let for_signer_since = match takes {
+        Takes::All => now.micros(),
+        Takes::NotForSigner(left) => {
+            now.micros().saturating_sub(i64::try_from(left.as_micros()).unwrap_or(i64::MAX))
+        }
+    };
     // An idle worker must not take the write lock just to find nothing.
-    let any = sqlx::query(DUE).bind(now.micros()).bind(1_i64);
+    let any = sqlx::query(DUE).bind(now.micros()).bind(1_i64).bind(for_signer_since);
     let any = any.fetch_optional(&mut *store.reader().await?).await.during(OPERATION)?;
     if any.is_none() || limit == 0 {
         return Ok(Vec::new());
@@ -69,6 +99,7 @@ pub async fn claim(
     let rows = sqlx::query(AssertSqlSafe(format!("{DUE} {}", store.dialect().skip_locked())))
         .bind(now.micros())
         .bind(i64::from(limit))
+        .bind(for_signer_since)
         .fetch_all(tx.connection())
         .await
         .during(OPERATION)?;
@@ -85,10 +116,13 @@ pub async fn claim(
             token,
             wanted: fields.int("wanted")?,
             attempt: fields.number("attempt")?,
+            // One who can sign has it now; where it goes from here is to be seen.
+            for_signer: takes != Takes::All && fields.flag("for_signer")?,
         };
-        sqlx::query("UPDATE jobs SET token = $1, lease_until = $2 WHERE transfer = $3")
+        sqlx::query("UPDATE jobs SET token = $1, lease_until = $2, for_signer = $3 WHERE transfer = $4")
             .bind(token)
             .bind(now.plus(lease).micros())
+            .bind(i64::from(claim.for_signer))
             .bind(claim.transfer.to_string())
             .execute(tx.connection())
             .await
@@ -123,6 +157,12 @@ pub async fn settle(
 ) -> Result<bool, StoreError> {
     const OPERATION: &str = "jobs.settle";
     let mut tx = store.write_jobs().await?;
+    let for_signer = match outcome {
+        Outcome::ForSigner => true,
+        // No signer came for it, and it may be at the same point still.
+        Outcome::Again(_) | Outcome::Failed { .. } => claim.for_signer,
+        Outcome::Done => false,
+    };
     let (due, attempt, error) = match outcome {
         Outcome::Done => {
             let deleted = sqlx::query("DELETE FROM jobs WHERE transfer = $1 AND token = $2 AND wanted = $3")
@@ -140,12 +180,13 @@ pub async fn settle(
             (now, 0, None)
         }
         Outcome::Again(at) => (at, 0, None),
+        Outcome::ForSigner => (now, 0, None),
         Outcome::Failed { at, error } => (at, i64::from(claim.attempt) + 1, Some(error)),
     };
     // Token 0 belongs to nobody, so a claim settles once.
     let row = sqlx::query(
         "UPDATE jobs SET due_at = CASE WHEN wanted = $1 OR $2 < $3 THEN $2 ELSE $3 END, attempt = $4, error = $5, \
-         lease_until = 0, token = 0 WHERE transfer = $6 AND token = $7 RETURNING transfer, due_at",
+         lease_until = 0, token = 0, for_signer = $8 WHERE transfer = $6 AND token = $7 RETURNING transfer, due_at",
     )
     .bind(claim.wanted)
     .bind(due.micros())
@@ -154,6 +195,7 @@ pub async fn settle(
     .bind(error)
     .bind(claim.transfer.to_string())
     .bind(claim.token)
+    .bind(i64::from(for_signer))
     .fetch_optional(tx.connection())
     .await
     .during(OPERATION)?;

@@ -26,6 +26,7 @@ pub mod halts;
 pub mod idempotency;
 pub mod jobs;
 pub mod keys;
+mod leads;
 mod migrate;
 pub mod page;
 #[cfg(test)]

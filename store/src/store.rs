@@ -6,6 +6,7 @@ use crate::{
     error::{During, StoreError},
     migrate,
     row::Fields,
+    leads::Leads,
     signals::{Ear, Signals, Wakes},
 };
 use sqlx::{
@@ -40,6 +41,8 @@ struct Inner {
     turn: Arc<Semaphore>,
     /// Hears other processes, on Postgres.
     ear: Option<Ear>,
+    /// Leads for this process, on Postgres.
+    leads: Option<Leads>,
     /// Holds the files of a database that is to vanish with the handle.
     _scratch: Option<tempfile::TempDir>,
 }
@@ -91,7 +94,8 @@ impl Store {
         let signals = Arc::<Signals>::default();
         let ear = Some(Ear::new(url.to_owned(), Arc::clone(&signals)));
         let turn = Arc::new(Semaphore::new(1));
-        let inner = Inner { dialect, read, write, signals, turn, ear, _scratch: None };
+        let leads = Some(Leads::new(options));
+        let inner = Inner { dialect, read, write, signals, turn, ear, leads, _scratch: None };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -113,7 +117,7 @@ impl Store {
         migrate::run(&mut *write.acquire().await.during("store.open")?, dialect).await?;
         let read = pool(dialect, Access::Read, &options).await?;
         let (signals, turn) = (Arc::default(), Arc::new(Semaphore::new(1)));
-        let inner = Inner { dialect, read, write, signals, turn, ear: None, _scratch: scratch };
+        let inner = Inner { dialect, read, write, signals, turn, ear: None, leads: None, _scratch: scratch };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -149,6 +153,21 @@ impl Store {
         let tx = self.inner.write.begin_with(dialect.begin_write()).await.during(operation)?;
         let signals = Arc::clone(&self.inner.signals);
         Ok(WriteTx { tx, dialect, signals, wakes: Wakes::default(), said: Said::default(), _turn: None })
+    }
+
+    /// Whether this process leads `task` ("follow bitcoin:regtest"), of which one process at a time is enough. Ask before each round
+    /// of the task: the first that asks leads until its connection for it ends, and then the next. On SQLite everybody leads. It saves
+    /// work and nothing else: what is written must be right whoever else believes to lead.
+    pub async fn leads(&self, task: &str) -> Result<bool, StoreError> {
+        match &self.inner.leads {
+            Some(leads) => leads.ask(task).await,
+            None => Ok(true),
+        }
+    }
+
+    /// Whether processes on other machines may share this database.
+    pub fn is_shared(&self) -> bool {
+        self.inner.dialect == Dialect::Postgres
     }
 
     /// Whether the database answers.

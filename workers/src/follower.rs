@@ -2,7 +2,9 @@
 //!
 //! The walk is a chain of parent hashes from the cursor on. A block that does not link to the cursor, or another block in the
 //! cursor's place, is a reorganisation: the walk goes back to the last block that both sides share and starts again from there.
-//! Several processes may follow the same chain; the store's compare-and-set on the cursor lets one of them write each block.
+//! One process leads and walks; the others stand by, so that the number of node calls follows the number of blocks, and processes with
+//! nodes that disagree do not take back each other's blocks. Should two of them walk at once, the store's compare-and-set on the cursor
+//! lets one write each block.
 
 use crate::context::{ChainPorts, Context};
 use bursar_domain::{
@@ -37,7 +39,7 @@ pub async fn run(context: Context, network: Network, stop: CancellationToken) {
     let Some(ports) = context.chain(network).cloned() else { return };
     let mut healthy = true;
     loop {
-        match catch_up(&context, network, &ports, &stop).await {
+        match round(&context, network, &ports, &stop).await {
             Ok(()) => {
                 if !healthy {
                     tracing::info!(%network, "following again");
@@ -60,6 +62,20 @@ pub async fn run(context: Context, network: Network, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(ports.poll) => {}
         }
+    }
+}
+
+async fn round(
+    context: &Context,
+    network: Network,
+    ports: &ChainPorts,
+    stop: &CancellationToken,
+) -> Result<(), FollowError> {
+    let leads = context.store.leads(&format!("follow {network}")).await?;
+    metrics::gauge!("bursar_follower_leads", "network" => network.to_string()).set(f64::from(u8::from(leads)));
+    match leads {
+        true => catch_up(context, network, ports, stop).await,
+        false => Ok(()),
     }
 }
 

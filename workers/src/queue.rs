@@ -15,7 +15,7 @@ use apalis_core::{
     worker::{builder::WorkerBuilder, context::WorkerContext},
 };
 use bursar_domain::{ids::TransferId, time::Timestamp};
-use bursar_store::jobs::{self, Claim, Outcome};
+use bursar_store::jobs::{self, Claim, Outcome, Takes};
 use futures::{FutureExt, future::BoxFuture};
 use std::{
     panic::AssertUnwindSafe,
@@ -26,11 +26,12 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-/// Works on jobs until cancelled; jobs that are running then are finished first.
-pub async fn run(context: Context, stop: CancellationToken) {
+/// Works on jobs until `stop`; jobs that are running then are finished first. At `hurry` they are given back as they are, for
+/// another worker: every step may be cut off anywhere, as a crash would.
+pub async fn run(context: Context, stop: CancellationToken, hurry: CancellationToken) {
     let worker = WorkerBuilder::new("transfers")
-        .backend(LeasedJobs::new(context.clone(), stop.clone()))
-        .build(Look { context });
+        .backend(LeasedJobs::new(context.clone(), stop))
+        .build(Look { context, hurry });
     if let Err(error) = worker.run().await {
         tracing::error!(%error, "the worker has stopped");
     }
@@ -74,12 +75,16 @@ async fn feed(context: Context, ready: mpsc::Sender<Leased>, stop: CancellationT
         // Listening starts before the table is read, so a commit in between is not missed.
         let notified = context.store.notified();
         tokio::pin!(notified);
-        let pause = match jobs::claim(&context.store, context.now(), context.settings.lease, 1).await {
+        let takes = takes(&context);
+        let claimed = jobs::claim_of(&context.store, context.now(), context.settings.lease, 1, takes).await;
+        let pause = match claimed {
             Ok(claims) => match claims.into_iter().next() {
                 Some(claim) => match ready.send(Leased { claim, _place: place }).await {
                     Ok(()) => continue,
                     Err(_) => return,
                 },
+                // What is due and not for this worker would keep it awake.
+                None if takes != Takes::All => context.settings.queue_poll,
                 None => idle(&context).await,
             },
             Err(error) => {
@@ -92,6 +97,14 @@ async fn feed(context: Context, ready: mpsc::Sender<Leased>, stop: CancellationT
             () = notified => {}
             () = tokio::time::sleep(pause) => {}
         }
+    }
+}
+
+/// A worker that reaches too few co-signers leaves what was left to a signer alone, for one `retry`.
+fn takes(context: &Context) -> Takes {
+    match context.settings.leave_signing && !context.signs() {
+        true => Takes::NotForSigner(context.settings.retry),
+        false => Takes::All,
     }
 }
 
@@ -160,6 +173,7 @@ impl BackendConfig for LeasedJobs {
 #[derive(Clone)]
 struct Look {
     context: Context,
+    hurry: CancellationToken,
 }
 
 impl tower::Service<Task<Leased>> for Look {
@@ -171,19 +185,22 @@ impl tower::Service<Task<Leased>> for Look {
         Poll::Ready(Ok(()))
     }
     fn call(&mut self, task: Task<Leased>) -> Self::Future {
-        let context = self.context.clone();
+        let Self { mut context, hurry } = self.clone();
         let leased = task.args;
+        // Nobody took it from this worker: then the transfer says why it waits.
+        context.settings.leave_signing &= !leased.claim.for_signer;
         Box::pin(async move {
-            work(&context, &leased.claim).await;
+            work(&context, &leased.claim, &hurry).await;
             Ok(())
         })
     }
 }
 
-async fn work(context: &Context, claim: &Claim) {
+async fn work(context: &Context, claim: &Claim, hurry: &CancellationToken) {
     let looking = AssertUnwindSafe(engine::look_at(context, claim.transfer)).catch_unwind();
     let outcome = tokio::select! {
         result = looking => outcome(context.now(), claim, result),
+        () = hurry.cancelled() => Outcome::Again(context.now()),
         // Another worker has it now; whatever it does, compare-and-set keeps the two apart.
         () = keep_lease(context, claim) => {
             tracing::warn!(transfer = %claim.transfer, "lost the lease; leaving the job to its new owner");
@@ -216,6 +233,7 @@ fn outcome(now: Timestamp, claim: &Claim, result: Looked) -> Outcome {
     let error = match result {
         Ok(Ok(Next::Rest)) => return Outcome::Done,
         Ok(Ok(Next::LookAgain(pause))) => return Outcome::Again(now.plus(pause)),
+        Ok(Ok(Next::LeaveToSigner)) => return Outcome::ForSigner,
         Ok(Err(error)) => error.to_string(),
         Err(_) => "the step panicked".to_owned(),
     };
