@@ -155,7 +155,13 @@ impl Anvil {
 
     /// Replaces the last `depth` blocks by as many empty ones; their transactions are gone from the node.
     pub async fn reorg(&self, depth: u32) -> Result<(), RegtestError> {
-        self.call("anvil_reorg", json!([depth, []])).await.map(|_| ())
+        self.call("anvil_reorg", json!([depth, []])).await?;
+        for (address, code) in state::contracts(&self.state_file) {
+            if self.call("eth_getCode", json!([address, "latest"])).await? == json!("0x") {
+                self.call("anvil_setCode", json!([address, code])).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Sends `wei` from the bank to `address` by a transaction and waits until it is mined. The transaction id.

@@ -43,6 +43,16 @@ pub fn repair(file: &Path) -> Result<(), RegtestError> {
     std::fs::copy(&backup, file).map(|_| ()).map_err(RegtestError::io("could not restore", file))
 }
 
+/// Contracts in the backup, as address and code. A reorganisation back to a block from before anvil (1.7.1) was started again
+/// leaves every account without code, in memory and in the file.
+pub fn contracts(file: &Path) -> Vec<(String, String)> {
+    let state: Option<Value> = std::fs::read(backup(file)).ok().and_then(|b| serde_json::from_slice(&b).ok());
+    let accounts = state.as_ref().and_then(|state| state["accounts"].as_object());
+    let code = |account: &Value| account["code"].as_str().filter(|code| code.len() > 2).map(str::to_owned);
+    let contract = |(address, account): (&String, &Value)| Some((address.clone(), code(account)?));
+    accounts.into_iter().flatten().filter_map(contract).collect()
+}
+
 fn backup(file: &Path) -> PathBuf {
     file.with_extension("backup.json")
 }
@@ -70,5 +80,12 @@ mod tests {
         std::fs::write(&file, &state[..10]).unwrap();
         repair(&file).unwrap();
         assert_eq!(std::fs::read_to_string(&file).unwrap(), state);
+
+        let state =
+            r#"{"best_block_number": 9, "accounts": {"0xaa": {"code": "0x60"}, "0xbb": {"code": "0x"}}}"#;
+        std::fs::write(&file, state).unwrap();
+        assert_eq!(contracts(&file), []);
+        keep(&file, 9).unwrap();
+        assert_eq!(contracts(&file), [("0xaa".to_owned(), "0x60".to_owned())]);
     }
 }

@@ -85,3 +85,21 @@ async fn anvil__should_go_on_after_kill9_over_the_same_folder_and_port() {
     node.fund(RECIPIENT, U256::from(1)).await.unwrap();
     assert_eq!(node.height().await.unwrap(), 4);
 }
+
+#[tokio::test]
+async fn anvil__should_keep_its_contracts_in_a_reorg_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = Anvil::start(AnvilOptions::new(dir.path())).await.unwrap();
+    let token = node.deploy_erc20(TokenKind::Normal).await.unwrap();
+    node.mint(&token, RECIPIENT, U256::from(9)).await.unwrap();
+    node.mine(3).await.unwrap();
+    node.checkpoint().await.unwrap();
+    let port = node.port();
+    node.process().kill9().unwrap();
+
+    let node = Anvil::start(AnvilOptions::new(dir.path()).with_port(port)).await.unwrap();
+    node.reorg(2).await.unwrap();
+    assert_eq!(node.token_balance(&token, RECIPIENT).await.unwrap(), U256::from(9));
+    node.mine(1).await.unwrap();
+    assert_eq!(node.token_balance(&token, RECIPIENT).await.unwrap(), U256::from(9));
+}
