@@ -76,7 +76,7 @@ pub async fn run_on(
 }
 
 pub fn urls(bitcoin: Option<String>, ethereum: Option<String>) -> Urls {
-    Urls { bitcoin, ethereum, xrp: None }
+    Urls { bitcoin, ethereum, ..Urls::default() }
 }
 
 fn scratch() -> PathBuf {

@@ -1,0 +1,103 @@
+//! The payments that are asked for.
+
+use super::{Plan, Wallets};
+use crate::{
+    api::Api,
+    environment::{Environment, TOKEN},
+    initiator::{payment, tagged},
+    recipients::{self, BitcoinType},
+    waiting::text,
+};
+use anyhow::Context as _;
+use bursar::{client::ClientError, intake::TransferRequest};
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+use serde_json::Value;
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
+
+/// A payment that was accepted.
+#[derive(Debug, Clone)]
+pub struct Ordered {
+    pub id: String,
+    pub asset: String,
+    pub recipient: String,
+    /// Decimal, in the asset's usual unit.
+    pub amount: String,
+}
+
+/// How often a customer's system asks again after it got no answer.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// Signed requests to fresh recipients, in an order that the seed fixes.
+pub async fn requests(
+    environment: &Environment,
+    wallets: &Wallets,
+    plan: &Plan,
+) -> anyhow::Result<Vec<TransferRequest>> {
+    const BITCOIN: [BitcoinType; 3] = [BitcoinType::P2tr, BitcoinType::P2wpkh, BitcoinType::P2sh];
+    let mut rng = StdRng::seed_from_u64(plan.seed ^ 0x10ad);
+    let mut requests = Vec::new();
+    for round in 0..plan.per_chain as usize {
+        let to = recipients::bitcoin(BITCOIN[round % BITCOIN.len()]);
+        let amount = format!("0.{:08}", rng.gen_range(100_000..2_000_000));
+        requests.push(wallets.bitcoin.request(environment, "BTC", vec![payment(&to, &amount)]).await?);
+
+        let (asset, amount) = match round % 2 {
+            0 => ("ETH", format!("0.{:04}", rng.gen_range(1..9_000))),
+            _ => (TOKEN, format!("{}.5", rng.gen_range(1..90))),
+        };
+        let to = recipients::ethereum();
+        requests.push(wallets.ethereum.request(environment, asset, vec![payment(&to, &amount)]).await?);
+
+        let (to, _) = recipients::xrp()?;
+        let amount = format!("{}.{:06}", rng.gen_range(11..40), rng.gen_range(0..1_000_000));
+        requests
+            .push(wallets.xrp.request(environment, "XRP", vec![tagged(&to, round as u32, &amount)]).await?);
+    }
+    Ok(requests)
+}
+
+/// Asks for all of them over the first half of the plan, each again and again until it is accepted.
+pub async fn submit(api: Api, requests: Vec<TransferRequest>, plan: Plan) -> anyhow::Result<Vec<Ordered>> {
+    let pause = plan.duration / 2 / u32::try_from(requests.len().max(1))?;
+    let deadline = Instant::now() + plan.duration + plan.patience;
+    let api = Arc::new(api);
+    let mut asking = tokio::task::JoinSet::new();
+    for request in requests {
+        asking.spawn(accepted(Arc::clone(&api), request, deadline));
+        tokio::time::sleep(pause).await;
+    }
+    asking.join_all().await.into_iter().collect()
+}
+
+async fn accepted(api: Arc<Api>, request: TransferRequest, deadline: Instant) -> anyhow::Result<Ordered> {
+    loop {
+        let answer: Result<Value, ClientError> =
+            api.client.post_once("/v1/transfers", &request.external_id, &request).await;
+        match answer {
+            Ok(created) => {
+                let payment = &request.payments[0];
+                return Ok(Ordered {
+                    id: text(&created, "id")?,
+                    asset: request.asset.clone(),
+                    recipient: payment.address.clone(),
+                    amount: payment.amount.clone(),
+                });
+            }
+            Err(error) if asks_again(&error) && Instant::now() < deadline => {
+                tokio::time::sleep(AGAIN).await;
+            }
+            Err(error) => {
+                return Err(error).with_context(|| format!("{} was not accepted", request.external_id));
+            }
+        }
+    }
+}
+
+/// No answer, an answer that was cut, or a server's own trouble.
+fn asks_again(error: &ClientError) -> bool {
+    match error {
+        ClientError::Unreachable { .. } | ClientError::Unexpected { .. } => true,
+        ClientError::Refused { status, .. } => status.is_server_error(),
+    }
+}
