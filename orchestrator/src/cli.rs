@@ -1,11 +1,12 @@
 //! The command line. Exit codes: 0 done; 1 failed; 2 wrong usage or configuration; 3 refused by the API; 4 the API cannot be
-//! reached or is not able to now; 5 a watched transfer ended without being paid.
+//! reached or is not able to now; 5 a watched transfer ended without being paid; 6 chain and database disagree.
 
 pub mod admin;
 mod events;
 mod halts;
 mod output;
 mod pay;
+mod reconcile;
 mod transfers;
 mod wallets;
 
@@ -23,7 +24,7 @@ use zeroize::Zeroizing;
 /// Bursar: a self-hosted transaction orchestrator for a custody desk.
 ///
 /// Exit codes: 0 done; 1 failed; 2 wrong usage or configuration; 3 refused by the API; 4 the API cannot be reached or cannot do
-/// it now; 5 a watched transfer ended without being paid.
+/// it now; 5 a watched transfer ended without being paid; 6 chain and database disagree.
 #[derive(Debug, Parser)]
 #[command(name = "bursar", version, max_term_width = 110)]
 pub struct Cli {
@@ -62,6 +63,7 @@ enum Command {
     Transfers(transfers::Transfers),
     /// The event log.
     Events(events::Events),
+    Reconcile(reconcile::Reconcile),
     /// Accounts that must not send for now.
     Halts(halts::Halts),
     /// Lift a halt.
@@ -120,6 +122,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         2
     } else if error.is::<NotPaid>() {
         5
+    } else if error.is::<reconcile::Broken>() {
+        6
     } else {
         match error.downcast_ref::<ClientError>() {
             Some(ClientError::Refused { status, .. }) if status.is_client_error() => 3,
@@ -146,6 +150,7 @@ async fn run(command: Command, output: Output) -> anyhow::Result<()> {
         Command::Addresses(command) => wallets::addresses(command, output).await,
         Command::Transfers(command) => transfers::run(command, output).await,
         Command::Events(command) => events::run(command, output).await,
+        Command::Reconcile(command) => reconcile::run(command, output).await,
         Command::Halts(command) => halts::list(command, output).await,
         Command::Resume(command) => halts::resume(command, output).await,
         Command::Status(connection) => {

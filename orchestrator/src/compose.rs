@@ -7,12 +7,13 @@ use anyhow::Context as _;
 use bursar_bitcoin::{BitcoinAdapter, BitcoinNode, BitcoinNodeConfig};
 use bursar_domain::{
     amount::{Drops, Satoshi},
-    asset::AssetInfo,
+    asset::{Asset, AssetInfo},
     ids::IdSource,
     network::Network,
     package::SigningPackage,
     ports::{Node, SignError, ThresholdSigner},
     signing::{GroupKey, Scheme, SignatureBytes, SigningPayload},
+    statement::ReadStatement,
     time::{Clock, Timestamp},
 };
 use bursar_ethereum::{EthereumAdapter, EthereumNode, EthereumNodeConfig, Finality};
@@ -87,6 +88,37 @@ pub async fn context(config: &Config, signer: Arc<dyn ThresholdSigner>) -> anyho
         ids: Arc::new(SystemIds),
         settings,
     })
+}
+
+/// One node that can tell what a chain itself says of our accounts.
+pub struct Witness {
+    pub name: String,
+    pub chain: Arc<dyn ReadStatement>,
+    /// What is held on this network.
+    pub assets: Vec<Asset>,
+}
+
+/// Each node by itself, with nothing of the engine's in between.
+pub fn witnesses(config: &Config) -> anyhow::Result<Vec<Witness>> {
+    fn each<N: ReadStatement + 'static>(
+        nodes: Vec<(String, Arc<N>)>,
+        assets: &[Asset],
+    ) -> impl Iterator<Item = Witness> {
+        nodes.into_iter().map(|(name, node)| Witness { name, chain: node, assets: assets.to_vec() })
+    }
+    let mut all = Vec::new();
+    if let Some(bitcoin) = &config.bitcoin {
+        all.extend(each(bitcoin_nodes(bitcoin)?, &[Asset::Btc]));
+    }
+    if let Some(ethereum) = &config.ethereum {
+        let tokens = ethereum.tokens.iter().map(|token| Asset::Erc20(token.contract));
+        let assets: Vec<Asset> = [Asset::Eth].into_iter().chain(tokens).collect();
+        all.extend(each(ethereum_nodes(ethereum)?, &assets));
+    }
+    if let Some(xrp) = &config.xrp {
+        all.extend(each(xrp_nodes(xrp)?, &[Asset::Xrp]));
+    }
+    Ok(all)
 }
 
 fn networks(config: &Config) -> impl Iterator<Item = Network> {

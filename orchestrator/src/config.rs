@@ -4,9 +4,11 @@
 mod chains;
 mod networks;
 mod nodes;
+mod reconcile;
 mod signer;
 
 pub use chains::{BitcoinConfig, BitcoinLogin, EthereumConfig, Hidden, TokenConfig, XrpConfig};
+pub use reconcile::ReconcileConfig;
 pub use signer::SignerConfig;
 
 use bursar_domain::{network::Network, signing::PartyRole};
@@ -33,6 +35,7 @@ pub struct Config {
     pub bitcoin: Option<BitcoinConfig>,
     pub ethereum: Option<EthereumConfig>,
     pub xrp: Option<XrpConfig>,
+    pub reconcile: ReconcileConfig,
     pub log: LogConfig,
 }
 
@@ -104,8 +107,8 @@ impl Default for LogConfig {
 #[error("the configuration has {} problem(s):\n{}", .0.len(), .0.iter().map(|p| format!("  - {p}")).collect::<Vec<_>>().join("\n"))]
 pub struct InvalidConfig(pub Vec<String>);
 
-const SECTIONS: [&str; 9] =
-    ["store", "api", "relay", "signer", "engine", "bitcoin", "ethereum", "xrp", "log"];
+const SECTIONS: [&str; 10] =
+    ["store", "api", "relay", "signer", "engine", "bitcoin", "ethereum", "xrp", "reconcile", "log"];
 
 impl Config {
     /// Reads `path` and the environment.
@@ -144,9 +147,10 @@ impl Config {
             optional(figment, "bitcoin", &mut problems),
             optional(figment, "ethereum", &mut problems),
             optional(figment, "xrp", &mut problems),
+            optional(figment, "reconcile", &mut problems),
             optional(figment, "log", &mut problems),
         );
-        let (store, api, relay, signer, engine, bitcoin, ethereum, xrp, log) = config;
+        let (store, api, relay, signer, engine, bitcoin, ethereum, xrp, reconcile, log) = config;
         if ["bitcoin", "ethereum", "xrp"].iter().all(|chain| figment.find_value(chain).is_err()) {
             problems.push("no chain: add at least one of [bitcoin], [ethereum], [xrp]".into());
         }
@@ -175,6 +179,7 @@ impl Config {
                 bitcoin,
                 ethereum,
                 xrp,
+                reconcile: reconcile.unwrap_or_default(),
                 log: log.unwrap_or_default(),
             }),
             _ => Err(InvalidConfig(problems)),
