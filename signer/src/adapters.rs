@@ -1,6 +1,6 @@
 //! This party's own decoders, one for each chain.
 
-use bursar_bitcoin::{BitcoinAdapter, ClaimedInput};
+use bursar_bitcoin::{BitcoinAdapter, ClaimedInput, OwnOutput};
 use bursar_domain::{
     network::Chain,
     package::UnsignedTransaction,
@@ -31,9 +31,28 @@ pub fn believed_amounts(
     key: &GroupKey,
 ) -> Result<Vec<ClaimedInput>, DecodeError> {
     match unsigned.wallet.kind {
-        WalletKind::P2wpkh => BitcoinAdapter.claimed_inputs(unsigned, key),
+        WalletKind::P2wpkh => claimed_inputs(unsigned, key),
         WalletKind::P2tr | WalletKind::Ethereum | WalletKind::XrpEd25519 | WalletKind::XrpSecp256k1 => {
             Ok(Vec::new())
         }
+    }
+}
+
+/// What each input is said to hold; none but on Bitcoin.
+pub fn claimed_inputs(
+    unsigned: &UnsignedTransaction,
+    key: &GroupKey,
+) -> Result<Vec<ClaimedInput>, DecodeError> {
+    match unsigned.wallet.kind.chain() {
+        Chain::Bitcoin => BitcoinAdapter.claimed_inputs(unsigned, key),
+        Chain::Ethereum | Chain::Xrp => Ok(Vec::new()),
+    }
+}
+
+/// The outputs that return to the wallet; none but on Bitcoin.
+pub fn own_outputs(unsigned: &UnsignedTransaction, key: &GroupKey) -> Result<Vec<OwnOutput>, DecodeError> {
+    match unsigned.wallet.kind.chain() {
+        Chain::Bitcoin => BitcoinAdapter.own_outputs(unsigned, key),
+        Chain::Ethereum | Chain::Xrp => Ok(Vec::new()),
     }
 }

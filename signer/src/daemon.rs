@@ -133,7 +133,7 @@ impl Cosigner {
     /// Decides on a package: rules first, then this party's past. A refusal is on disk when it is returned.
     pub fn decide(&self, package: &SigningPackage) -> Result<Allowed, Refusal> {
         let decided = self.examine(package).and_then(|allowed| {
-            let past = self.store.check(&allowed).map_err(|error| internal(&error))?;
+            let past = self.store.check(&allowed, self.clock.now()).map_err(|error| internal(&error))?;
             past.map(|()| allowed)
         });
         decided.inspect_err(|refusal| self.record(package, refusal))

@@ -5,15 +5,31 @@
 //! given its part of a signature to a transaction, that transaction may confirm at any time. A further transaction for the same
 //! intent is safe only if no ledger can ever hold both, so it must share a resource (a UTXO, a nonce, a Sequence) with
 //! *every* earlier one. The record is on disk before the first protocol message leaves, and nothing is ever removed.
+//! Cancellations are in this: one is signed only if it excludes every payment before it, and no payment is signed after one
+//! unless each excludes the other.
+//!
+//! **Children (Bitcoin, child pays for parent).** A child spends change of a payment that this party took part in. Payments of one
+//! intent exclude one another and each has one change output, so at most one child of an intent can ever be final; it pays
+//! nobody, and costs at most what its parent leaves of the intent's `max_fee`. The parent's fee is this party's own record of it
+//! (the highest, if it was told several): what the package says of the parent's inputs is covered by no
+//! signature that is asked for now.
+//!
+//! **Expired intents** are cancelled only by parties that took part in what is to be cancelled. Otherwise every intent that ever
+//! expired unused would be worth its `max_fee` to whoever wants to burn money.
 //!
 //! **Input amounts (BIP-143).** A P2WPKH signature commits to the amount of its own input only. From two packages over one
 //! transaction, each with a lie about another input and a fee that looks fair, a hostile orchestrator could put together
 //! a transaction whose inputs are worth far more than both said, and miners would get the difference. An output's amount never changes,
 //! so the first one that this party signed with is the only one that it ever signs with.
 
-use crate::verify::{Allowed, Refusal, RefusalCode};
+use crate::verify::{Allowed, Part, Refusal, RefusalCode};
 use bursar_bitcoin::ClaimedInput;
-use bursar_domain::{effects::Resource, package::PackageDigest, time::Timestamp};
+use bursar_domain::{
+    amount::Amount,
+    effects::{OutPoint, Resource},
+    package::PackageDigest,
+    time::Timestamp,
+};
 use bursar_signer_client::message::SessionId;
 use redb::{
     Database, Durability, ReadableDatabase as _, ReadableTable, ReadableTableMetadata as _, TableDefinition,
@@ -65,8 +81,23 @@ pub struct BurntSession {
 struct TookPart {
     /// SHA-256 of the unsigned transaction, hex.
     transaction: String,
+    #[serde(default = "TookPart::pays")]
+    part: Part,
     resources: Vec<Resource>,
+    /// What it costs at most; not recorded by earlier versions.
+    #[serde(default)]
+    fee: Option<Amount>,
+    /// What a child of it may spend.
+    #[serde(default)]
+    makes: Vec<OutPoint>,
     at: Timestamp,
+}
+
+impl TookPart {
+    /// All that earlier versions took part in.
+    const fn pays() -> Part {
+        Part::Pays
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,11 +152,11 @@ impl Store {
     }
 
     /// Whether the past allows this package, as things stand. [`take_part`](Self::take_part) decides again, for good.
-    pub fn check(&self, allowed: &Allowed) -> Result<Result<(), Refusal>, StoreError> {
+    pub fn check(&self, allowed: &Allowed, now: Timestamp) -> Result<Result<(), Refusal>, StoreError> {
         let read = self.0.begin_read()?;
         let (intents, externals) = (read.open_table(INTENTS)?, read.open_table(EXTERNAL_IDS)?);
         let amounts = read.open_table(INPUT_AMOUNTS)?;
-        Ok(history(&intents, &externals, &amounts, allowed)?.map(|_| ()))
+        Ok(history(&intents, &externals, &amounts, allowed, now)?.map(|_| ()))
     }
 
     /// Burns the session id and records that this party takes part in signing this transaction, if the past allows it. On
@@ -153,13 +184,20 @@ impl Store {
             let mut intents = write.open_table(INTENTS)?;
             let mut externals = write.open_table(EXTERNAL_IDS)?;
             let mut amounts = write.open_table(INPUT_AMOUNTS)?;
-            let mut earlier = match history(&intents, &externals, &amounts, allowed)? {
+            let mut earlier = match history(&intents, &externals, &amounts, allowed, now)? {
                 Ok(earlier) => earlier,
                 Err(refusal) => return Ok(Err(refusal)),
             };
             let transaction = hex::encode(Sha256::digest(&allowed.unsigned));
             if !earlier.iter().any(|one| one.transaction == transaction) {
-                earlier.push(TookPart { transaction, resources: allowed.resources.clone(), at: now });
+                earlier.push(TookPart {
+                    transaction,
+                    part: allowed.part,
+                    resources: allowed.resources.clone(),
+                    fee: Some(allowed.fee),
+                    makes: allowed.makes.clone(),
+                    at: now,
+                });
                 intents.insert(allowed.intent.0, to_json(&earlier).as_slice())?;
             }
             externals.insert(external_key(allowed).as_str(), allowed.intent.0)?;
@@ -226,6 +264,7 @@ fn history(
     externals: &impl ReadableTable<&'static str, [u8; 32]>,
     amounts: &impl ReadableTable<&'static str, u64>,
     allowed: &Allowed,
+    now: Timestamp,
 ) -> Result<Result<Vec<TookPart>, Refusal>, StoreError> {
     if let Some(known) = externals.get(external_key(allowed).as_str())?
         && known.value() != allowed.intent.0
@@ -237,11 +276,8 @@ fn history(
         Some(row) => from_json("intents", row.value())?,
         None => Vec::new(),
     };
-    let transaction = hex::encode(Sha256::digest(&allowed.unsigned));
-    let exclusive = |one: &TookPart| one.resources.iter().any(|used| allowed.resources.contains(used));
-    if earlier.iter().any(|one| one.transaction != transaction && !exclusive(one)) {
-        let reason = "another transaction for this intent was signed, and both could confirm";
-        return Ok(Err(Refusal::new(RefusalCode::WouldPayTwice, reason)));
+    if let Err(refusal) = fits(&earlier, allowed, now) {
+        return Ok(Err(refusal));
     }
     for input in &allowed.believed {
         if let Some(known) = amounts.get(amount_key(allowed, input).as_str())?
@@ -257,6 +293,51 @@ fn history(
         }
     }
     Ok(Ok(earlier))
+}
+
+/// Whether what this party took part in for the intent leaves room for this.
+fn fits(earlier: &[TookPart], allowed: &Allowed, now: Timestamp) -> Result<(), Refusal> {
+    let refuse = |code, reason: &str| Err(Refusal::new(code, reason));
+    if allowed.expires_at <= now && (allowed.part != Part::Cancels || earlier.is_empty()) {
+        let reason = "the intent has expired by this party's clock, and there is nothing that it signed to be cancelled";
+        return refuse(RefusalCode::IntentExpired, reason);
+    }
+    if allowed.part == Part::Child {
+        return adopts(earlier, allowed);
+    }
+    let transaction = hex::encode(Sha256::digest(&allowed.unsigned));
+    let exclusive = |one: &TookPart| one.resources.iter().any(|used| allowed.resources.contains(used));
+    // A child is final only if its parent is, which is among the others.
+    let mut others = earlier.iter().filter(|one| one.part != Part::Child && one.transaction != transaction);
+    if others.any(|one| !exclusive(one)) {
+        let reason = "another transaction for this intent was signed, and both could confirm";
+        return refuse(RefusalCode::WouldPayTwice, reason);
+    }
+    Ok(())
+}
+
+/// Whether all that a child spends was made by payments of this intent that this party took part in, and leaves it enough of
+/// the fee.
+fn adopts(earlier: &[TookPart], allowed: &Allowed) -> Result<(), Refusal> {
+    for resource in &allowed.resources {
+        let makes = |one: &&TookPart| one.makes.iter().any(|made| Resource::Utxo(*made) == *resource);
+        let parents: Vec<&TookPart> =
+            earlier.iter().filter(|one| one.part == Part::Pays).filter(makes).collect();
+        if parents.is_empty() {
+            let reason =
+                format!("{resource} is not change of a payment of this intent that this party signed");
+            return Err(Refusal::new(RefusalCode::UnknownParent, reason));
+        }
+        // Each of them, for one whose inputs were lied about is recorded like the true one.
+        for parent in parents {
+            let total = parent.fee.and_then(|fee| fee.checked_add(allowed.fee));
+            if total.is_none_or(|total| total > allowed.fee_cap) {
+                let reason = format!("with its parent it costs more than the cap of {}", allowed.fee_cap);
+                return Err(Refusal::new(RefusalCode::FeeAboveCap, reason));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn amount_key(allowed: &Allowed, input: &ClaimedInput) -> String {

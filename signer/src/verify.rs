@@ -5,22 +5,30 @@
 //! party's own adapter under its own group key; the intent counts only under a pinned initiator's signature; limits and time are
 //! this party's own. What depends on the past (a session id seen before, a second transaction for one intent) is
 //! decided by [`crate::store`] in the same transaction that records it.
+//!
+//! A package says what it is for ([`Purpose`]), and each purpose is held against what it may do. A **payment** makes exactly the
+//! payments that remain of the intent after the recalls, each of which its initiator signed. A **cancellation** pays nobody.
+//! A **child** pays nobody either, spends nothing but change of a payment of this intent, and costs no more than what that
+//! payment leaves of the fee that the intent allows. So what a hostile orchestrator gains from the last two is fees, once for
+//! each intent, up to its `max_fee`.
 
 use crate::{
-    adapters::believed_amounts,
-    rules::{Destinations, Rules},
+    adapters::{believed_amounts, claimed_inputs, own_outputs},
+    rules::{AssetRule, Destinations, Rules},
 };
 use bursar_bitcoin::ClaimedInput;
 use bursar_domain::{
-    effects::{Effects, Resource},
+    amount::Amount,
+    effects::{Effects, OutPoint, Resource},
     ids::ExternalId,
-    intent::{InitiatorKey, IntentDigest},
+    intent::{InitiatorKey, Intent, IntentDigest},
     network::Network,
-    package::{PackageDigest, SigningPackage},
-    ports::Adapter,
+    package::{PackageDigest, Purpose, SigningPackage, UnsignedTransaction},
+    ports::{Adapter, DecodeError},
+    recall,
     signing::{GroupKey, PartyRole, SigningPayload},
     time::Timestamp,
-    verify::{EffectsMismatch, effects_match},
+    verify::{EffectsMismatch, cancel_matches, effects_match},
 };
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +61,7 @@ codes! {
     InvalidIntent = "INVALID_INTENT",
     IntentExpired = "INTENT_EXPIRED",
     ExpiryTooFar = "EXPIRY_TOO_FAR",
+    Recall = "RECALL",
     NetworkNotAllowed = "NETWORK_NOT_ALLOWED",
     NoKey = "NO_KEY",
     Undecodable = "UNDECODABLE",
@@ -68,6 +77,8 @@ codes! {
     SessionTerms = "SESSION_TERMS",
     ExternalIdReused = "EXTERNAL_ID_REUSED",
     WouldPayTwice = "WOULD_PAY_TWICE",
+    ChildOf = "CHILD_OF",
+    UnknownParent = "UNKNOWN_PARENT",
     InputAmountChanged = "INPUT_AMOUNT_CHANGED",
     Overloaded = "OVERLOADED",
     Internal = "INTERNAL",
@@ -98,12 +109,32 @@ pub struct Allowed {
     pub initiator: InitiatorKey,
     pub external_id: ExternalId,
     pub network: Network,
+    pub expires_at: Timestamp,
+    pub part: Part,
     pub resources: Vec<Resource>,
+    /// The most that it costs.
+    pub fee: Amount,
+    /// The most that everything for this intent may cost by intent and rules.
+    pub fee_cap: Amount,
+    /// Outputs that it makes and that return to the wallet (Bitcoin): what a child of it may spend.
+    pub makes: Vec<OutPoint>,
     /// Input amounts that it is believed for; this party must never have believed others.
     pub believed: Vec<ClaimedInput>,
     /// The transaction's own bytes.
     pub unsigned: Vec<u8>,
     pub payloads: Vec<SigningPayload>,
+}
+
+/// What a transaction can do to the others of its intent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Part {
+    /// Pays what the intent says, so that no other that does may ever be final beside it.
+    Pays,
+    /// Takes the place of one that pays.
+    Cancels,
+    /// Spends change of one that pays.
+    Child,
 }
 
 /// Larger transactions are not relayed by any of the chains.
@@ -128,7 +159,11 @@ pub fn verify(
             format!("unsigned.wallet: {wallet} is not the intent's {}", intent.wallet),
         );
     }
-    if package.unsigned.bytes.len() > MAX_TRANSACTION {
+    let parent = match &package.purpose {
+        Purpose::Child { parent } => Some(parent.as_ref()),
+        Purpose::Pay | Purpose::Cancel => None,
+    };
+    if std::iter::once(&package.unsigned).chain(parent).any(|one| one.bytes.len() > MAX_TRANSACTION) {
         return refuse(Code::MalformedPackage, "unsigned.bytes: too large".into());
     }
     let Some(initiator) = rules.initiators.iter().find(|known| known.public_key == package.intent.initiator)
@@ -150,7 +185,10 @@ pub fn verify(
     if let Err(error) = intent.validate() {
         return refuse(Code::InvalidIntent, error.to_string());
     }
-    if intent.expires_at <= now {
+    let remaining = recall::remaining(&package.intent, &package.recalls)
+        .map_err(|error| Refusal::new(Code::Recall, format!("recalls: {error}")))?;
+    // What expired can still be taken back: see `crate::store` for what must have gone before.
+    if intent.expires_at <= now && package.purpose != Purpose::Cancel {
         return refuse(
             Code::IntentExpired,
             "expires_at: the intent has expired by this party's clock".into(),
@@ -165,42 +203,105 @@ pub fn verify(
     let Some(key) = key.filter(|key| key.scheme == wallet.kind.scheme()) else {
         return refuse(Code::NoKey, format!("this party holds no {} share", wallet.kind.scheme()));
     };
-    let undecodable =
-        |error: bursar_domain::ports::DecodeError| Refusal::new(Code::Undecodable, error.to_string());
     let effects = adapter.decode(&package.unsigned, key).map_err(undecodable)?;
-    effects_match(intent, &effects).map_err(mismatch)?;
-    within_limits(rules, package, &effects)?;
+    let Some(rule) = rules.assets.iter().find(|rule| rule.asset == intent.asset) else {
+        return refuse(Code::AssetNotAllowed, format!("{} is not in this party's rules", intent.asset));
+    };
+    let part = match &package.purpose {
+        Purpose::Pay => {
+            effects_match(&remaining, &effects).map_err(mismatch)?;
+            within_limits(rules, rule, &remaining, &effects)?;
+            Part::Pays
+        }
+        Purpose::Cancel => {
+            cancel_matches(intent, &effects).map_err(mismatch)?;
+            within_fee(rule, effects.fee)?;
+            Part::Cancels
+        }
+        Purpose::Child { parent } => {
+            cancel_matches(intent, &effects).map_err(mismatch)?;
+            let paid = check_parent(&package.unsigned, parent, &remaining, key, adapter)?;
+            within_limits(rules, rule, &remaining, &paid)?;
+            let total = paid.fee.checked_add(effects.fee).filter(|total| *total <= intent.max_fee);
+            let Some(total) = total else {
+                let (parent, child, allowed) = (paid.fee, effects.fee, intent.max_fee);
+                let reason = format!("the parent costs {parent} and the child {child}; {allowed} is allowed");
+                return refuse(Code::EffectsFee, reason);
+            };
+            within_fee(rule, total)?;
+            Part::Child
+        }
+    };
     let payloads = adapter.signing_payloads(&package.unsigned, key).map_err(undecodable)?;
     check_payloads(package, &payloads)?;
     let believed = believed_amounts(&package.unsigned, key).map_err(undecodable)?;
+    let makes = own_outputs(&package.unsigned, key).map_err(undecodable)?;
     Ok(Allowed {
         digest: package.digest(),
         intent: intent.digest(),
         initiator: package.intent.initiator,
         external_id: intent.external_id.clone(),
         network: effects.network,
+        expires_at: intent.expires_at,
+        part,
         resources: effects.resources,
+        fee: effects.fee,
+        fee_cap: intent.max_fee.min(rule.max_fee),
+        makes: makes.into_iter().map(|own| own.outpoint).collect(),
         believed,
         unsigned: package.unsigned.bytes.clone(),
         payloads,
     })
 }
 
-fn within_limits(rules: &Rules, package: &SigningPackage, effects: &Effects) -> Result<(), Refusal> {
+fn undecodable(error: DecodeError) -> Refusal {
+    Refusal::new(RefusalCode::Undecodable, error.to_string())
+}
+
+/// Holds the parent against the intent, and the child's inputs against what the parent returns to the wallet. Gives what the
+/// parent does. That it is one which this party knows is decided by [`crate::store`].
+fn check_parent(
+    child: &UnsignedTransaction,
+    parent: &UnsignedTransaction,
+    remaining: &Intent,
+    key: &GroupKey,
+    adapter: &dyn Adapter,
+) -> Result<Effects, Refusal> {
+    let refuse = |reason: String| Refusal::new(RefusalCode::ChildOf, reason);
+    if parent.wallet != remaining.wallet {
+        return Err(refuse(format!("purpose.parent.wallet: {} is not the intent's", parent.wallet)));
+    }
+    let effects = adapter.decode(parent, key).map_err(|error| refuse(format!("purpose.parent: {error}")))?;
+    effects_match(remaining, &effects).map_err(|error| {
+        refuse(format!("purpose.parent: it is not the payment that the intent asks for: {error}"))
+    })?;
+    // A txid does not cover signatures, so the parent's own bytes say what its outputs are called and worth.
+    let made = own_outputs(parent, key).map_err(undecodable)?;
+    for input in claimed_inputs(child, key).map_err(undecodable)? {
+        let Some(own) = made.iter().find(|own| own.outpoint == input.outpoint) else {
+            return Err(refuse(format!("input {} is not change of the parent", input.outpoint)));
+        };
+        if own.value != input.value {
+            let (says, holds) = (input.value.0, own.value.0);
+            return Err(refuse(format!("input {} holds {holds} satoshi, not {says}", input.outpoint)));
+        }
+    }
+    Ok(effects)
+}
+
+/// `payments` are those of `effects` too; what is left of the intent counts, not what was recalled.
+fn within_limits(
+    rules: &Rules,
+    rule: &AssetRule,
+    remaining: &Intent,
+    effects: &Effects,
+) -> Result<(), Refusal> {
     use RefusalCode as Code;
-    let intent = &package.intent.intent;
-    let Some(rule) = rules.assets.iter().find(|rule| rule.asset == effects.asset) else {
-        let reason = format!("{} is not in this party's rules", effects.asset);
-        return Err(Refusal::new(Code::AssetNotAllowed, reason));
-    };
-    if intent.total().is_none_or(|total| total > rule.max_amount) {
+    if remaining.total().is_none_or(|total| total > rule.max_amount) {
         let reason = format!("its total of {} is above this party's cap of {}", rule.asset, rule.max_amount);
         return Err(Refusal::new(Code::AmountAboveCap, reason));
     }
-    if effects.fee > rule.max_fee {
-        let reason = format!("a fee of {} is above this party's cap of {}", effects.fee, rule.max_fee);
-        return Err(Refusal::new(Code::FeeAboveCap, reason));
-    }
+    within_fee(rule, effects.fee)?;
     if let Destinations::Only(allowed) = &rules.destinations {
         for (index, payment) in effects.payments.iter().enumerate() {
             if !allowed.contains(&(effects.network, payment.destination.clone())) {
@@ -211,6 +312,14 @@ fn within_limits(rules: &Rules, package: &SigningPackage, effects: &Effects) -> 
                 return Err(Refusal::new(Code::DestinationNotAllowed, reason));
             }
         }
+    }
+    Ok(())
+}
+
+fn within_fee(rule: &AssetRule, fee: Amount) -> Result<(), Refusal> {
+    if fee > rule.max_fee {
+        let reason = format!("a fee of {fee} is above this party's cap of {}", rule.max_fee);
+        return Err(Refusal::new(RefusalCode::FeeAboveCap, reason));
     }
     Ok(())
 }

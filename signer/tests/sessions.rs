@@ -11,5 +11,7 @@ mod links;
 mod network;
 #[path = "sessions/quorum.rs"]
 mod quorum;
+#[path = "sessions/replacing.rs"]
+mod replacing;
 #[path = "sessions/support.rs"]
 mod support;

@@ -158,14 +158,10 @@ async fn burn(
     let cosigner = cosigner.clone();
     let burnt = tokio::task::spawn_blocking(move || {
         let now = cosigner.clock.now();
-        let decided = if package.intent.intent.expires_at <= now {
-            Err(Refusal::new(RefusalCode::IntentExpired, "the intent expired before its session began"))
-        } else {
-            cosigner
-                .store
-                .take_part(session, &message, &allowed, now)
-                .unwrap_or_else(|error| Err(super::internal(&error)))
-        };
+        let decided = cosigner
+            .store
+            .take_part(session, &message, &allowed, now)
+            .unwrap_or_else(|error| Err(super::internal(&error)));
         decided.inspect_err(|refusal| cosigner.record(&package, refusal))
     })
     .await;
