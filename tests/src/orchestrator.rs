@@ -22,6 +22,9 @@ pub struct Urls {
     pub bitcoin: Option<String>,
     pub ethereum: Option<String>,
     pub xrp: Option<String>,
+    /// Several nodes in place of the one, called node-0, node-1, …; more than half of them must agree.
+    pub bitcoin_nodes: Vec<String>,
+    pub ethereum_nodes: Vec<String>,
 }
 
 pub struct Orchestrator {
@@ -154,7 +157,9 @@ fn configuration(
     let embedded = || format!("sqlite://{}", dir.join("data/bursar.db").display());
     let store = urls.database.clone().unwrap_or_else(embedded);
     let bitcoin = urls.bitcoin.as_deref().unwrap_or(nodes.bitcoind.rpc_url());
+    let bitcoin = one_or_several(bitcoin, &urls.bitcoin_nodes);
     let ethereum = urls.ethereum.as_deref().unwrap_or(nodes.anvil.rpc_url());
+    let ethereum = one_or_several(ethereum, &urls.ethereum_nodes);
     let xrp = urls.xrp.as_deref().unwrap_or(nodes.xrpl.rpc_url());
     let (user, password) = (nodes.bitcoind.rpc_user(), nodes.bitcoind.rpc_password());
     let token = &nodes.token;
@@ -173,7 +178,7 @@ lease_ms = 5000
 
 [bitcoin]
 network = "regtest"
-url = "{bitcoin}"
+{bitcoin}
 user = "{user}"
 password = "{password}"
 confirmations = 2
@@ -181,7 +186,7 @@ poll_ms = 100
 
 [ethereum]
 chain_id = 31337
-url = "{ethereum}"
+{ethereum}
 confirmations = 2
 poll_ms = 100
 
@@ -214,6 +219,14 @@ filter = "info,bursar_workers=debug,sqlx=warn"
         )?;
     }
     Ok(text)
+}
+
+fn one_or_several(url: &str, several: &[String]) -> String {
+    if several.is_empty() {
+        return format!("url = \"{url}\"");
+    }
+    let entry = |(index, url)| format!("{{ name = \"node-{index}\", url = \"{url}\" }}");
+    format!("nodes = [{}]", several.iter().enumerate().map(entry).collect::<Vec<_>>().join(", "))
 }
 
 /// Runs a program that prints one JSON object.

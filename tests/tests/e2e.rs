@@ -21,6 +21,8 @@ mod development_signer;
 mod events;
 #[path = "e2e/lost_replies.rs"]
 mod lost_replies;
+#[path = "e2e/nodes.rs"]
+mod nodes;
 #[path = "e2e/payments.rs"]
 mod payments;
 #[path = "e2e/reorgs.rs"]

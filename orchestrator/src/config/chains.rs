@@ -144,6 +144,10 @@ impl BitcoinConfig {
         let mut problems = common("bitcoin", self.poll_ms, self.timeout_ms);
         let listed: Vec<_> = self.nodes.iter().map(|node| (node.name.as_str(), node.url.as_str())).collect();
         problems.extend(nodes::check("bitcoin", self.url.as_deref(), &listed, self.min_agree));
+        let urls = self.url.iter().chain(self.nodes.iter().map(|node| &node.url));
+        if urls.into_iter().any(|url| url.contains('@')) {
+            problems.push("bitcoin: no credentials in a url; give user and password, or cookie_file".into());
+        }
         problems.extend(self.check_credentials());
         if !(self.fee_floor <= self.fee_fallback && self.fee_fallback <= self.fee_cap) {
             problems.push(
@@ -352,5 +356,86 @@ mod defaults {
     }
     pub const fn xrp_poll() -> u64 {
         1_000
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bitcoin(text: &str) -> BitcoinConfig {
+        toml::from_str(&format!("network = \"regtest\"\n{text}")).unwrap()
+    }
+
+    #[test]
+    fn one_node_needs_no_more_than_before() {
+        let config = bitcoin("url = \"http://127.0.0.1:1\"\nuser = \"u\"\npassword = \"p\"");
+        assert!(config.check().is_empty(), "{:?}", config.check());
+        let nodes = config.node_list();
+        assert!(matches!(&nodes[..], [(name, _, BitcoinLogin::Password { .. })] if name == nodes::ONLY));
+        assert_eq!(config.min_agree(), 1);
+    }
+
+    #[test]
+    fn nodes_use_the_section_s_credentials_unless_they_have_their_own() {
+        let mut config = bitcoin(
+            r#"
+            user = "u"
+            password = "p"
+            [[nodes]]
+            name = "own"
+            url = "http://127.0.0.1:1"
+            [[nodes]]
+            name = "other"
+            url = "http://127.0.0.1:2"
+            cookie_file = "other/.cookie"
+            "#,
+        );
+        assert!(config.check().is_empty(), "{:?}", config.check());
+        config.resolve(Path::new("/etc/bursar"));
+        let nodes = config.node_list();
+        assert!(matches!(&nodes[0].2, BitcoinLogin::Password { user, .. } if user == "u"));
+        assert!(
+            matches!(&nodes[1].2, BitcoinLogin::CookieFile(file) if file == Path::new("/etc/bursar/other/.cookie"))
+        );
+        assert_eq!((nodes[0].0.as_str(), nodes[1].0.as_str(), config.min_agree()), ("own", "other", 2));
+    }
+
+    #[test]
+    fn wrong_credentials_of_nodes_are_all_told() {
+        let problems = bitcoin(
+            r#"
+            min_agree = 4
+            [[nodes]]
+            name = "none"
+            url = "http://user:secret@127.0.0.1:1"
+            [[nodes]]
+            name = "half"
+            url = "http://127.0.0.1:2"
+            user = "u"
+            "#,
+        )
+        .check();
+        for expected in
+            ["min_agree", "no credentials in a url", "bitcoin: give either user", "half: give either user"]
+        {
+            assert!(problems.iter().any(|problem| problem.contains(expected)), "{expected}: {problems:?}");
+        }
+        assert!(problems.len() == 4 && !problems.concat().contains("secret"), "{problems:?}");
+    }
+
+    #[test]
+    fn urls_that_may_hold_keys_are_not_shown() {
+        let config: EthereumConfig = toml::from_str(
+            r#"
+            chain_id = 1
+            min_agree = 1
+            nodes = [{ name = "a", url = "https://a/key1" }, { name = "b", url = "https://b/key2" }]
+            "#,
+        )
+        .unwrap();
+        assert!(config.check().is_empty());
+        assert!(!format!("{config:?}").contains("/key"));
+        assert_eq!((config.node_list().len(), config.min_agree()), (2, 1));
     }
 }

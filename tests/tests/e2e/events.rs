@@ -105,8 +105,9 @@ async fn stream(environment: &Environment, wallet: &Wallet, to: &str, known: &[i
     Ok(())
 }
 
-const ROUTES: [(&str, &[&str]); 16] = [
+const ROUTES: [(&str, &[&str]); 17] = [
     ("/health", &["get"]),
+    ("/health/nodes", &["get"]),
     ("/ready", &["get"]),
     ("/metrics", &["get"]),
     ("/v1/status", &["get"]),

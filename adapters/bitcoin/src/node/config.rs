@@ -103,7 +103,7 @@ pub enum InvalidNodeConfig {
     TargetBlocks,
     #[error("finality_depth: must be 1 or more")]
     FinalityDepth,
-    #[error("timeout_seconds: must be 1 to 60")]
+    #[error("timeout_seconds: must be 0.1 to 60")]
     Timeout,
 }
 
@@ -123,7 +123,7 @@ impl BitcoinNodeConfig {
         if self.finality_depth == 0 {
             return Err(InvalidNodeConfig::FinalityDepth);
         }
-        if !(Duration::from_secs(1)..=Duration::from_secs(60)).contains(&self.timeout) {
+        if !(Duration::from_millis(100)..=Duration::from_secs(60)).contains(&self.timeout) {
             return Err(InvalidNodeConfig::Timeout);
         }
         Ok(())
