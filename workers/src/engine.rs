@@ -49,6 +49,9 @@ pub enum StepError {
     UnknownSource(String),
     #[error("the stored recalls do not fit the order: {0}")]
     Recall(#[from] InvalidRecall),
+    /// For the queue only: see [`Next::LeaveToSigner`].
+    #[error("too few co-signers are online here, and another worker may reach enough")]
+    LeaveToSigner,
     #[error("no {0} key is known yet")]
     NoKey(Scheme),
     #[error(transparent)]
@@ -85,9 +88,9 @@ pub async fn look_at(context: &Context, id: TransferId) -> Result<Next, StepErro
                 Ok(Progress::Moved) => {}
                 Ok(Progress::Wait(pause)) => return Ok(Next::LookAgain(pause)),
                 Ok(Progress::Rest) => return Ok(Next::Rest),
-                Ok(Progress::LeaveToSigner) => return Ok(Next::LeaveToSigner),
                 // Someone else moved it: look at what it is now.
                 Err(StepError::Move(MoveError::Stale)) => {}
+                Err(StepError::LeaveToSigner) => return Ok(Next::LeaveToSigner),
                 Err(error) => return Err(error),
             }
         }

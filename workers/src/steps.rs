@@ -32,8 +32,6 @@ pub enum Progress {
     Wait(Duration),
     /// A block, a person or nobody moves it next.
     Rest,
-    /// This worker reaches too few co-signers, and another may reach enough.
-    LeaveToSigner,
 }
 
 pub const fn name(step: Step) -> &'static str {

@@ -3,6 +3,8 @@
 #![allow(non_snake_case)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing helper fails its test")]
 
+#[path = "steps/audit.rs"]
+mod audit;
 #[path = "steps/crash.rs"]
 mod crash;
 #[path = "steps/ends.rs"]
@@ -13,9 +15,15 @@ mod follow;
 mod halts;
 #[path = "steps/jobs.rs"]
 mod jobs;
+#[path = "steps/recall.rs"]
+mod recall;
 #[path = "steps/repeat.rs"]
 mod repeat;
+#[path = "steps/replace.rs"]
+mod replace;
 #[path = "steps/signing.rs"]
 mod signing;
 #[path = "steps/support.rs"]
 mod support;
+#[path = "steps/sweep.rs"]
+mod sweep;

@@ -14,6 +14,9 @@ pub struct Replacing {
     /// Why the last attempt came to nothing, until one succeeds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub obstacle: Option<Obstacle>,
+    /// When the transaction under way lost its block: from then on its time is counted anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -216,7 +216,7 @@ impl Replacing {
     fn after(self, fact: &Fact, now: Timestamp) -> Self {
         match fact {
             Fact::ReplacementWanted { verb } => {
-                Self { wanted: Some(Wanted { verb: *verb, at: now }), obstacle: None }
+                Self { wanted: Some(Wanted { verb: *verb, at: now }), obstacle: None, ..self }
             }
             Fact::ReplacementHindered { sub_status, reason, lasting } => Self {
                 wanted: self.wanted.filter(|_| !lasting),
@@ -226,13 +226,15 @@ impl Replacing {
                     at: now,
                     lasting: *lasting,
                 }),
+                since: self.since,
             },
             // A wish to cancel outlives a speed-up, and a block that may go away again.
             Fact::Superseded { cancels: false, .. } | Fact::Included { .. } => {
                 let cancel = |wanted: &Wanted| wanted.verb == Verb::Cancel;
-                Self { wanted: self.wanted.filter(cancel), obstacle: None }
+                Self { wanted: self.wanted.filter(cancel), ..Self::default() }
             }
             Fact::Superseded { cancels: true, .. } => Self::default(),
+            Fact::ReorgedOut => Self { since: Some(now), ..self },
             _ => self,
         }
     }

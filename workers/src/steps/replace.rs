@@ -101,7 +101,8 @@ fn until_stuck(
     policy: &Replacement,
 ) -> Option<Duration> {
     let State::Broadcasting { .. } = transfer.state else { return None };
-    let since = current.broadcast_at.or(current.signed_at)?;
+    let sent = current.broadcast_at.or(current.signed_at)?;
+    let since = transfer.replacing.since.map_or(sent, |since| since.max(sent));
     Some(policy.stuck_after.saturating_sub(context.now().since(since)))
 }
 
@@ -292,6 +293,9 @@ async fn sign(
     let key = context.group_key(scheme).await?.ok_or(StepError::NoKey(scheme))?;
     let online = context.signer.online(scheme);
     if online < key.threshold {
+        if context.settings.leave_signing {
+            return Err(StepError::LeaveToSigner);
+        }
         let reason = format!("{online} of {} co-signers are online", key.threshold);
         return hinder(context, transfer, SubStatus::SignersOffline, reason, false).await;
     }

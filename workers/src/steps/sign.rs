@@ -100,7 +100,7 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
     let online = context.signer.online(scheme);
     if online < key.threshold {
         if context.settings.leave_signing {
-            return Ok(Progress::LeaveToSigner);
+            return Err(StepError::LeaveToSigner);
         }
         let reason = format!("{online} of {} co-signers are online", key.threshold);
         return wait(context, transfer, SubStatus::SignersOffline, reason).await;

@@ -1,7 +1,7 @@
 //! Death at every await point, and two workers at once.
 
 use crate::support::world::{DEPTH, ETHEREUM, World, XRP};
-use bursar_domain::lifecycle::Status;
+use bursar_domain::lifecycle::{Status, Verb};
 use std::{
     future::Future,
     pin::Pin,
@@ -82,6 +82,37 @@ async fn death_while_confirming__should_pay_once() {
     die_everywhere(ETHEREUM, "confirming", Status::Broadcasting).await;
 }
 
+/// As [`die_everywhere`], from a transaction under way with another asked for in its place.
+async fn die_replacing(descriptor: &str, verb: Verb, ended: Status) {
+    let world = World::new(descriptor).await;
+    let (mut deaths, mut survivors) = (0, 0);
+    for polls in 0.. {
+        let id = world.broadcast(&format!("replaced-{polls}")).await;
+        world.ask(id, verb).await.unwrap();
+        match mortal(world.look(id), polls).await {
+            None => (deaths, survivors) = (deaths + 1, 0),
+            Some(_) => survivors += 1,
+        }
+        world.later();
+        world.look(id).await.unwrap();
+        world.assert_ended(id, ended).await;
+        if survivors == SURVIVORS {
+            break;
+        }
+    }
+    assert!(deaths >= 8, "only {deaths} await points were met");
+}
+
+#[tokio::test]
+async fn death_while_speeding_up__should_pay_once() {
+    die_replacing(ETHEREUM, Verb::SpeedUp { raise_percent: Some(50) }, Status::Completed).await;
+}
+
+#[tokio::test]
+async fn death_while_cancelling__should_pay_nobody() {
+    die_replacing(XRP, Verb::Cancel, Status::Replaced).await;
+}
+
 /// Numbers that look random and are the same in every run (Knuth, MMIX).
 struct Dice(u64);
 impl Dice {
@@ -93,20 +124,36 @@ impl Dice {
 
 #[tokio::test]
 async fn workers_that_die_at_random__should_pay_once() {
+    die_at_random(false).await;
+}
+
+/// The same while transactions are called stuck, sped up and cancelled all the time.
+#[tokio::test]
+async fn workers_that_die_at_random_while_replacing__should_end_with_one_transaction() {
+    die_at_random(true).await;
+}
+
+async fn die_at_random(replacing: bool) {
     for seed in 0..8 {
-        let world = World::ethereum().await;
+        let mut world = World::ethereum().await;
+        world.policy(|policy| policy.automatic = replacing);
+        let world = &world;
         let id = world.submit(&format!("seed-{seed}")).await;
-        // Two that look at the transfer, and one that follows the chain.
+        // Two that look at the transfer, one that follows the chain, and someone who asks for this and that.
         let start = |index: usize| -> Pin<Box<dyn Future<Output = ()> + '_>> {
             match index {
                 2 => Box::pin(world.follow()),
+                3 => Box::pin(futures::future::pending()),
                 _ => Box::pin(async { drop(world.look(id).await) }),
             }
         };
-        let mut workers = [start(0), start(1), start(2)];
+        let ask = |verb| -> Pin<Box<dyn Future<Output = ()> + '_>> {
+            Box::pin(async move { drop(world.ask(id, verb).await) })
+        };
+        let mut workers = [start(0), start(1), start(2), start(3)];
         let mut dice = Dice(seed);
         for _ in 0..4000 {
-            let chosen = usize::try_from(dice.roll(3)).unwrap();
+            let chosen = usize::try_from(dice.roll(if replacing { 4 } else { 3 })).unwrap();
             let ended = futures::poll!(&mut workers[chosen]).is_ready();
             // It has died, or its job comes again.
             if ended || dice.roll(60) == 0 {
@@ -116,6 +163,8 @@ async fn workers_that_die_at_random__should_pay_once() {
                 0 => world.later(),
                 1 => world.chain.mine(),
                 2 if dice.roll(4) == 0 && world.chain.height() > 1 => world.chain.reorganise(1),
+                3 if replacing => workers[3] = ask(Verb::SpeedUp { raise_percent: None }),
+                4 if replacing && dice.roll(4) == 0 => workers[3] = ask(Verb::Cancel),
                 _ => {}
             }
             // The store answers from threads of its own; waiting for it by the runtime's timer would take milliseconds.
@@ -124,6 +173,9 @@ async fn workers_that_die_at_random__should_pay_once() {
         }
         drop(workers);
         world.follow().await;
-        world.assert_paid_once(id).await;
+        match replacing {
+            true => drop(world.assert_at_most_one(id).await),
+            false => world.assert_paid_once(id).await,
+        }
     }
 }

@@ -195,7 +195,7 @@ pub fn of(
 }
 
 fn replacing(replacing: &Replacing) -> Option<ReplacingView> {
-    let Replacing { wanted, obstacle } = replacing;
+    let Replacing { wanted, obstacle, since: _ } = replacing;
     let view = ReplacingView {
         wanted: wanted.as_ref().map(|wanted| match wanted.verb {
             Verb::SpeedUp { .. } => "speedUp",

@@ -7,7 +7,7 @@ use bursar_domain::{
     asset::Asset,
     effects::{Effects, Resource, Validity},
     hd::DeriveError,
-    intent::{Destination, Payment},
+    intent::{Destination, Intent, Payment},
     network::{Chain, Network},
     package::{Purpose, SignedTransaction, UnsignedTransaction},
     ports::{
@@ -26,9 +26,22 @@ pub struct Payout {
     pub number: u64,
     pub to: String,
     pub amount: u64,
+    /// The further payments of a batch.
+    pub more: Vec<(String, u64)>,
     pub fee: u64,
     /// No block above this height takes it.
     pub until: Option<u32>,
+}
+
+impl Payout {
+    /// It pays nobody: it takes the place of another.
+    pub fn cancels(&self) -> bool {
+        self.amount == 0 && self.to == self.account
+    }
+    pub fn payments(&self) -> impl Iterator<Item = (&str, u64)> {
+        let first = (!self.cancels()).then_some((self.to.as_str(), self.amount));
+        first.into_iter().chain(self.more.iter().map(|(to, amount)| (to.as_str(), *amount)))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -86,21 +99,29 @@ impl ReplaceTransaction for FakeAdapter {
             AccountState::Ethereum(_) => None,
             AccountState::Bitcoin(_) => return Err(BuildError::Inconsistent("no Bitcoin here")),
         };
-        let (to, amount) = match request.purpose {
+        let (to, amount, more) = match request.purpose {
             Purpose::Pay => {
-                let payment = &request.intent.payments[0];
-                (payment.destination.address.clone(), payment.amount.to_string().parse().unwrap())
+                let mut all = payments(request.intent);
+                let (to, amount) = all.remove(0);
+                (to, amount, all)
             }
-            Purpose::Cancel => (first.account.clone(), 0),
+            Purpose::Cancel => (first.account.clone(), 0, vec![]),
             Purpose::Child { .. } => return Err(BuildError::Inconsistent("no children here")),
         };
-        let payout = Payout { to, amount, fee, until, ..first.clone() };
+        let payout = Payout { to, amount, more, fee, until, ..first.clone() };
         Ok(UnsignedTransaction {
             wallet: request.intent.wallet,
             source: request.earlier[0].source,
             bytes: serde_json::to_vec(&payout).unwrap(),
         })
     }
+}
+
+fn payments(intent: &Intent) -> Vec<(String, u64)> {
+    let read = |payment: &Payment| {
+        (payment.destination.address.clone(), payment.amount.to_string().parse().unwrap())
+    };
+    intent.payments.iter().map(read).collect()
 }
 
 impl BuildTransaction for FakeAdapter {
@@ -117,15 +138,9 @@ impl BuildTransaction for FakeAdapter {
             Some(Resource::Sequence { sequence, .. }) => u64::from(*sequence),
             _ => return Err(BuildError::Inconsistent("a number is needed")),
         };
-        let payment = &request.intent.payments[0];
-        let payout = Payout {
-            account: account.clone(),
-            number,
-            to: payment.destination.address.clone(),
-            amount: payment.amount.to_string().parse().unwrap(),
-            fee,
-            until,
-        };
+        let mut more = payments(request.intent);
+        let (to, amount) = more.remove(0);
+        let payout = Payout { account: account.clone(), number, to, amount, more, fee, until };
         Ok(UnsignedTransaction {
             wallet: request.intent.wallet,
             source: request.source,
@@ -147,12 +162,11 @@ impl DecodeTransaction for FakeAdapter {
             Chain::Xrp => Resource::Sequence { account, sequence: payout.number.try_into().unwrap() },
             _ => Resource::Nonce { account, nonce: payout.number },
         };
-        let payment = Payment {
-            destination: Destination { address: payout.to.clone(), tag: None },
-            amount: Amount::from_u64(payout.amount),
-        };
-        let nothing = payout.amount == 0 && payout.to == payout.account;
-        let payments = if nothing { vec![] } else { vec![payment] };
+        let payments = payout.payments().map(|(to, amount)| Payment {
+            destination: Destination { address: to.to_owned(), tag: None },
+            amount: Amount::from_u64(amount),
+        });
+        let payments = payments.collect();
         Ok(Effects {
             network,
             asset: Asset::native(network.chain()),

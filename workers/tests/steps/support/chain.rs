@@ -107,7 +107,8 @@ impl FakeChain {
     }
     /// Payments to this destination on the chain as it is now.
     pub fn paid(&self, to: &str) -> usize {
-        lock(&self.state).transactions().filter(|signed| signed.payout.to == to).count()
+        let pays = |signed: &&SignedPayout| signed.payout.payments().any(|(paid, _)| paid == to);
+        lock(&self.state).transactions().filter(pays).count()
     }
 
     /// A block with all of the mempool that its place allows.
@@ -150,12 +151,19 @@ impl FakeChain {
         lock(&self.state).mempool = vec![serde_json::from_slice(bytes).unwrap()];
     }
 
+    /// A block with these unsigned bytes, under a signature that never reached us.
+    pub fn mine_unseen(&self, unsigned: &[u8]) {
+        lock(&self.state).mempool = vec![SignedPayout { payout: read(unsigned), session: u64::MAX }];
+        self.mine();
+    }
+
     /// A block in which the account pays someone, signed by whoever else has the key.
     pub fn mine_foreign(&self, account: &str) {
         {
             let mut state = lock(&self.state);
             let (account, number) = (account.to_owned(), state.used(account));
-            let payout = Payout { account, number, to: "thief".into(), amount: 1, fee: 1, until: None };
+            let payout =
+                Payout { account, number, to: "thief".into(), amount: 1, more: vec![], fee: 1, until: None };
             state.mempool = vec![SignedPayout { payout, session: u64::MAX }];
         }
         self.mine();

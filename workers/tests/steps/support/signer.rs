@@ -21,6 +21,7 @@ pub struct FakeSigner {
     pub online: AtomicU16,
     script: Mutex<VecDeque<SignError>>,
     asked: Mutex<Vec<(TransferId, Vec<u8>)>>,
+    packages: Mutex<Vec<SigningPackage>>,
     /// Sessions wait here; open unless a test takes the permits.
     pub gate: Semaphore,
 }
@@ -33,6 +34,7 @@ impl FakeSigner {
             online: AtomicU16::new(3),
             script: Mutex::default(),
             asked: Mutex::default(),
+            packages: Mutex::default(),
             gate: Semaphore::new(OPEN),
         }
     }
@@ -48,6 +50,12 @@ impl FakeSigner {
     }
     pub fn sessions(&self) -> usize {
         lock(&self.asked).len()
+    }
+    /// The recalled payouts in the last package for the transfer.
+    pub fn recalls_shown(&self, transfer: TransferId) -> Vec<u32> {
+        let packages = lock(&self.packages);
+        let last = packages.iter().rfind(|package| package.transfer == transfer);
+        last.map(|package| package.recalls.iter().map(|recall| recall.payment).collect()).unwrap_or_default()
     }
     /// All the different bytes that a signature may exist for.
     pub fn asked_for(&self, transfer: TransferId) -> BTreeSet<Vec<u8>> {
@@ -80,6 +88,7 @@ impl ThresholdSigner for FakeSigner {
     ) -> Result<Vec<SignatureBytes>, SignError> {
         let session = {
             let mut asked = lock(&self.asked);
+            lock(&self.packages).push(package.clone());
             asked.push((package.transfer, package.unsigned.bytes.clone()));
             asked.len() as u64
         };

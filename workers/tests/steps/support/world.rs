@@ -20,12 +20,13 @@ use bursar_domain::{
 use bursar_store::{
     Store,
     addresses::{self, AddressRecord},
-    events, reservations, transactions,
+    events, reservations,
+    transactions::{self, Ended, TransactionRecord},
     transfers::{self, Submitted},
     wallets::{self, Wallet},
 };
 use bursar_workers::{
-    ChainPorts, Context, Settings,
+    ChainPorts, Context, Replacement, Settings,
     engine::{self, MoveError, Next, Progress, StepError},
     follower, frozen,
 };
@@ -105,6 +106,9 @@ impl World {
     pub fn with_node(mut self, node: Arc<FakeChain>) -> Self {
         let poll = Duration::from_millis(5);
         let ports = ChainPorts::new(Arc::new(FakeAdapter), node, None, poll, BTreeSet::new());
+        // Where it is not what is tested, the clock's jumps must not make anything look stuck.
+        let policy = Replacement { automatic: false, ..Replacement::of(self.network.chain()) };
+        let ports = ports.with_replacement(policy);
         self.context.chains = Arc::new(BTreeMap::from([(self.network, ports)]));
         self
     }
@@ -113,18 +117,31 @@ impl World {
         &self.context.store
     }
 
+    /// Changes what is done about transactions that no block takes.
+    pub fn policy(&mut self, change: impl FnOnce(&mut Replacement)) {
+        let ports = Arc::make_mut(&mut self.context.chains).get_mut(&self.network).unwrap();
+        change(&mut ports.replacement);
+    }
+
     /// A transfer to a destination of its own, named after it.
     pub async fn submit(&self, name: &str) -> TransferId {
+        self.submit_batch(name, &[name]).await
+    }
+
+    pub async fn submit_batch(&self, name: &str, to: &[&str]) -> TransferId {
         let key = SigningKey::from_bytes(&[5; 32]);
         let intent = Intent {
             external_id: name.parse().unwrap(),
             wallet: self.wallet.descriptor,
             asset: Asset::native(self.network.chain()),
             source: None,
-            payments: vec![Payment {
-                destination: Destination { address: name.to_owned(), tag: None },
-                amount: Amount::from_u64(1000),
-            }],
+            payments: to
+                .iter()
+                .map(|to| Payment {
+                    destination: Destination { address: (*to).to_owned(), tag: None },
+                    amount: Amount::from_u64(1000),
+                })
+                .collect(),
             max_fee: Amount::from_u64(500),
             expires_at: self.clock.now().plus(Duration::from_secs(100_000)),
         };
@@ -172,7 +189,7 @@ impl World {
             match engine::run_step(&self.context, transfer).await.unwrap() {
                 Progress::Moved => {}
                 Progress::Wait(_) => self.later(),
-                Progress::Rest | Progress::LeaveToSigner => {}
+                Progress::Rest => {}
             }
             if self.status(id).await.0 >= Status::Broadcasting && status > Status::Broadcasting {
                 self.mine().await;
@@ -211,6 +228,48 @@ impl World {
         }
     }
 
+    /// The rules for a transfer of which several transactions may have been made: it ends so, what a block holds is one of them,
+    /// the others have ended with a proof, any two exclude each other, and no bytes left us that are not kept.
+    pub async fn assert_ended(&self, id: TransferId, status: Status) -> Vec<TransactionRecord> {
+        let transfer = self.finish(id).await;
+        assert_eq!(transfer.status(), status, "{transfer:?}");
+        self.assert_at_most_one(id).await
+    }
+
+    /// As [`assert_ended`](Self::assert_ended), whichever of its transactions won.
+    pub async fn assert_at_most_one(&self, id: TransferId) -> Vec<TransactionRecord> {
+        let transfer = self.finish(id).await;
+        let records = transactions::of_transfer(self.store(), id).await.unwrap();
+        let made = || records.iter().filter(|record| record.ended != Some(Ended::Released));
+        let final_ones: Vec<_> = made().filter(|record| record.finalized_at.is_some()).collect();
+        assert_eq!(final_ones.len(), 1, "{records:?}");
+        assert_eq!(transfer.state.transaction(), Some(final_ones[0].id));
+        for one in made() {
+            let superseded = matches!(one.ended, Some(Ended::Superseded { .. }));
+            assert_eq!(superseded, one.id != final_ones[0].id, "{one:?}");
+            for other in made() {
+                assert!(one.claim().shared(&other.claim()).is_some(), "{one:?} {other:?}");
+            }
+        }
+        for payment in transfer.remaining().unwrap().payments {
+            let paid = self.chain.paid(&payment.destination.address);
+            let expected = matches!(transfer.status(), Status::Completed | Status::Failed);
+            assert_eq!(paid, usize::from(expected), "{transfer:?}");
+        }
+        for asked in self.signer.asked_for(id) {
+            assert!(records.iter().any(|record| record.unsigned.bytes == asked), "signed and not kept");
+        }
+        let kept = |bytes: &Vec<u8>| {
+            made().any(|record| record.signed.as_ref().is_some_and(|signed| signed.bytes == *bytes))
+        };
+        for handed in self.chain.handed() {
+            let signed: adapter::SignedPayout = serde_json::from_slice(&handed).unwrap();
+            let same = signed.payout.number == number(&final_ones[0].unsigned.bytes);
+            assert!(!same || kept(&handed), "handed over and not kept");
+        }
+        records
+    }
+
     pub fn handed_for(&self, to: &str) -> Vec<Vec<u8>> {
         let pays = |bytes: &Vec<u8>| {
             let signed: adapter::SignedPayout = serde_json::from_slice(bytes).unwrap();
@@ -242,6 +301,10 @@ impl World {
     pub async fn abort(&self, id: TransferId) -> Result<(), MoveError> {
         frozen::abort(&self.context, self.transfer(id).await).await.map(|_| ())
     }
+}
+
+fn number(unsigned: &[u8]) -> u64 {
+    serde_json::from_slice::<adapter::Payout>(unsigned).unwrap().number
 }
 
 #[derive(Debug, Clone, PartialEq)]
