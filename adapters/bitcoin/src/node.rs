@@ -7,6 +7,7 @@ mod blocks;
 mod broadcast;
 mod config;
 mod fees;
+mod liveness;
 mod rpc;
 mod statement;
 
@@ -98,9 +99,7 @@ impl ObserveChain for BitcoinNode {
         })
     }
 
-    /// A signed Bitcoin transaction has no expiry: it is dead only when another transaction that spends one of its inputs
-    /// is final, and that shows in the blocks that the follower reads, not in anything that the node could be asked here.
-    async fn liveness(&self, _transaction: &SentTransaction) -> Result<Liveness, NodeError> {
-        Ok(Liveness::MayConfirm)
+    async fn liveness(&self, transaction: &SentTransaction) -> Result<Liveness, NodeError> {
+        self.prove_liveness(transaction).await
     }
 }

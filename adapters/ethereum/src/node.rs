@@ -8,6 +8,7 @@ mod account;
 mod broadcast;
 mod error_text;
 mod fees;
+mod liveness;
 mod observe;
 mod receipts;
 mod revert;

@@ -94,10 +94,8 @@ impl ObserveChain for EthereumNode {
         })
     }
 
-    /// Never says more than that it may confirm: that another transaction took its nonce is only known from final blocks,
-    /// which the caller has.
-    async fn liveness(&self, _transaction: &SentTransaction) -> Result<Liveness, NodeError> {
-        Ok(Liveness::MayConfirm)
+    async fn liveness(&self, transaction: &SentTransaction) -> Result<Liveness, NodeError> {
+        self.prove_liveness(transaction).await
     }
 }
 

@@ -24,8 +24,12 @@ pub(super) struct Block {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Transaction {
     pub hash: B256,
+    /// Absent while no block holds it.
+    pub block_hash: Option<B256>,
+    pub block_number: Option<U64>,
     pub from: Address,
     /// Absent when it creates a contract.
     pub to: Option<Address>,

@@ -36,6 +36,12 @@ impl XrpNode {
         {
             return Ok(Liveness::MayConfirm);
         }
+        // A sibling that used the turn settles it at once: validated is final, and each turn is used once.
+        for sibling in &sent.siblings {
+            if let Some(proof) = self.used_by(sibling, resource).await? {
+                return Ok(Liveness::Dead { proof });
+            }
+        }
         if position.validated.seq < last {
             return Ok(Liveness::MayConfirm);
         }
@@ -47,6 +53,27 @@ impl XrpNode {
             }),
             Turn::Used(fact) => self.search(sent, resource, last, &position, &fact).await,
         }
+    }
+
+    /// The fact that transaction `sibling` of the same transfer used `resource` in a validated ledger.
+    async fn used_by(&self, sibling: &str, resource: &Resource) -> Result<Option<String>, NodeError> {
+        let params = json!({ "transaction": sibling, "binary": false });
+        let Some(answer) = self.ask_unless::<Value>("tx", params, "txnNotFound").await? else {
+            return Ok(None);
+        };
+        let found = Entry::read(&answer);
+        let named = found.hash == Some(sibling);
+        if answer["validated"] != true || !named || !found.uses(resource) {
+            return Ok(None);
+        }
+        let ledger = answer["ledger_index"].as_u64().or_else(|| found.tx["ledger_index"].as_u64());
+        let Some(ledger) = ledger else {
+            return Err(self.malformed("tx", "a validated transaction without its ledger"));
+        };
+        let kind = found.tx["TransactionType"].as_str().unwrap_or("transaction");
+        Ok(Some(format!(
+            "{resource} was used by {sibling}, {kind} of this transfer, in validated ledger {ledger}"
+        )))
     }
 
     /// Whether `resource` is still there in validated ledger `at`.
