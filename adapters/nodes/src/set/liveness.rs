@@ -1,15 +1,15 @@
 //! Loss-of-funds hazard: a transaction that is wrongly called dead is paid again.
 //!
 //! So every node is asked. `min_agree` of them must have a proof, and none may say that it can still take effect. Only one excuse is
-//! taken: a node whose newest ledger is before the transaction's last one cannot know better.
+//! taken: a node that is too far behind to have a proof says nothing by having none.
 
 use super::NodeSet;
 use crate::{
     gather::{Answer, Ask},
-    member::Member,
+    member::{Member, TIPS},
 };
 use bursar_domain::{
-    chain::Liveness,
+    chain::{Liveness, Tips},
     effects::Validity,
     ports::{NodeError, SentTransaction},
 };
@@ -62,15 +62,28 @@ impl NodeSet {
         }))
     }
 
-    /// Those of `alive` that have seen the last ledger that could hold the transaction. Asked after they spoke, so that one that is
-    /// behind now was behind then.
+    /// Those of `alive` that have seen what the others have their proof from. Asked after they spoke, so that one that is behind
+    /// now was behind then.
     async fn who_could_know<'a>(&self, alive: Vec<&'a Member>, sent: &SentTransaction) -> Vec<&'a Member> {
-        let Validity::UntilLedger(last) = sent.validity else { return alive };
         let looks = alive.into_iter().map(|member| async move {
-            let tips = member.read(crate::member::TIPS, |node| node.tips()).await;
-            let behind = tips.is_ok_and(|tips| tips.tip.height < u64::from(last));
+            let tips = member.read(TIPS, |node| node.tips()).await;
+            let behind = tips.is_ok_and(|tips| is_before_the_proof(&tips, sent));
             (!behind).then_some(member)
         });
         join_all(looks).await.into_iter().flatten().collect()
+    }
+}
+
+/// A node that stands here cannot have a proof: the transaction's last ledger is still to come, or no block that used something
+/// of what it spends is final.
+fn is_before_the_proof(tips: &Tips, sent: &SentTransaction) -> bool {
+    match sent.validity {
+        Validity::UntilLedger(last) => tips.tip.height < u64::from(last),
+        Validity::Unlimited => sent
+            .spent_by
+            .iter()
+            .map(|spent| spent.height)
+            .min()
+            .is_some_and(|first| tips.final_height < first),
     }
 }

@@ -1,7 +1,7 @@
 use super::scripted::{Mode, sent, sent_for_ever, set};
 use bursar_domain::{
     chain::Liveness,
-    ports::{NodeError, ObserveChain},
+    ports::{NodeError, ObserveChain, SpentBy},
 };
 
 fn dead() -> Option<Liveness> {
@@ -68,12 +68,22 @@ async fn death__should_need_enough_proofs_and_nobody_who_knows_better() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_before_the_last_ledger__should_not_keep_it_alive() {
+async fn a_node_that_is_behind__should_not_keep_it_alive() {
     for (height, expected) in [(89, Verdict::Dead), (90, Verdict::Alive), (100, Verdict::Alive)] {
         let (set, nodes) = set(3, 2);
         nodes[..2].iter().for_each(|node| node.set(|s| s.liveness = dead().unwrap()));
         nodes[2].set(|s| s.height = height);
         assert_eq!(verdict(set.liveness(&sent()).await), expected, "at {height}");
+    }
+    // On chains without a last ledger: before the block that used the nonce is final there.
+    for (height, expected) in [(99, Verdict::Dead), (100, Verdict::Alive)] {
+        let (set, nodes) = set(3, 2);
+        nodes[..2].iter().for_each(|node| node.set(|s| s.liveness = dead().unwrap()));
+        nodes[2].set(|s| s.height = height);
+        let mut sent = sent_for_ever();
+        let resource = sent.resources[0].clone();
+        sent.spent_by = vec![SpentBy { resource, tx_id: "other".into(), height: 95 }];
+        assert_eq!(verdict(set.liveness(&sent).await), expected, "at {height}");
     }
     // But it makes no proof out of one.
     let (set, nodes) = set(3, 2);
