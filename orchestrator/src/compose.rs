@@ -149,6 +149,7 @@ fn settings(engine: &EngineConfig, shared: bool) -> Settings {
         rebroadcast: or(engine.rebroadcast_ms, defaults.rebroadcast),
         package_lifetime: or(engine.package_lifetime_ms, defaults.package_lifetime),
         sweep: or(engine.sweep_ms, defaults.sweep),
+        stalled_sweeps: engine.stalled_sweeps.unwrap_or(defaults.stalled_sweeps).max(1),
         leave_signing: shared,
     }
 }

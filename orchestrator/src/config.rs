@@ -85,6 +85,7 @@ pub struct EngineConfig {
     pub rebroadcast_ms: Option<u64>,
     pub package_lifetime_ms: Option<u64>,
     pub sweep_ms: Option<u64>,
+    pub stalled_sweeps: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`transfers`] | intents and their status, moved by compare-and-set only |
 //! | [`transactions`], [`reservations`] | what may pay, and the exclusive claims that keep it to one |
-//! | [`events`], [`jobs`] | the global log, and one nudge for each transfer that wants looking at |
+//! | [`events`], [`jobs`], [`sweep`] | the global log; one nudge for each transfer that wants looking at; what does not move |
 //! | [`chain`], [`utxos`], [`deposits`] | blocks applied and rolled back, and what follows from them |
 //! | [`wallets`], [`addresses`], [`keys`] | what is ours |
 //! | [`halts`], [`audit`] | who may not send for now; what a reconciliation compares |
@@ -35,6 +35,7 @@ pub mod reservations;
 mod row;
 mod signals;
 mod store;
+pub mod sweep;
 pub mod transactions;
 pub mod transfers;
 pub mod utxos;

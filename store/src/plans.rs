@@ -1,6 +1,6 @@
 //! A million finished transfers must cost nothing: the plans of the queries that run all the time, held to their indexes.
 
-use crate::{Store, chain, halts, jobs, reservations, transfers};
+use crate::{Store, chain, halts, jobs, reservations, sweep, transfers};
 use sqlx::{AssertSqlSafe, Row};
 
 async fn plan(store: &Store, sql: &str) -> String {
@@ -21,6 +21,8 @@ async fn frequent_queries_use_their_indexes() {
         (jobs::DUE, "jobs_due"),
         (halts::STANDING, "halts_standing"),
         (reservations::LIVE, "reservations_live"),
+        (sweep::IDLE, "transfers_unfinished"),
+        (sweep::UNSETTLED, "transactions_watched"),
         (reservations::USED, "reservations_used"),
         (reservations::UNSIGNED_AHEAD, "reservations_live"),
         (reservations::LIVE_AHEAD, "reservations_live"),

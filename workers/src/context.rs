@@ -116,6 +116,8 @@ pub struct Settings {
     pub package_lifetime: Duration,
     /// How often the reconciler sweeps.
     pub sweep: Duration,
+    /// A transfer that should move and has not for this many sweeps raises an alarm.
+    pub stalled_sweeps: u32,
     /// What this worker cannot sign is left to others, for one `retry`, before the transfer says that co-signers are offline. For a
     /// database that several workers share.
     pub leave_signing: bool,
@@ -131,6 +133,7 @@ impl Default for Settings {
             rebroadcast: Duration::from_secs(30),
             package_lifetime: Duration::from_secs(600),
             sweep: Duration::from_secs(15),
+            stalled_sweeps: 40,
             leave_signing: false,
         }
     }

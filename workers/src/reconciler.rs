@@ -1,7 +1,19 @@
-//! Finds every transfer that should move and has no job. Takes no input; the rows are the truth.
+//! Finds every transfer that should move and has no job, and tells of those that do not move although they should. Takes no
+//! input; the rows are the truth.
+//!
+//! What a person must do (a review, a halt, an unexplained spend) and what the world must do (funds, fees, co-signers) waits in plain
+//! sight, with its sub-status, and is no alarm here.
 
 use crate::context::Context;
-use bursar_store::{StoreError, halts, jobs, transfers};
+use bursar_domain::{
+    lifecycle::{State, SubStatus},
+    time::Timestamp,
+};
+use bursar_store::{
+    StoreError, halts, jobs,
+    sweep::{self, Idle},
+    transfers,
+};
 use tokio_util::sync::CancellationToken;
 
 const BATCH: u32 = 500;
@@ -18,6 +30,10 @@ pub async fn run(context: Context, stop: CancellationToken) {
             Ok(0) => {}
             Ok(found) => tracing::debug!(found, "nudged transfers that had no job"),
             Err(error) => tracing::warn!(%error, "cannot sweep; trying again"),
+        }
+        match stalled(&context).await {
+            Ok(found) => metrics::gauge!("bursar_stalled_transfers").set(found as f64),
+            Err(error) => tracing::warn!(%error, "cannot look for what has stalled; trying again"),
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -50,5 +66,68 @@ pub async fn sweep(context: &Context) -> Result<usize, StoreError> {
         tx.commit().await?;
         found += forgotten.len();
     }
+    for network in context.chains.keys() {
+        let unsettled = sweep::unsettled(&context.store, *network).await?;
+        if unsettled.is_empty() {
+            continue;
+        }
+        let mut tx = context.store.write().await?;
+        for transfer in &unsettled {
+            jobs::nudge(&mut tx, *transfer, now).await?;
+        }
+        tx.commit().await?;
+        found += unsettled.len();
+    }
     Ok(found)
+}
+
+/// Raises an alarm for each transfer that should have moved and has not for the last sweeps, and says how many there are.
+pub async fn stalled(context: &Context) -> Result<usize, StoreError> {
+    let now = context.now();
+    let patience = context.settings.sweep.saturating_mul(context.settings.stalled_sweeps);
+    let patience = i64::try_from(patience.as_micros()).unwrap_or(i64::MAX);
+    let before = Timestamp(now.micros().saturating_sub(patience));
+    let (mut found, mut last): (usize, Option<Idle>) = (0, None);
+    for _ in 0..MAX_BATCHES {
+        let idle = sweep::idle(&context.store, before, last.as_ref(), BATCH).await?;
+        for transfer in &idle {
+            let Some(why) = should_have_moved(transfer) else { continue };
+            found += 1;
+            let mut tx = context.store.write().await?;
+            if sweep::stalled(&mut tx, transfer, why, now).await? {
+                tx.commit().await?;
+                tracing::error!(
+                    transfer = %transfer.id, status = %transfer.state.status(), why, error = transfer.error, "transfer has stalled"
+                );
+            }
+        }
+        match idle.len() {
+            full if full == BATCH as usize => last = idle.into_iter().next_back(),
+            _ => break,
+        }
+    }
+    Ok(found)
+}
+
+/// Why a transfer that has not changed for long should have; `None` if it says itself what it waits for.
+fn should_have_moved(idle: &Idle) -> Option<&'static str> {
+    use SubStatus as Sub;
+    if idle.attempts > 0 {
+        return Some("its step fails each time");
+    }
+    match &idle.state {
+        State::Submitted | State::PendingScreening | State::PendingAuthorization | State::Signed { .. } => {
+            Some("nothing holds it here")
+        }
+        State::Queued | State::PendingSignature { .. } => match idle.sub_status {
+            None | Some(Sub::NotScreened | Sub::NotAuthorized) => Some("nothing holds it here"),
+            Some(Sub::Signing) => Some("its signing session does not end"),
+            Some(Sub::SigningFailed | Sub::SignerTimeout) => Some("its signing sessions give no signature"),
+            Some(Sub::InvalidTransaction) => Some("what is built for it is refused by our own decoder"),
+            Some(_) => None,
+        },
+        State::Broadcasting { maybe_sent: true, .. } => Some("no node has clearly taken it"),
+        State::Confirming { block, .. } if block.height <= idle.final_height => Some("its block is final"),
+        _ => None,
+    }
 }
