@@ -22,7 +22,7 @@ use bursar_domain::{
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     time::Duration,
 };
 
@@ -56,7 +56,7 @@ impl ReadStatement for BitcoinNode {
         self.rpc.check_network().await?;
         let ours: HashSet<&str> = query.addresses.iter().map(String::as_str).collect();
         let scan = scan(&self.rpc, &query.addresses).await?;
-        let mut unspent = scan.unspent(&self.rpc, query.last)?;
+        let mut unspent = scan.unspent(&self.rpc, &query.addresses, query.last)?;
         let mut statement = Statement { received_is_all: true, ..Statement::default() };
 
         // Also what followed the last block: an output that was spent since then was still unspent after it.
@@ -189,8 +189,8 @@ struct Scan {
 struct Unspent {
     txid: String,
     vout: u32,
-    /// `addr(…)#checksum`
-    desc: String,
+    #[serde(rename = "scriptPubKey")]
+    script: String,
     amount: Box<RawValue>,
     height: u64,
     #[serde(default)]
@@ -199,15 +199,20 @@ struct Unspent {
 
 impl Scan {
     /// Those that were made up to `last`.
-    fn unspent(&self, rpc: &Rpc, last: u64) -> Result<Vec<Received>, NodeError> {
+    fn unspent(&self, rpc: &Rpc, addresses: &[String], last: u64) -> Result<Vec<Received>, NodeError> {
+        let malformed = |reason: String| rpc.malformed("scantxoutset", reason);
+        let mut by_script = HashMap::new();
+        for address in addresses {
+            let parsed = crate::address::parse(rpc.network(), address);
+            let parsed = parsed.map_err(|error| malformed(format!("{address}: {error}")))?;
+            by_script.insert(parsed.script_pubkey().to_hex_string(), address);
+        }
         let mut unspent = Vec::new();
         for output in self.unspents.iter().filter(|output| output.height <= last && !output.coinbase) {
-            let read = || -> Result<Received, String> {
-                let address = output.desc.strip_prefix("addr(").and_then(|rest| rest.split(')').next());
-                let address = address.ok_or("a descriptor that was not asked for")?;
-                received(&output.txid, output.vout, address, &output.amount, output.height)
-            };
-            unspent.push(read().map_err(|reason| rpc.malformed("scantxoutset", reason))?);
+            let address = by_script.get(&output.script);
+            let address = address.ok_or_else(|| malformed("an output that was not asked for".into()))?;
+            let received = received(&output.txid, output.vout, address, &output.amount, output.height);
+            unspent.push(received.map_err(malformed)?);
         }
         Ok(unspent)
     }
