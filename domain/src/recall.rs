@@ -109,6 +109,27 @@ mod tests {
         SignedRecall { payment, signature }
     }
 
+    /// The worked example of docs/intent.md.
+    #[test]
+    fn the_documented_bytes_are_the_encoding() {
+        let digest = "b81c5cf60f47ace72b58b04c030f9b42022093cc30b8dd999291ffe13fedc584";
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(digest, &mut bytes).unwrap();
+        let encoding = canonical(IntentDigest(bytes), 1);
+        let documented =
+            format!("000000106275727361722f726563616c6c2f763100000020{digest}000000080000000000000001");
+        assert_eq!(hex::encode(encoding.as_bytes()), documented);
+        let mut secret = [0; 32];
+        let published = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60";
+        hex::decode_to_slice(published, &mut secret).unwrap();
+        let signature = SigningKey::from_bytes(&secret).sign(encoding.as_bytes()).to_bytes();
+        assert_eq!(
+            hex::encode(signature),
+            "6bb7354b9ba66f78a4e2f7ad0dae8db5d1ad960ecc06b42cc9a0674f7943bb46\
+             d426bb0b4ee530769886fecd91b04ad197797057395e58145f7b753d8c9a130e"
+        );
+    }
+
     #[test]
     fn only_what_the_initiator_took_back_is_left_out() {
         let key = SigningKey::from_bytes(&[3; 32]);
