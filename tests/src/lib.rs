@@ -7,6 +7,7 @@ pub mod cosigners;
 pub mod environment;
 pub mod initiator;
 pub mod ledger;
+pub mod matrix;
 pub mod measure;
 pub mod miner;
 pub mod orchestrator;

@@ -13,6 +13,8 @@ mod chaos;
 mod cli;
 #[path = "e2e/cosigners.rs"]
 mod cosigners;
+#[path = "e2e/crash_points.rs"]
+mod crash_points;
 #[path = "e2e/crashes.rs"]
 mod crashes;
 #[path = "e2e/development_signer.rs"]

@@ -1,0 +1,150 @@
+//! The crash-point matrix: for each boundary of each chain on each store, the orchestrator dies there, starts again, and the
+//! transfer must end exactly once.
+//!
+//! No list of boundaries is kept. A payment in a process that records what it passes gives them (`bursar_crash`); each is then
+//! given a payment of its own, to a recipient of its own, in a process that is armed to die there.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`boundary`] | what a recorded payment passed, and the cases that follow from it |
+//! | [`lane`] | one orchestrator on one chain and one store: started, armed, dead, started again |
+//! | [`payment`] | one request, repeated until it is answered; what must be true when it has ended |
+//! | [`table`] | what came of each case |
+
+pub mod boundary;
+pub mod lane;
+pub mod payment;
+pub mod table;
+
+pub use boundary::{Case, Recorded};
+pub use lane::{Lane, Place};
+pub use payment::Course;
+pub use table::{Row, Table};
+
+use anyhow::{Context as _, ensure};
+use bursar_crash::plan::{Action, Plan};
+use std::collections::VecDeque;
+
+/// How much of the matrix is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// Each boundary once, at its first passage.
+    Short,
+    /// Later passages too, and each death a second time while the first one is recovered from.
+    Full,
+}
+
+impl Extent {
+    /// [`Extent::Full`] if the environment variable `BURSAR_MATRIX` is `full`.
+    ///
+    /// # Errors
+    /// When it is anything else, so that a slip of the pen does not pass for a full run.
+    pub fn from_environment() -> anyhow::Result<Self> {
+        match std::env::var("BURSAR_MATRIX").as_deref() {
+            Err(_) | Ok("") | Ok("short") => Ok(Self::Short),
+            Ok("full") => Ok(Self::Full),
+            Ok(other) => anyhow::bail!("BURSAR_MATRIX is {other:?}: set it to full or short, or unset it"),
+        }
+    }
+}
+
+/// A step that was not passed is tried again so often: which path a payment takes is up to timers too.
+const TRIES: u32 = 3;
+
+/// Records payments on the lane, derives the cases that `wanted` keeps, and runs them. Gives what was recorded and a row for each
+/// case; the first case that fails is the error.
+pub async fn run(
+    lane: &mut Lane<'_>,
+    extent: Extent,
+    course: Course,
+    wanted: impl FnMut(&Case) -> bool,
+) -> anyhow::Result<(Recorded, Vec<Row>)> {
+    let recorded = record(lane, course).await.with_context(|| format!("{}: recording", lane.place()))?;
+    let passages = match extent {
+        Extent::Short => 1,
+        Extent::Full => 3,
+    };
+    let mut cases: VecDeque<Case> = recorded.cases(passages).into_iter().filter(wanted).collect();
+    ensure!(!cases.is_empty(), "{}: no boundary that was recorded is wanted", lane.place());
+    let mut rows = Vec::new();
+    let mut tries = 1;
+    lane.restart(cases.front().map(Case::plan)).await?;
+    while let Some(case) = cases.pop_front() {
+        let died = run_case(lane, extent, course, &case, cases.front()).await;
+        let died = died.with_context(|| format!("{}: dying {case}", lane.place()))?;
+        let certain = course == Course::Paid && recorded.certain(&case);
+        if died == 0 && tries < TRIES && certain {
+            tries += 1;
+            lane.restart(Some(case.plan())).await?;
+            cases.push_front(case);
+            continue;
+        }
+        tries = 1;
+        ensure!(
+            died > 0 || !certain,
+            "{}: the recorded payments passed it, and {TRIES} others did not: {case}",
+            lane.place()
+        );
+        rows.push(Row { place: lane.place().clone(), course, case, deaths: died });
+        if died == 0 {
+            lane.restart(cases.front().map(Case::plan)).await?;
+        }
+    }
+    Ok((recorded, rows))
+}
+
+/// Payments in a process that writes down what it passes: two where it is to be known what every payment passes.
+async fn record(lane: &mut Lane<'_>, course: Course) -> anyhow::Result<Recorded> {
+    let payments = if course == Course::Paid { 2 } else { 1 };
+    let mut recordings = Vec::new();
+    for number in 0..payments {
+        let file = lane.dir().join(format!("passages-{course:?}-{number}"));
+        lane.restart(Some(Plan { from_start: false, action: Action::Record { file: file.clone() } })).await?;
+        let payment = lane.payment(course)?;
+        let id = lane.submit(&payment).await?.context("the recording process died")?;
+        lane.come_to_rest(&id, course).await?;
+        lane.ended(&id, payment).await?;
+        recordings.push(std::fs::read_to_string(&file).with_context(|| file.display().to_string())?);
+    }
+    Ok(Recorded::new(&recordings))
+}
+
+/// One payment in a process that is armed for `case`; the one that finishes it is armed for `next`. How often it died.
+async fn run_case(
+    lane: &mut Lane<'_>,
+    extent: Extent,
+    course: Course,
+    case: &Case,
+    next: Option<&Case>,
+) -> anyhow::Result<u32> {
+    let payment = lane.payment(course)?;
+    let mut deaths = 0;
+    let id = match lane.submit(&payment).await? {
+        Some(id) => id,
+        None => {
+            // The customer got no answer, and asks again. It would be accepted by a process that is armed for the next
+            // case, and die of that: so by one that is not.
+            deaths += 1;
+            lane.restart(None).await?;
+            lane.submit(&payment).await?.context("an unarmed process died")?
+        }
+    };
+    if deaths == 0 && lane.died_or_ended(&id, course).await? {
+        deaths += 1;
+        if extent == Extent::Full {
+            // Once more, while it recovers. Many a boundary is not passed a second time; then it goes on.
+            lane.restart(Some(case.plan_from_start())).await?;
+            if lane.died_or_ended(&id, course).await? {
+                deaths += 1;
+            }
+        }
+        lane.restart(next.map(Case::plan)).await?;
+        lane.ended(&id, payment).await?;
+    } else {
+        lane.ended(&id, payment).await?;
+        if deaths > 0 {
+            lane.restart(next.map(Case::plan)).await?;
+        }
+    }
+    Ok(deaths)
+}

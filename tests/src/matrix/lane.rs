@@ -1,0 +1,478 @@
+//! One orchestrator on one chain and one store: started, armed, dead, started again.
+
+use super::payment::{Course, Payment, Seen};
+use crate::{
+    api::Api,
+    environment::{Nodes, program},
+    initiator::{Initiator, descriptor},
+    orchestrator::run_json,
+    waiting::text,
+};
+use alloy::primitives::U256;
+use anyhow::{Context as _, bail, ensure};
+use bursar::client::ClientError;
+use bursar_crash::Plan;
+use bursar_domain::{asset::AssetInfo, lifecycle::Status, network::Chain, wallet::WalletDescriptor};
+use bursar_regtest::{Process, free_port};
+use serde_json::{Value, json};
+use std::{
+    fmt,
+    os::unix::process::ExitStatusExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// How long a process may take to be ready, a payment to be finished, or a death to come.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// How long after its end a transfer's process may still come to a boundary.
+const REST: Duration = Duration::from_secs(2);
+/// Between two looks, each of which lets the chain go on by one block while it has something to include.
+const LOOK: Duration = Duration::from_millis(40);
+/// Between two blocks of a payment that is to be seen in its first one.
+const SLOW_BLOCK: Duration = Duration::from_millis(700);
+const SIGABRT: i32 = 6;
+
+/// Where a case is run.
+#[derive(Debug, Clone)]
+pub struct Place {
+    pub chain: Chain,
+    /// `SQLite` or `Postgres`
+    pub store: &'static str,
+    /// `co-signers` or `development_single_key`
+    pub signer: &'static str,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {} with {}", self.chain, self.store, self.signer)
+    }
+}
+
+/// What lanes share.
+pub struct Shared<'a> {
+    pub nodes: &'a Nodes,
+    pub initiator: &'a Initiator,
+    /// Configuration file with all chains, of which a lane serves one.
+    pub config: &'a Path,
+    /// How many co-signers a process waits for after its start.
+    pub cosigners: usize,
+}
+
+pub struct Lane<'a> {
+    place: Place,
+    shared: &'a Shared<'a>,
+    dir: PathBuf,
+    config: PathBuf,
+    api: Api,
+    process: Option<Process>,
+    wallet: Wallet,
+    asset: AssetInfo,
+    seen: Seen,
+    cosigners: usize,
+    last_block: Instant,
+    /// What the course of this payment has in store for it has happened.
+    disturbed: bool,
+}
+
+struct Wallet {
+    id: String,
+    address: String,
+    descriptor: WalletDescriptor,
+}
+
+impl<'a> Lane<'a> {
+    /// Configures an orchestrator for the place's chain on the store at `url`, starts it and funds a wallet in it.
+    pub async fn open(shared: &'a Shared<'a>, place: Place, dir: &Path, url: &str) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let dir = dir.canonicalize()?;
+        let port = free_port()?;
+        let config = dir.join("bursar.toml");
+        std::fs::write(&config, configuration(shared.config, place.chain, url, port)?)?;
+        let made = run_json(
+            Command::new(program("bursar")?)
+                .args(["--json", "api-keys", "create", "--name", "matrix", "--config"])
+                .arg(&config),
+        )?;
+        let key = made["apiKey"].as_str().context("no apiKey was printed")?;
+        let api = Api::new(format!("http://127.0.0.1:{port}"), key)?;
+        let mut process = spawn(&dir, &config, None)?;
+        ready(&mut process, &api, shared.cosigners).await?;
+        let view = bursar_regtest::eventually(PATIENCE, LOOK, "a wallet", || async {
+            let made = api.create_wallet("matrix", place.chain.name(), None).await;
+            made.map_err(|error| format!("{error:#}"))
+        })
+        .await?;
+        let wallet = Wallet {
+            id: text(&view, "id")?,
+            address: text(&view, "address")?,
+            descriptor: descriptor(&view)?,
+        };
+        let asset = api.asset(symbol(place.chain)).await?;
+        let seen = Seen::default();
+        let (process, last_block) = (Some(process), Instant::now());
+        let (cosigners, disturbed) = (shared.cosigners, false);
+        let mut lane = Self {
+            place,
+            shared,
+            dir,
+            config,
+            api,
+            process,
+            wallet,
+            asset,
+            seen,
+            cosigners,
+            last_block,
+            disturbed,
+        };
+        lane.fund().await?;
+        Ok(lane)
+    }
+
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    async fn fund(&mut self) -> anyhow::Result<()> {
+        let Nodes { bitcoind, anvil, xrpl, .. } = self.shared.nodes;
+        let address = &self.wallet.address;
+        let whole = match self.place.chain {
+            // A payment takes one output and gives change, so one would do; two, so that there is something to select.
+            Chain::Bitcoin => {
+                for _ in 0..2 {
+                    bitcoind.fund(address, 1_000_000_000).await?;
+                }
+                "20"
+            }
+            Chain::Ethereum => {
+                anvil.fund(address, U256::from(10).pow(U256::from(21))).await?;
+                "1000"
+            }
+            Chain::Xrp => {
+                xrpl.fund(address, 10_000_000_000).await?;
+                "10000"
+            }
+        };
+        self.api.await_balance(&self.wallet.id, &self.asset.symbol, whole).await?;
+        self.seen.numbers_used = self.numbers_used().await?;
+        Ok(())
+    }
+
+    /// Ends the process as a power cut does, if it still runs, and starts it again, armed with `plan`.
+    pub async fn restart(&mut self, plan: Option<Plan>) -> anyhow::Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.kill9()?;
+        }
+        let process = self.process.insert(spawn(&self.dir, &self.config, plan)?);
+        ready(process, &self.api, self.cosigners).await
+    }
+
+    /// From now on only so many co-signers are there.
+    pub fn expect_cosigners(&mut self, cosigners: usize) {
+        self.cosigners = cosigners;
+    }
+
+    /// A signed request to a fresh recipient.
+    pub fn payment(&mut self, course: Course) -> anyhow::Result<Payment> {
+        self.disturbed = false;
+        Payment::new(
+            course,
+            self.place.chain,
+            &self.wallet.id,
+            &self.asset,
+            self.wallet.descriptor,
+            self.shared.initiator,
+        )
+    }
+
+    /// Asks until there is an answer, and gives the transfer's id; `None` when the process died of its plan before it gave one.
+    pub async fn submit(&mut self, payment: &Payment) -> anyhow::Result<Option<String>> {
+        let deadline = Instant::now() + PATIENCE;
+        let request = &payment.request;
+        loop {
+            let answer: Result<Value, ClientError> =
+                self.api.client.post_once("/v1/transfers", &request.external_id, request).await;
+            let error = match answer {
+                Ok(transfer) => return text(&transfer, "id").map(Some),
+                Err(ClientError::Refused { status, problem }) if status.is_client_error() => {
+                    bail!("refused: {problem}")
+                }
+                Err(error) => error,
+            };
+            if self.died()? {
+                return Ok(None);
+            }
+            ensure!(Instant::now() < deadline, "no answer to the request: {error}");
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Whether the process has died of its plan. Any other end is an error.
+    fn died(&mut self) -> anyhow::Result<bool> {
+        let process = self.process.as_mut().context("the lane has a process")?;
+        match process.exited() {
+            None => Ok(false),
+            Some(status) if status.signal() == Some(SIGABRT) && process.log_tail().contains("dying ") => {
+                Ok(true)
+            }
+            Some(status) => bail!("the orchestrator ended with {status}:\n{}", process.log_tail()),
+        }
+    }
+
+    /// Waits until the process dies of its plan, or the transfer has ended and the process has come to rest. Whether it died.
+    pub async fn died_or_ended(&mut self, id: &str, course: Course) -> anyhow::Result<bool> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut ended = None;
+        loop {
+            if self.died()? {
+                return Ok(true);
+            }
+            let state = self.look(id, course).await;
+            if matches!(&state, Ok(state) if course.ends().contains(&state.as_str())) {
+                let since = *ended.get_or_insert_with(Instant::now);
+                if since.elapsed() > REST {
+                    return Ok(false);
+                }
+            }
+            ensure!(Instant::now() < deadline, "neither died nor ended: {state:?}");
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Until the process has had the time to come to the last boundary of a transfer that has ended.
+    pub async fn come_to_rest(&mut self, id: &str, course: Course) -> anyhow::Result<()> {
+        ensure!(!self.died_or_ended(id, course).await?, "an unarmed process died");
+        Ok(())
+    }
+
+    /// The transfer's status. What its course has in store for it happens here; while it is on its way, the chain goes on.
+    async fn look(&mut self, id: &str, course: Course) -> anyhow::Result<String> {
+        let transfer = self.api.transfer(id).await?;
+        let status = text(&transfer, "status")?;
+        match (course, status.as_str()) {
+            (Course::Aborted, "PENDING_SIGNATURE") => self.ask(id, "abort", &json!({})).await,
+            (Course::SpedUp | Course::Cancelled, "BROADCASTING") if !self.disturbed => {
+                let transactions = transfer["transactions"].as_array().context("it has transactions")?;
+                let signed = transactions.iter().filter(|made| made["txId"].is_string()).count();
+                self.disturbed = signed > 1;
+                if transactions.len() == 1 && transfer["replacing"]["wanted"].is_null() {
+                    let (verb, body) = course.wish().context("this course has a wish")?;
+                    self.ask(id, verb, &body).await;
+                }
+            }
+            (Course::Reorganised, "CONFIRMING") if !self.disturbed => {
+                let included = transfer["transaction"]["blockHeight"].as_u64().context("it is in a block")?;
+                self.take_back(included).await?;
+                self.disturbed = true;
+                self.last_block = Instant::now();
+            }
+            // Not so quick that it is final before its block is taken back, or in a new block before that is seen.
+            (Course::Reorganised, _) if self.last_block.elapsed() < SLOW_BLOCK => {}
+            (_, "BROADCASTING" | "CONFIRMING") => self.next_block().await?,
+            _ => {}
+        }
+        Ok(status)
+    }
+
+    /// Asks something of the transfer. Whether it was heard, the next look tells.
+    async fn ask(&self, id: &str, verb: &str, body: &Value) {
+        let path = format!("/v1/transfers/{id}/{verb}");
+        let _: Result<Value, ClientError> = self.api.client.post(&path, body).await;
+    }
+
+    /// Another branch of the chain, without the block at this height and those above it.
+    async fn take_back(&self, height: u64) -> anyhow::Result<()> {
+        let Nodes { bitcoind, anvil, .. } = self.shared.nodes;
+        let depth = |tip: u64| -> anyhow::Result<u32> {
+            Ok(u32::try_from((tip + 1).checked_sub(height).context("the block is there")?)?)
+        };
+        match self.place.chain {
+            Chain::Bitcoin => drop(bitcoind.reorg(depth(bitcoind.height().await?)?).await?),
+            Chain::Ethereum => anvil.reorg(depth(anvil.height().await?)?).await?,
+            Chain::Xrp => bail!("validated ledgers are never taken back"),
+        }
+        Ok(())
+    }
+
+    async fn next_block(&mut self) -> anyhow::Result<()> {
+        self.last_block = Instant::now();
+        let Nodes { bitcoind, anvil, xrpl, .. } = self.shared.nodes;
+        match self.place.chain {
+            Chain::Bitcoin => drop(bitcoind.mine(1).await?),
+            Chain::Ethereum => anvil.mine(1).await?,
+            Chain::Xrp => xrpl.accept().await?,
+        }
+        Ok(())
+    }
+
+    /// Waits until the transfer has ended as it must, and checks that its recipient has what is due and its history is in order.
+    pub async fn ended(&mut self, id: &str, payment: Payment) -> anyhow::Result<()> {
+        let course = payment.course;
+        let deadline = Instant::now() + PATIENCE;
+        let end = loop {
+            // Its plan is for the next case, which has not begun.
+            ensure!(!self.died()?, "the process died although nothing was asked of it");
+            let seen = self.look(id, course).await;
+            match seen {
+                Ok(end) if course.ends().contains(&end.as_str()) => break end,
+                Ok(other) if other.parse::<Status>().is_ok_and(Status::is_terminal) => {
+                    bail!("transfer {id} ended as {other}: {}", self.api.transfer(id).await?)
+                }
+                _ => {}
+            }
+            if Instant::now() > deadline {
+                bail!("transfer {id} has not ended: {seen:?}: {:?}", self.api.transfer(id).await);
+            }
+            tokio::time::sleep(LOOK).await;
+        };
+        payment.check_history(&self.api.transfer(id).await?)?;
+        let (has, due) = (self.balance(&payment.recipient).await?, payment.due(&end));
+        ensure!(has == due, "{} was to get {due}, and has {has}", payment.recipient);
+        self.seen.payments.push((payment, end));
+        Ok(())
+    }
+
+    /// At the end of all cases: some blocks later everyone still has what is due and no more, there is one transfer for each
+    /// request and one chain transaction for each transfer, and nothing stays reserved.
+    pub async fn settle(&mut self) -> anyhow::Result<()> {
+        self.restart(None).await?;
+        for _ in 0..3 {
+            self.next_block().await?;
+        }
+        for (payment, end) in &self.seen.payments {
+            let Payment { request, recipient, .. } = payment;
+            let (has, due) = (self.balance(recipient).await?, payment.due(end));
+            ensure!(has == due, "{recipient} was to get {due}, and has {has}");
+            let query = [("externalId", request.external_id.clone())];
+            let page: Value = self.api.client.get("/v1/transfers", &query).await?;
+            let items = page["items"].as_array().context("a page has items")?;
+            ensure!(items.len() == 1 && items[0]["status"] == **end, "{}: {page}", request.external_id);
+        }
+        // Whatever was paid, replaced or cancelled on chain took one nonce or Sequence, and no other.
+        let sent = self.seen.payments.iter().filter(|(payment, _)| payment.course != Course::Aborted).count();
+        let used = self.numbers_used().await? - self.seen.numbers_used;
+        match self.place.chain {
+            // Outputs are not counted; that none is reserved any more is seen below.
+            Chain::Bitcoin => {}
+            _ => ensure!(
+                used == sent as u64,
+                "{used} numbers of {} were used by {sent} payments",
+                self.wallet.address
+            ),
+        }
+        let balances: Value =
+            self.api.client.get(&format!("/v1/wallets/{}/balances", self.wallet.id), &[]).await?;
+        for item in balances["items"].as_array().context("a page has items")? {
+            let reserved = item["reserved"].as_str().unwrap_or("0");
+            ensure!(reserved == "0", "{reserved} stays reserved: {balances}");
+        }
+        if let Some(process) = self.process.take() {
+            let status = process.stop(Duration::from_secs(20)).await?;
+            ensure!(status.success(), "the orchestrator ended with {status}");
+        }
+        Ok(())
+    }
+
+    /// What the chain says that an address has, in the smallest unit.
+    async fn balance(&self, address: &str) -> anyhow::Result<U256> {
+        let Nodes { bitcoind, anvil, xrpl, .. } = self.shared.nodes;
+        Ok(match self.place.chain {
+            Chain::Bitcoin => U256::from(bitcoind.balance(address).await?),
+            Chain::Ethereum => anvil.balance(address).await?,
+            Chain::Xrp => match xrpl.balance(address).await {
+                Ok(drops) => U256::from(drops),
+                // The account that the payment was to create.
+                Err(error) if error.to_string().contains("actNotFound") => U256::ZERO,
+                Err(error) => return Err(error.into()),
+            },
+        })
+    }
+
+    /// The next nonce or Sequence of the paying account, as its node says: one for each transaction that was ever final.
+    async fn numbers_used(&self) -> anyhow::Result<u64> {
+        let Nodes { anvil, xrpl, .. } = self.shared.nodes;
+        let address = &self.wallet.address;
+        match self.place.chain {
+            Chain::Bitcoin => Ok(0),
+            Chain::Ethereum => {
+                let count = anvil.call("eth_getTransactionCount", json!([address, "latest"])).await?;
+                let text = count.as_str().context("a nonce is a string")?;
+                Ok(u64::from_str_radix(text.trim_start_matches("0x"), 16)?)
+            }
+            Chain::Xrp => {
+                let params = json!({ "account": address, "ledger_index": "validated" });
+                let info = xrpl.call("account_info", params).await?;
+                info["account_data"]["Sequence"].as_u64().context("an account has a Sequence")
+            }
+        }
+    }
+}
+
+fn symbol(chain: Chain) -> &'static str {
+    match chain {
+        Chain::Bitcoin => "BTC",
+        Chain::Ethereum => "ETH",
+        Chain::Xrp => "XRP",
+    }
+}
+
+/// The shared configuration, cut down to one chain, with the lane's store and port, and quick enough for many short lives.
+fn configuration(shared: &Path, chain: Chain, url: &str, port: u16) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(shared).with_context(|| shared.display().to_string())?;
+    let mut config: toml::Table = toml::from_str(&text)?;
+    for other in Chain::ALL.into_iter().filter(|other| *other != chain) {
+        config.remove(other.name());
+    }
+    config.insert("store".into(), toml::toml! { url = url }.into());
+    config.insert(
+        "api".into(),
+        toml::Table::from_iter([("listen".into(), format!("127.0.0.1:{port}").into())]).into(),
+    );
+    let engine = toml::toml! {
+        retry_ms = 200
+        rebroadcast_ms = 1000
+        sweep_ms = 1000
+        // A dead process's jobs are free after this.
+        lease_ms = 600
+        queue_poll_ms = 50
+    };
+    config.insert("engine".into(), engine.into());
+    let section = config.get_mut(chain.name()).and_then(toml::Value::as_table_mut);
+    section.with_context(|| format!("no [{chain}]"))?.insert("poll_ms".into(), 40.into());
+    Ok(toml::to_string(&config)?)
+}
+
+fn spawn(dir: &Path, config: &Path, plan: Option<Plan>) -> anyhow::Result<Process> {
+    let mut bursar = Command::new(program("bursar")?);
+    bursar.arg("serve").arg("--config").arg(config).env_remove(bursar_crash::VARIABLE);
+    if let Some(plan) = plan {
+        bursar.env(bursar_crash::VARIABLE, plan.to_string());
+    }
+    Ok(Process::spawn("bursar serve", bursar, dir.join("bursar.log"))?)
+}
+
+/// Until it takes requests and its signer has keys.
+async fn ready(process: &mut Process, api: &Api, cosigners: usize) -> anyhow::Result<()> {
+    let url = format!("{}/ready", api.url);
+    let check = || async {
+        let response = api.http.get(&url).send().await.map_err(|error| error.to_string())?;
+        if !response.status().is_success() {
+            return Err(format!("status {}", response.status()));
+        }
+        if cosigners > 0 {
+            let status = api.status().await.map_err(|error| format!("{error:#}"))?;
+            let parties = status["coSigners"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let online = parties.iter().filter(|party| party["online"] == true).count();
+            if online < cosigners {
+                return Err(format!("{online} of {cosigners} co-signers online"));
+            }
+        }
+        Ok(())
+    };
+    Ok(process.wait_ready(PATIENCE, check).await?)
+}

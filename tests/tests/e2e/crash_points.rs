@@ -1,0 +1,209 @@
+//! The crash-point matrix: a process that dies at any boundary leaves a transfer that ends once.
+//!
+//! `BURSAR_MATRIX=full` runs all of it: later passages, deaths while an earlier one is recovered from, and every boundary with
+//! real co-signers and on Postgres too.
+
+#[path = "crash_points/source.rs"]
+mod source;
+
+use crate::world::{Failure, Verdict, prepare_with, run_on};
+use anyhow::{Context as _, ensure};
+use bursar_domain::network::Chain;
+use bursar_regtest::{Postgres, PostgresOptions};
+use bursar_tests::{
+    Environment, Options,
+    cosigners::{Setup, Signing},
+    environment::Nodes,
+    initiator::Initiator,
+    matrix::{self, Case, Course, Extent, Lane, Place, Recorded, Row, Table, lane::Shared},
+    orchestrator::{Orchestrator, Urls},
+};
+use rand::{Rng as _, RngCore as _, SeedableRng as _, rngs::StdRng};
+use std::path::Path;
+
+const DEVELOPMENT: &str = "development_single_key";
+
+/// Every chain on SQLite, side by side; then what else may happen to a payment.
+#[tokio::test(flavor = "multi_thread")]
+async fn death_at_every_boundary__should_leave_one_payment() -> Verdict {
+    let (options, nodes) = prepare_with("crash-points", alone).await?;
+    let dir = options.dir.clone();
+    let files = SharedFiles::make(&dir, &nodes)?;
+    let shared = files.shared(&nodes);
+    let extent = Extent::from_environment()?;
+    let run = async |chain: Chain| -> anyhow::Result<(Vec<Recorded>, Vec<Row>)> {
+        let place = Place { chain, store: "SQLite", signer: DEVELOPMENT };
+        let lane_dir = dir.join(chain.name());
+        let url = format!("sqlite://{}", lane_dir.join("bursar.db").display());
+        let mut lane = Lane::open(&shared, place, &lane_dir, &url).await?;
+        // What is the same on every chain is died at on one.
+        let wanted = |case: &Case| extent == Extent::Full || chain == Chain::Xrp || !case.keeps_house();
+        let (undisturbed, mut rows) = matrix::run(&mut lane, extent, Course::Paid, wanted).await?;
+        let mut recorded = vec![undisturbed];
+        for course in courses(chain) {
+            let new = |case: &Case| {
+                let known =
+                    recorded.iter().flat_map(Recorded::boundaries).any(|known| known == case.boundary);
+                extent == Extent::Full || (!known && !case.keeps_house())
+            };
+            let (more, of_course) = matrix::run(&mut lane, extent, *course, new).await?;
+            recorded.push(more);
+            rows.extend(of_course);
+        }
+        lane.settle().await?;
+        Ok((recorded, rows))
+    };
+    let explained = || format!("logs are in {}", dir.display());
+    let (bitcoin, ethereum, xrp) =
+        tokio::try_join!(run(Chain::Bitcoin), run(Chain::Ethereum), run(Chain::Xrp))
+            .with_context(explained)?;
+    let (recorded, rows): (Vec<_>, Vec<_>) = [bitcoin, ethereum, xrp].into_iter().unzip();
+    println!("{}", Table(rows.concat()));
+    let recorded = recorded.concat();
+    source::every_commit_is_passed(&recorded)?;
+    source::every_act_is_passed(&recorded)?;
+    stop(nodes, &dir).await
+}
+
+/// What may happen to a payment besides being paid. (Being aborted needs co-signers that are away: see below.)
+fn courses(chain: Chain) -> &'static [Course] {
+    match chain {
+        Chain::Bitcoin | Chain::Ethereum => &[Course::Reorganised, Course::SpedUp, Course::Cancelled],
+        // Validated ledgers are never taken back.
+        Chain::Xrp => &[Course::SpedUp, Course::Cancelled],
+    }
+}
+
+/// Blocks only when asked for, so that what is passed does not depend on them.
+fn alone(options: &mut Options) {
+    options.signing = Signing::DevelopmentSingleKey;
+    options.ethereum_block_seconds = None;
+    options.xrp_close = None;
+}
+
+/// What lanes with the development signer start from.
+struct SharedFiles {
+    initiator: Initiator,
+    orchestrator: Orchestrator,
+}
+
+impl SharedFiles {
+    fn make(dir: &Path, nodes: &Nodes) -> anyhow::Result<Self> {
+        let initiator = Initiator::load_or_create(&dir.join("initiator"))?;
+        let setup = Setup::without_cosigners();
+        let orchestrator = Orchestrator::prepare(&dir.join("orchestrator"), &setup, nodes, &Urls::default())?;
+        Ok(Self { initiator, orchestrator })
+    }
+
+    fn shared<'a>(&'a self, nodes: &'a Nodes) -> Shared<'a> {
+        Shared { nodes, initiator: &self.initiator, config: self.orchestrator.config(), cosigners: 0 }
+    }
+}
+
+async fn stop(nodes: Nodes, dir: &Path) -> Verdict {
+    let Nodes { bitcoind, anvil, xrpl, .. } = nodes;
+    tokio::try_join!(bitcoind.stop(), anvil.stop(), xrpl.stop())?;
+    std::fs::remove_dir_all(dir)?;
+    Ok(())
+}
+
+/// The same on Postgres: a sample, another one each time. The full matrix has all of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn death_at_any_boundary_on_postgres__should_leave_one_payment() -> Verdict {
+    let seed = match std::env::var("BURSAR_E2E_SEED") {
+        Ok(seed) => seed.parse().context("BURSAR_E2E_SEED is a number")?,
+        Err(_) => rand::rngs::OsRng.next_u64(),
+    };
+    println!("BURSAR_E2E_SEED={seed} takes the same sample again");
+    let (options, nodes) = prepare_with("crash-points-postgres", alone).await?;
+    let dir = options.dir.clone();
+    let files = SharedFiles::make(&dir, &nodes)?;
+    let shared = files.shared(&nodes);
+    let extent = Extent::from_environment()?;
+    let postgres = Postgres::start(PostgresOptions::new(dir.join("postgres"))).await?;
+    let run = async |chain: Chain| -> anyhow::Result<Vec<Row>> {
+        let place = Place { chain, store: "Postgres", signer: DEVELOPMENT };
+        let url = postgres.create_database(chain.name()).await?;
+        let mut lane = Lane::open(&shared, place, &dir.join(chain.name()), &url).await?;
+        // One in ten of about forty-five.
+        let mut rng = StdRng::seed_from_u64(seed.wrapping_add(chain as u64));
+        let sampled = |_: &Case| extent == Extent::Full || rng.gen_ratio(1, 10);
+        let (_, rows) = matrix::run(&mut lane, extent, Course::Paid, sampled).await?;
+        lane.settle().await?;
+        Ok(rows)
+    };
+    let explained = || format!("logs are in {}", dir.display());
+    let (bitcoin, ethereum, xrp) =
+        tokio::try_join!(run(Chain::Bitcoin), run(Chain::Ethereum), run(Chain::Xrp))
+            .with_context(explained)?;
+    println!("{}", Table([bitcoin, ethereum, xrp].concat()));
+    postgres.stop().await?;
+    stop(nodes, &dir).await
+}
+
+/// Real co-signers, which remember what they were asked: the boundaries around asking them and keeping their answer. (The full
+/// matrix has all the others too.)
+#[tokio::test(flavor = "multi_thread")]
+async fn death_while_co_signers_sign__should_leave_one_payment() -> Verdict {
+    let manual = |options: &mut Options| {
+        alone(options);
+        options.signing = Signing::CoSigners;
+    };
+    let (options, nodes) = prepare_with("crash-points-co-signers", manual).await?;
+    let extent = Extent::from_environment()?;
+    let dir = options.dir.clone();
+    run_on(options, nodes, async |environment| {
+        let Environment { nodes, orchestrator, cosigners, initiator, .. } = &mut *environment;
+        // Its place at the relay's address is taken by one lane after the other.
+        orchestrator.kill9()?;
+        let shared = Shared { nodes, initiator, config: orchestrator.config(), cosigners: QUORUM };
+        let mut table = Table::default();
+        for chain in Chain::ALL {
+            let place = Place { chain, store: "SQLite", signer: "co-signers" };
+            let lane_dir = dir.join(chain.name());
+            let url = format!("sqlite://{}", lane_dir.join("bursar.db").display());
+            let mut lane = Lane::open(&shared, place, &lane_dir, &url).await?;
+            let wanted = |case: &Case| match (extent, chain) {
+                (Extent::Full, _) => true,
+                (Extent::Short, Chain::Xrp) => signs(case),
+                // A session takes long with ECDSA, and is the same as on XRP with taproot.
+                (Extent::Short, _) => case.boundary.ends_with(" act sign"),
+            };
+            let (paid, mut rows) = matrix::run(&mut lane, extent, Course::Paid, wanted).await?;
+            if chain == Chain::Xrp {
+                // With one of three left, packages wait, and can be withdrawn.
+                for away in 1..cosigners.count() {
+                    cosigners.kill9(away)?;
+                }
+                lane.expect_cosigners(1);
+                let new = |case: &Case| !paid.boundaries().any(|known| known == case.boundary);
+                let (_, aborted) = matrix::run(&mut lane, extent, Course::Aborted, new).await?;
+                let needed = "before commit workers/src/frozen.rs";
+                ensure!(aborted.iter().any(|row| row.case.boundary.starts_with(needed)), "none aborts");
+                rows.extend(aborted);
+            }
+            lane.settle().await?;
+            ensure!(
+                rows.iter().any(|row| row.case.boundary == "after act sign"),
+                "{chain}: none of it signs"
+            );
+            table.0.extend(rows);
+        }
+        println!("{table}");
+        Ok(())
+    })
+    .await
+}
+
+/// So many of the three co-signers must be there.
+const QUORUM: usize = 2;
+
+/// From the commit that lets a session begin to the one that stores the signature.
+fn signs(case: &Case) -> bool {
+    case.boundary.contains("PENDING_SIGNATURE>") || case.boundary.ends_with(" act sign")
+}
+
+#[test]
+fn source__should_have_no_way_around_the_crash_points() -> Result<(), Failure> {
+    Ok(source::no_way_around()?)
+}
