@@ -101,6 +101,17 @@ pub fn document() -> utoipa::openapi::OpenApi {
     OpenApiRouter::with_openapi(Document::openapi()).merge(open()).merge(protected()).split_for_parts().1
 }
 
+/// What a process without the API serves: health and metrics.
+pub fn operations(state: ApiState) -> Router {
+    open()
+        .split_for_parts()
+        .0
+        .fallback(problem::no_such_route)
+        .method_not_allowed_fallback(problem::no_such_method)
+        .layer(middleware::from_fn(in_time))
+        .with_state(state)
+}
+
 pub fn router(state: ApiState) -> Router {
     let guarded = protected().layer(middleware::from_fn_with_state(state.clone(), auth::require_key));
     let (router, document) =

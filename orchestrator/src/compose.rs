@@ -68,7 +68,7 @@ impl ThresholdSigner for NoSigner {
 pub async fn context(config: &Config, signer: Arc<dyn ThresholdSigner>) -> anyhow::Result<Context> {
     // First of all: what is made below looks whether this process is armed.
     crash::arm_from_environment(networks(config))?;
-    let store = Store::open(&config.store.url).await.context("cannot open the store")?;
+    let store = Store::open(config.store.url.reveal()).await.context("cannot open the store")?;
     let mut chains = BTreeMap::new();
     if let Some(bitcoin) = &config.bitcoin {
         chains.insert(Network::Bitcoin(bitcoin.network), bitcoin_ports(bitcoin)?);

@@ -28,6 +28,7 @@ use std::{
 pub struct Config {
     pub store: StoreConfig,
     pub api: ApiConfig,
+    pub worker: WorkerConfig,
     /// Where co-signers dial in; without it this process cannot sign.
     pub relay: Option<RelayConfig>,
     pub signer: Option<SignerConfig>,
@@ -42,8 +43,16 @@ pub struct Config {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoreConfig {
-    /// `sqlite:///absolute/path.db`
-    pub url: String,
+    /// `sqlite:///absolute/path.db`, or `postgres://user:password@host/database` for several machines.
+    pub url: Hidden,
+}
+
+/// Of `bursar worker`, which has no API.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerConfig {
+    /// Where `/health`, `/ready` and `/metrics` are served, without a key; keep it on loopback. Nowhere when absent.
+    pub listen: Option<SocketAddr>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -108,8 +117,8 @@ impl Default for LogConfig {
 #[error("the configuration has {} problem(s):\n{}", .0.len(), .0.iter().map(|p| format!("  - {p}")).collect::<Vec<_>>().join("\n"))]
 pub struct InvalidConfig(pub Vec<String>);
 
-const SECTIONS: [&str; 10] =
-    ["store", "api", "relay", "signer", "engine", "bitcoin", "ethereum", "xrp", "reconcile", "log"];
+const SECTIONS: [&str; 11] =
+    ["store", "api", "worker", "relay", "signer", "engine", "bitcoin", "ethereum", "xrp", "reconcile", "log"];
 
 impl Config {
     /// Reads `path` and the environment.
@@ -142,6 +151,7 @@ impl Config {
         let config = (
             required(figment, "store", &mut problems),
             required(figment, "api", &mut problems),
+            optional::<WorkerConfig>(figment, "worker", &mut problems),
             optional(figment, "relay", &mut problems),
             optional::<SignerConfig>(figment, "signer", &mut problems),
             optional(figment, "engine", &mut problems),
@@ -151,10 +161,11 @@ impl Config {
             optional(figment, "reconcile", &mut problems),
             optional(figment, "log", &mut problems),
         );
-        let (store, api, relay, signer, engine, bitcoin, ethereum, xrp, reconcile, log) = config;
+        let (store, api, worker, relay, signer, engine, bitcoin, ethereum, xrp, reconcile, log) = config;
         if ["bitcoin", "ethereum", "xrp"].iter().all(|chain| figment.find_value(chain).is_err()) {
             problems.push("no chain: add at least one of [bitcoin], [ethereum], [xrp]".into());
         }
+        problems.extend(store.as_ref().and_then(StoreConfig::check));
         let chains = [
             bitcoin.as_ref().map(BitcoinConfig::check),
             ethereum.as_ref().map(EthereumConfig::check),
@@ -174,6 +185,7 @@ impl Config {
             (Some(store), Some(api)) if problems.is_empty() => Ok(Self {
                 store,
                 api,
+                worker: worker.unwrap_or_default(),
                 relay,
                 signer,
                 engine: engine.unwrap_or_default(),
@@ -245,6 +257,16 @@ fn optional<T: DeserializeOwned>(figment: &Figment, section: &str, problems: &mu
             return None;
         }
         wrong.insert(key);
+    }
+}
+
+impl StoreConfig {
+    /// The value is not shown: it may hold a password.
+    fn check(&self) -> Option<String> {
+        let known = ["sqlite:", "postgres://", "postgresql://"];
+        (!known.iter().any(|scheme| self.url.reveal().starts_with(scheme))).then(|| {
+            "store.url: must begin with sqlite: or postgres://, such as sqlite:///var/lib/bursar/bursar.db".into()
+        })
     }
 }
 

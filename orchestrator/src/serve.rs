@@ -47,7 +47,7 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
     let relay = match (&config.relay, role) {
         (Some(relay), Role::All | Role::Worker) => Some(bind_relay(relay).await?),
         (None, Role::All | Role::Worker) if single_key.is_none() => {
-            tracing::warn!("no [relay] is configured: transfers will wait for co-signers for ever");
+            tracing::warn!("no [relay] is configured: this process signs nothing, and leaves that to a worker with the co-signers' relay");
             None
         }
         _ => None,
@@ -66,13 +66,16 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let housekeeping = tokio::spawn(keep_house(context.clone(), metrics.clone()));
     let workers = (role != Role::Api).then(|| Workers::start(context.clone()));
-    let server = match role {
-        Role::Worker => None,
-        Role::All | Role::Api => {
-            let listener = tokio::net::TcpListener::bind(config.api.listen).await;
-            let listener =
-                listener.with_context(|| format!("api.listen: cannot listen on {}", config.api.listen))?;
-            tracing::info!(address = %listener.local_addr()?, "API ready; its document is at /openapi.json, a page of it at /docs");
+    let listen = match role {
+        Role::Worker => config.worker.listen.map(|address| ("worker.listen", address)),
+        Role::All | Role::Api => Some(("api.listen", config.api.listen)),
+    };
+    let server = match listen {
+        None => None,
+        Some((setting, address)) => {
+            let listener = tokio::net::TcpListener::bind(address).await;
+            let listener = listener.with_context(|| format!("{setting}: cannot listen on {address}"))?;
+            let address = listener.local_addr()?;
             let state = ApiState {
                 context,
                 assets: Arc::new(compose::assets(&config)),
@@ -80,10 +83,18 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
                 single_key: single_key.is_some(),
                 metrics,
             };
+            let router = match role {
+                Role::Worker => {
+                    tracing::info!(%address, "worker's health and metrics ready: /health, /ready, /metrics");
+                    api::operations(state)
+                }
+                Role::All | Role::Api => {
+                    tracing::info!(%address, "API ready; its document is at /openapi.json, a page of it at /docs");
+                    api::router(state)
+                }
+            };
             let graceful = stop.clone().cancelled_owned();
-            Some(tokio::spawn(
-                axum::serve(listener, api::router(state)).with_graceful_shutdown(graceful).into_future(),
-            ))
+            Some(tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(graceful).into_future()))
         }
     };
 

@@ -74,6 +74,13 @@ impl Orchestrator {
         Ok(())
     }
 
+    /// Starts one more process on the same database, over a configuration in this one's folder; the caller keeps it.
+    pub fn also(&self, command: &str, config: &str, log: &str) -> anyhow::Result<Process> {
+        let mut bursar = Command::new(program("bursar")?);
+        bursar.arg(command).arg("--config").arg(self.dir.join(config));
+        Ok(Process::spawn(format!("bursar {command}"), bursar, self.dir.join(log))?)
+    }
+
     /// Until it takes requests.
     pub async fn wait_ready(&mut self) -> anyhow::Result<()> {
         let ready = format!("{}/ready", self.url());

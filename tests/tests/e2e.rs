@@ -23,6 +23,8 @@ mod development_signer;
 mod events;
 #[path = "e2e/lost_replies.rs"]
 mod lost_replies;
+#[path = "e2e/many_machines.rs"]
+mod many_machines;
 #[path = "e2e/nodes.rs"]
 mod nodes;
 #[path = "e2e/payments.rs"]

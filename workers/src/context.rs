@@ -118,7 +118,7 @@ pub struct Settings {
     pub sweep: Duration,
     /// A transfer that should move and has not for this many sweeps raises an alarm.
     pub stalled_sweeps: u32,
-    /// What this worker cannot sign is left to others, for one `retry`, before the transfer says that co-signers are offline. For a
+    /// What this worker cannot sign is left to others, for half a lease, before the transfer says that co-signers are offline. For a
     /// database that several workers share.
     pub leave_signing: bool,
 }

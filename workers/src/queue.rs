@@ -100,10 +100,11 @@ async fn feed(context: Context, ready: mpsc::Sender<Leased>, stop: CancellationT
     }
 }
 
-/// A worker that reaches too few co-signers leaves what was left to a signer alone, for one `retry`.
+/// A worker that reaches too few co-signers leaves what was left to a signer alone, for half a lease: longer than a signer that is
+/// busy needs, and not much more than one that died.
 fn takes(context: &Context) -> Takes {
     match context.settings.leave_signing && !context.signs() {
-        true => Takes::NotForSigner(context.settings.retry),
+        true => Takes::NotForSigner(context.settings.lease / 2),
         false => Takes::All,
     }
 }

@@ -97,7 +97,7 @@ pub fn load_initiator_key(path: &Path) -> anyhow::Result<SigningKey> {
 
 async fn open(file: &ConfigFile) -> anyhow::Result<Store> {
     let config = Config::load(&file.config)?;
-    Store::open(&config.store.url).await.context("cannot open the store")
+    Store::open(config.store.url.reveal()).await.context("cannot open the store")
 }
 
 pub async fn api_keys(command: ApiKeys, output: Output) -> anyhow::Result<()> {
