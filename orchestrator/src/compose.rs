@@ -1,15 +1,15 @@
 //! Puts the parts together as the configuration says.
 
 use crate::api::state::Assets;
-use crate::crash;
 use crate::config::{BitcoinConfig, BitcoinLogin, Config, EngineConfig, EthereumConfig, Hidden, XrpConfig};
+use crate::crash;
 use anyhow::Context as _;
 use bursar_bitcoin::{BitcoinAdapter, BitcoinNode, BitcoinNodeConfig};
 use bursar_domain::{
     amount::{Drops, Satoshi},
     asset::{Asset, AssetInfo},
     ids::IdSource,
-    network::Network,
+    network::{Chain, Network},
     package::SigningPackage,
     ports::{Node, SignError, ThresholdSigner},
     signing::{GroupKey, Scheme, SignatureBytes, SigningPayload},
@@ -190,7 +190,8 @@ fn bitcoin_ports(config: &BitcoinConfig) -> anyhow::Result<ChainPorts> {
         config.start_height,
         Duration::from_millis(config.poll_ms),
         BTreeSet::new(),
-    ))
+    )
+    .with_replacement(config.replacement.of(Chain::Bitcoin)))
 }
 
 /// Each node of the section, by name.
@@ -221,7 +222,8 @@ fn ethereum_ports(config: &EthereumConfig) -> anyhow::Result<ChainPorts> {
         config.start_height,
         Duration::from_millis(config.poll_ms),
         config.tokens.iter().map(|token| token.contract).collect(),
-    ))
+    )
+    .with_replacement(config.replacement.of(Chain::Ethereum)))
 }
 
 /// Each node of the section, by name.
@@ -247,7 +249,8 @@ fn xrp_ports(config: &XrpConfig) -> anyhow::Result<ChainPorts> {
         config.start_height,
         Duration::from_millis(config.poll_ms),
         BTreeSet::new(),
-    ))
+    )
+    .with_replacement(config.replacement.of(Chain::Xrp)))
 }
 
 /// The nodes of a chain behind the ports of one.

@@ -5,10 +5,12 @@ mod chains;
 mod networks;
 mod nodes;
 mod reconcile;
+mod replacement;
 mod signer;
 
 pub use chains::{BitcoinConfig, BitcoinLogin, EthereumConfig, Hidden, TokenConfig, XrpConfig};
 pub use reconcile::ReconcileConfig;
+pub use replacement::ReplacementConfig;
 pub use signer::SignerConfig;
 
 use bursar_domain::{network::Network, signing::PartyRole};

@@ -10,7 +10,7 @@
 //! | [`events`], [`jobs`], [`sweep`] | the global log; one nudge for each transfer that wants looking at; what does not move |
 //! | [`chain`], [`utxos`], [`deposits`] | blocks applied and rolled back, and what follows from them |
 //! | [`wallets`], [`addresses`], [`keys`] | what is ours |
-//! | [`halts`], [`audit`] | who may not send for now; what a reconciliation compares |
+//! | [`halts`], [`gaps`], [`audit`] | who may not send for now; numbers that nobody will use; what a reconciliation compares |
 //! | [`api_keys`], [`idempotency`] | who calls, and what was answered |
 
 pub mod addresses;
@@ -22,6 +22,7 @@ pub mod deposits;
 mod dialect;
 mod error;
 pub mod events;
+pub mod gaps;
 pub mod halts;
 pub mod idempotency;
 pub mod jobs;

@@ -5,7 +5,9 @@ use crate::{
     transition::{MoveError, advance_in, still},
 };
 use bursar_domain::{
+    effects::Resource,
     lifecycle::{Fact, State, Transfer},
+    network::Network,
     time::Timestamp,
 };
 use bursar_store::{
@@ -33,15 +35,26 @@ pub(crate) async fn rebuild_later(
     now: Timestamp,
 ) -> Result<(), MoveError> {
     for resource in &record.effects.resources {
-        for id in reservations::held_after(tx, record.network, resource).await? {
-            let Some(later) = transfers::get_in(tx, id).await? else { continue };
-            let State::PendingSignature { transaction, signing_started: false } = later.state else {
-                continue;
-            };
-            let reason = format!("{resource} is free again; built again from the lowest free number");
-            transactions::release(tx, transaction).await?;
-            advance_in(tx, later, Fact::Thawed { reason }, now).await?;
-        }
+        rebuild_above(tx, record.network, resource, now).await?;
+    }
+    Ok(())
+}
+
+/// Builds anew what is not signed yet and holds a number above `resource` of the same account.
+pub(crate) async fn rebuild_above(
+    tx: &mut WriteTx,
+    network: Network,
+    resource: &Resource,
+    now: Timestamp,
+) -> Result<(), MoveError> {
+    for id in reservations::held_after(tx, network, resource).await? {
+        let Some(later) = transfers::get_in(tx, id).await? else { continue };
+        let State::PendingSignature { transaction, signing_started: false } = later.state else {
+            continue;
+        };
+        let reason = format!("{resource} is free again; built again from the lowest free number");
+        transactions::release(tx, transaction).await?;
+        advance_in(tx, later, Fact::Thawed { reason }, now).await?;
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ pub mod crash;
 pub mod engine;
 pub mod follower;
 pub mod frozen;
+pub mod gaps;
 pub mod preflight;
 pub mod queue;
 pub mod reconciler;

@@ -4,7 +4,7 @@
 //! What a person must do (a review, a halt, an unexplained spend) and what the world must do (funds, fees, co-signers) waits in plain
 //! sight, with its sub-status, and is no alarm here.
 
-use crate::context::Context;
+use crate::{context::Context, engine::StepError, gaps};
 use bursar_domain::{
     lifecycle::{State, SubStatus},
     time::Timestamp,
@@ -31,6 +31,9 @@ pub async fn run(context: Context, stop: CancellationToken) {
             Ok(found) => tracing::debug!(found, "nudged transfers that had no job"),
             Err(error) => tracing::warn!(%error, "cannot sweep; trying again"),
         }
+        if let Err(error) = show_gaps(&context).await {
+            tracing::warn!(%error, "cannot look for gaps; trying again");
+        }
         match stalled(&context).await {
             Ok(found) => metrics::gauge!("bursar_stalled_transfers").set(found as f64),
             Err(error) => tracing::warn!(%error, "cannot look for what has stalled; trying again"),
@@ -40,6 +43,14 @@ pub async fn run(context: Context, stop: CancellationToken) {
             () = tokio::time::sleep(context.settings.sweep) => {}
         }
     }
+}
+
+async fn show_gaps(context: &Context) -> Result<(), StepError> {
+    for network in context.chains.keys() {
+        let found = gaps::sweep(context, *network).await?.len();
+        metrics::gauge!("bursar_account_gaps", "network" => network.to_string()).set(found as f64);
+    }
+    Ok(())
 }
 
 async fn show_halts(context: &Context) -> Result<(), StoreError> {

@@ -1,7 +1,7 @@
 //! One section for each chain: its nodes, its fee bounds, its finality.
 
 use super::{
-    networks,
+    ReplacementConfig, networks,
     nodes::{self, BitcoinNodeEntry, NodeEntry},
 };
 use bursar_domain::{
@@ -67,6 +67,8 @@ pub struct BitcoinConfig {
     pub poll_ms: u64,
     #[serde(default = "defaults::timeout")]
     pub timeout_ms: u64,
+    #[serde(default)]
+    pub replacement: ReplacementConfig,
 }
 
 #[derive(Debug, Deserialize)]
@@ -95,6 +97,8 @@ pub struct EthereumConfig {
     pub poll_ms: u64,
     #[serde(default = "defaults::timeout")]
     pub timeout_ms: u64,
+    #[serde(default)]
+    pub replacement: ReplacementConfig,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -137,6 +141,8 @@ pub struct XrpConfig {
     pub poll_ms: u64,
     #[serde(default = "defaults::timeout")]
     pub timeout_ms: u64,
+    #[serde(default)]
+    pub replacement: ReplacementConfig,
 }
 
 impl BitcoinConfig {

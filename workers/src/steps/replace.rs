@@ -158,7 +158,8 @@ async fn pursue(
     let newest =
         live(variants).next_back().filter(|newest| newest.id != current.id && newest.signed.is_none());
     let pending = newest.filter(|newest| newest.purpose == goal.purpose);
-    if let Some(pause) = resting(context, ports, &transfer, pending) {
+    let given_back = variants.iter().filter(|record| record.ended == Some(Ended::Released)).count();
+    if let Some(pause) = resting(context, ports, &transfer, pending, given_back) {
         return Ok(Pursued::Later(transfer, pause));
     }
     if let Some(halt) = halted::by(context, &transfer).await? {
@@ -179,10 +180,12 @@ fn resting(
     ports: &ChainPorts,
     transfer: &Transfer,
     pending: Option<&TransactionRecord>,
+    given_back: usize,
 ) -> Option<Duration> {
     let obstacle = transfer.replacing.obstacle.as_ref()?;
     let pause = match (obstacle.lasting, pending) {
-        (true, _) => ports.replacement.stuck_after,
+        // Twice as long after each, so that what is refused for ever costs a row now and then.
+        (true, _) => ports.replacement.stuck_after.saturating_mul(1 << given_back.min(8)),
         (false, Some(pending)) => session_pause(context, pending.signing_attempts),
         (false, None) => context.settings.retry,
     };

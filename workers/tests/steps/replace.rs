@@ -1,6 +1,7 @@
 //! Transactions in place of others: asked for, by policy, refused, lost, and raced by what they replace.
 
 use crate::support::{
+    T0,
     chain::{LEDGER_WINDOW, Relay},
     world::{DEPTH, World, XRP},
 };
@@ -17,9 +18,9 @@ use bursar_store::{
 };
 use bursar_workers::{
     engine::{self, MoveError, StepError},
-    requests,
+    gaps, requests,
 };
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{collections::BTreeSet, sync::atomic::Ordering, time::Duration};
 
 const FASTER: Verb = Verb::SpeedUp { raise_percent: None };
 
@@ -442,4 +443,43 @@ async fn node_that_fails_while_replacing__should_be_recovered_from() {
     world.look(id).await.unwrap();
     assert_eq!(world.fees_waiting(), [26]);
     world.assert_ended(id, Status::Completed).await;
+}
+
+/// A stranger's transaction had used the first nonce, ours has the second, and a reorganisation takes the stranger's back.
+#[tokio::test]
+async fn nonce_that_nothing_uses__should_be_noticed_once_and_taken_by_the_next_transfer() {
+    let mut world = World::ethereum().await;
+    world.policy(|policy| (policy.automatic, policy.max_replacements) = (true, 0));
+    let none = BTreeSet::new();
+    world.chain.mine_foreign(&world.account);
+    world.follow().await;
+    lift_all(&world).await;
+    let behind = world.broadcast("behind").await;
+    assert_eq!(world.taken().await, [1].into());
+    assert_eq!(gaps::sweep(&world.context, world.network).await.unwrap(), none);
+    world.chain.reorganise(1);
+    world.follow().await;
+    world.clock.advance(Duration::from_secs(301));
+    world.look(behind).await.unwrap();
+    assert!(world.transfer(behind).await.flags.stuck);
+    for _ in 0..2 {
+        let found = gaps::sweep(&world.context, world.network).await.unwrap();
+        assert_eq!(found, [(world.account.clone(), 0)].into());
+    }
+    let alarms = events::after(world.store(), 0, 1000).await.unwrap();
+    assert_eq!(alarms.iter().filter(|event| event.kind == "account.gap").count(), 1);
+    let filler = world.submit("filler").await;
+    world.look(filler).await.unwrap();
+    assert_eq!(world.taken().await, [0, 1].into());
+    assert_eq!(gaps::sweep(&world.context, world.network).await.unwrap(), none);
+    world.assert_ended(filler, Status::Completed).await;
+    world.assert_ended(behind, Status::Completed).await;
+}
+
+async fn lift_all(world: &World) {
+    let mut tx = world.store().write().await.unwrap();
+    for halt in halts::standing_in(&mut tx, world.network).await.unwrap() {
+        halts::lift(&mut tx, halt.id, "a person", "looked at it", T0).await.unwrap();
+    }
+    tx.commit().await.unwrap();
 }
