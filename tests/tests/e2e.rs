@@ -29,6 +29,8 @@ mod many_machines;
 mod nodes;
 #[path = "e2e/payments.rs"]
 mod payments;
+#[path = "e2e/reconcile.rs"]
+mod reconcile;
 #[path = "e2e/reorgs.rs"]
 mod reorgs;
 #[path = "e2e/world.rs"]
