@@ -4,6 +4,7 @@
 mod forward;
 mod rules;
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -67,6 +68,11 @@ impl FaultProxy {
     /// Requests of `method` that reached the proxy so far, whatever became of them.
     pub fn seen(&self, method: &str) -> usize {
         self.state.book().seen(method)
+    }
+
+    /// The same of every method that was seen.
+    pub fn calls(&self) -> BTreeMap<String, usize> {
+        self.state.book().calls()
     }
 
     /// Requests that a rule was applied to so far.

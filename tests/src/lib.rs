@@ -2,6 +2,7 @@
 //! orchestrator, in one folder. The demo, the benchmark and the end-to-end tests all stand on this.
 
 pub mod api;
+pub mod bench;
 pub mod chaos;
 pub mod cosigners;
 pub mod environment;

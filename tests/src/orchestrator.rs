@@ -142,6 +142,10 @@ impl Orchestrator {
     pub fn relay_address(&self) -> String {
         format!("127.0.0.1:{}", self.relay_port)
     }
+    /// Of its processes that were started and not stopped.
+    pub fn pids(&self) -> Vec<u32> {
+        self.processes.iter().map(Process::pid).collect()
+    }
     pub fn api_key(&self) -> &str {
         &self.api_key
     }

@@ -9,6 +9,8 @@ mod apart;
 mod bad_input;
 #[path = "e2e/chaos.rs"]
 mod chaos;
+#[path = "e2e/bench.rs"]
+mod bench;
 #[path = "e2e/cli.rs"]
 mod cli;
 #[path = "e2e/cosigners.rs"]

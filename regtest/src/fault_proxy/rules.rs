@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -55,7 +55,7 @@ impl Rule {
 #[derive(Debug, Default)]
 pub struct Book {
     rules: Vec<Rule>,
-    seen: HashMap<String, usize>,
+    seen: BTreeMap<String, usize>,
     faults: usize,
 }
 
@@ -70,6 +70,10 @@ impl Book {
 
     pub fn seen(&self, method: &str) -> usize {
         self.seen.get(method).copied().unwrap_or(0)
+    }
+
+    pub fn calls(&self) -> BTreeMap<String, usize> {
+        self.seen.clone()
     }
 
     pub fn faults(&self) -> usize {

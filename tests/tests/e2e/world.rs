@@ -79,7 +79,7 @@ pub fn urls(bitcoin: Option<String>, ethereum: Option<String>) -> Urls {
     Urls { bitcoin, ethereum, ..Urls::default() }
 }
 
-fn scratch() -> PathBuf {
+pub fn scratch() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("e2e")
 }
 

@@ -1,0 +1,265 @@
+//! Open-loop load on one scenario: ETH payments on anvil with a block each second, final after two confirmations.
+
+use super::{
+    baseline::{self, Baseline},
+    history,
+    load::{self, Target},
+    reads::{self, Reads},
+    scenario::{Scenario, Stage, StoreKind},
+};
+use crate::{
+    cosigners::Signing,
+    measure::{self, Percentiles},
+    program::say,
+};
+use anyhow::{Context as _, ensure};
+use futures::{StreamExt as _, TryStreamExt as _};
+use serde::Serialize;
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+/// How much is asked for.
+#[derive(Debug, Clone)]
+pub struct Load {
+    /// Transfers per second, one measurement for each.
+    pub rates: Vec<u32>,
+    pub seconds: u32,
+    /// Each rate is measured so often; the run with the least CPU is kept.
+    pub repeats: u32,
+    /// At most so many transfers at each rate with co-signers, whose ECDSA takes two CPU seconds for each.
+    pub cosigner_transfers: u32,
+    /// Reads of each kind.
+    pub reads: usize,
+    /// How long node calls are counted while nothing is paid.
+    pub idle: Duration,
+}
+
+/// What one scenario showed.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Measured {
+    pub store: StoreKind,
+    pub signer: &'static str,
+    pub baseline: Baseline,
+    /// Measurements on an empty database, and on one with history if that was asked for.
+    pub phases: Vec<Phase>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Phase {
+    /// Finished transfers in the store before it.
+    pub history: u64,
+    pub database_bytes: u64,
+    /// Calls to the Ethereum node in one block while nothing is paid, by method.
+    pub idle_calls_per_block: BTreeMap<String, f64>,
+    pub rates: Vec<Rate>,
+    pub reads: Vec<Reads>,
+}
+
+/// One rate. Seconds, bytes and counts.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rate {
+    pub offered_per_second: u32,
+    pub offered: usize,
+    pub accepted: usize,
+    pub completed: usize,
+    pub first_refusal: Option<String>,
+    /// From the first acceptance to the last final block.
+    pub final_per_second: f64,
+    /// Accepted and not final when the last request had been answered.
+    pub backlog: usize,
+    /// From the time when a request was due to the end of its answer.
+    pub accept: Percentiles,
+    /// By the orchestrator's own times, as all below.
+    pub accept_to_broadcast: Percentiles,
+    pub accept_to_final: Percentiles,
+    pub cpu_per_1000: f64,
+    pub database_cpu_per_1000: f64,
+    pub cosigner_cpu_per_1000: f64,
+    pub peak_memory_bytes: u64,
+    pub written_bytes_per_transfer: f64,
+    pub calls_per_transfer: BTreeMap<String, f64>,
+    pub calls_per_block: f64,
+    pub load_average: Option<f64>,
+}
+
+pub async fn measure(dir: &Path, scenario: Scenario, load: &Load) -> anyhow::Result<Measured> {
+    let mut stage = Stage::start(dir, scenario).await?;
+    say("baselines");
+    let baseline = baseline::measure(&stage).await?;
+    let mut phases = vec![phase(&mut stage, scenario, load, 0).await?];
+    if scenario.history > 0 {
+        history::put(&mut stage, scenario.history).await?;
+        phases.push(phase(&mut stage, scenario, load, scenario.history).await?);
+    }
+    stage.stop().await?;
+    Ok(Measured { store: scenario.store, signer: scenario.signer(), baseline, phases })
+}
+
+async fn phase(stage: &mut Stage, scenario: Scenario, load: &Load, history: u64) -> anyhow::Result<Phase> {
+    // Connections, statements and caches are there before anything is counted.
+    let warming = match scenario.signing {
+        Signing::CoSigners => 2,
+        // One for each account at least: history is copied from them.
+        Signing::DevelopmentSingleKey => scenario.accounts,
+    };
+    one_rate(stage, 10, warming).await.context("warming up")?;
+    let idle_calls_per_block = idle(stage, load.idle).await?;
+    let mut rates = Vec::new();
+    for per_second in &load.rates {
+        let count = per_second * load.seconds;
+        let count = match scenario.signing {
+            Signing::CoSigners => count.min(load.cosigner_transfers),
+            Signing::DevelopmentSingleKey => count,
+        };
+        let mut best: Option<Rate> = None;
+        for _ in 0..load.repeats.max(1) {
+            say(&format!("{count} transfers at {per_second}/s"));
+            let rate = one_rate(stage, *per_second, count as usize).await?;
+            if best.as_ref().is_none_or(|best| rate.cpu_per_1000 < best.cpu_per_1000) {
+                best = Some(rate);
+            }
+        }
+        rates.extend(best);
+    }
+    say("reads");
+    let reads = reads::measure(stage, load.reads).await?;
+    Ok(Phase { history, database_bytes: history::size(&stage.database)?, idle_calls_per_block, rates, reads })
+}
+
+/// How long a backlog may take to drain.
+const DRAIN: Duration = Duration::from_secs(300);
+
+async fn one_rate(stage: &mut Stage, per_second: u32, count: usize) -> anyhow::Result<Rate> {
+    let requests = stage.accounts.requests(&stage.environment, count)?;
+    let (cosigners, database) = (stage.cosigner_pids(), stage.database_pids());
+    let (environment, proxy) = (&stage.environment, &stage.proxy);
+    let pid = stage.orchestrator_pid()?;
+    let target = Target {
+        http: reqwest::Client::new(),
+        url: format!("{}/v1/transfers", environment.api.url),
+        key: environment.api.key.clone(),
+    };
+    let anvil = &environment.nodes.anvil;
+    let finished_before = finished(&target).await?;
+    measure::forget_peak(pid)?;
+    let cpu_before = measure::cpu_of(&[pid])?;
+    let cosigner_cpu_before = measure::cpu_of(&cosigners)?;
+    let database_cpu_before = measure::cpu_of_those_left(&database);
+    let (written_before, calls_before, height_before) =
+        (measure::written_by(pid)?, proxy.calls(), anvil.height().await?);
+
+    let sent = load::open_loop(&target, requests, f64::from(per_second)).await;
+    let accepted = sent.accepted.len();
+    ensure!(accepted > 0, "nothing was accepted: {}", sent.first_refusal.unwrap_or_default());
+    let backlog = accepted.saturating_sub(finished(&target).await?.saturating_sub(finished_before));
+    let begun = Instant::now();
+    while finished(&target).await?.saturating_sub(finished_before) < accepted && begun.elapsed() < DRAIN {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+
+    let calls = difference(&proxy.calls(), &calls_before);
+    let blocks = anvil.height().await?.saturating_sub(height_before).max(1);
+    let cpu = measure::cpu_of(&[pid])? - cpu_before;
+    let cosigner_cpu = measure::cpu_of(&cosigners)? - cosigner_cpu_before;
+    let database_cpu = measure::cpu_of_those_left(&database) - database_cpu_before;
+    let (peak, written) = (measure::peak_memory_of(pid)?, measure::written_by(pid)? - written_before);
+    let load_average = measure::load_average();
+    let times = times_of(stage, &sent.accepted).await?;
+    let per_1000 = |cpu: f64| cpu / accepted as f64 * 1000.0;
+    let spans = |to: fn(&Times) -> Option<f64>| Percentiles::of(times.iter().filter_map(to).collect());
+    let first = times.iter().map(|times| times.accepted).fold(f64::INFINITY, f64::min);
+    let last = times.iter().filter_map(|times| times.last).fold(f64::NEG_INFINITY, f64::max);
+    let completed = times.iter().filter(|times| times.last.is_some()).count();
+    Ok(Rate {
+        offered_per_second: per_second,
+        offered: count,
+        accepted,
+        completed,
+        first_refusal: sent.first_refusal.clone(),
+        final_per_second: completed as f64 / (last - first),
+        backlog,
+        accept: sent.accept(),
+        accept_to_broadcast: spans(|times| Some(times.broadcast? - times.accepted)),
+        accept_to_final: spans(|times| Some(times.last? - times.accepted)),
+        cpu_per_1000: per_1000(cpu),
+        database_cpu_per_1000: per_1000(database_cpu),
+        cosigner_cpu_per_1000: per_1000(cosigner_cpu),
+        peak_memory_bytes: peak,
+        written_bytes_per_transfer: written as f64 / accepted as f64,
+        calls_per_block: calls.values().sum::<usize>() as f64 / blocks as f64,
+        calls_per_transfer: shares(&calls, accepted as f64),
+        load_average,
+    })
+}
+
+/// Seconds since the epoch.
+struct Times {
+    accepted: f64,
+    broadcast: Option<f64>,
+    /// When it was completed.
+    last: Option<f64>,
+}
+
+async fn times_of(stage: &Stage, ids: &[String]) -> anyhow::Result<Vec<Times>> {
+    let api = &stage.environment.api;
+    let one = |id: &String| {
+        let id = id.clone();
+        async move {
+            let transfer = api.transfer(&id).await?;
+            let at = |value: &Value| {
+                let time: jiff::Timestamp = value.as_str()?.parse().ok()?;
+                Some(time.as_microsecond() as f64 / 1e6)
+            };
+            let transaction = &transfer["transaction"];
+            let completed = transfer["status"] == "COMPLETED";
+            anyhow::Ok(Times {
+                accepted: at(&transfer["createdAt"]).with_context(|| format!("no time in {transfer}"))?,
+                broadcast: at(&transaction["broadcastAt"]),
+                last: at(&transaction["finalizedAt"]).filter(|_| completed),
+            })
+        }
+    };
+    futures::stream::iter(ids).map(one).buffer_unordered(4).try_collect().await
+}
+
+/// How many transfers this process has brought to their end, by its own count.
+async fn finished(target: &Target) -> anyhow::Result<usize> {
+    let url = target.url.replace("/v1/transfers", "/metrics");
+    let text = target.http.get(url).send().await?.error_for_status()?.text().await?;
+    let of = |line: &str| -> Option<usize> {
+        let rest = line.strip_prefix("bursar_transitions_total{to=\"")?;
+        let (to, count) = rest.split_once("\"} ")?;
+        let terminal =
+            to.parse::<bursar_domain::lifecycle::Status>().is_ok_and(|status| status.is_terminal());
+        terminal.then(|| count.parse().ok())?
+    };
+    Ok(text.lines().filter_map(of).sum())
+}
+
+/// Node calls in a block when there is nothing to do.
+async fn idle(stage: &Stage, window: Duration) -> anyhow::Result<BTreeMap<String, f64>> {
+    let anvil = &stage.environment.nodes.anvil;
+    let (before, height) = (stage.proxy.calls(), anvil.height().await?);
+    tokio::time::sleep(window).await;
+    let blocks = anvil.height().await?.saturating_sub(height).max(1);
+    Ok(shares(&difference(&stage.proxy.calls(), &before), blocks as f64))
+}
+
+fn difference(after: &BTreeMap<String, usize>, before: &BTreeMap<String, usize>) -> BTreeMap<String, usize> {
+    let since = |(method, count): (&String, &usize)| {
+        let more = count - before.get(method).copied().unwrap_or(0);
+        (more > 0).then(|| (method.clone(), more))
+    };
+    after.iter().filter_map(since).collect()
+}
+
+fn shares(counts: &BTreeMap<String, usize>, of: f64) -> BTreeMap<String, f64> {
+    counts.iter().map(|(method, count)| (method.clone(), *count as f64 / of)).collect()
+}
