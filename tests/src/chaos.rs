@@ -47,6 +47,8 @@ pub struct Report {
     pub blows: BTreeMap<&'static str, u32>,
     /// Replies of nodes that were tampered with.
     pub faults: usize,
+    /// How often each verb was taken for a transfer that had been accepted.
+    pub second_thoughts: BTreeMap<&'static str, u32>,
     /// How many transfers ended in each status.
     pub statuses: BTreeMap<String, u32>,
     pub outcomes: Vec<Outcome>,
@@ -148,7 +150,10 @@ pub async fn run(
     let load = tokio::spawn(load::submit(api, requests, plan.clone()));
 
     let rng = StdRng::seed_from_u64(plan.seed);
-    let blows = blows::Blows::new(environment, proxies, database, rng, say).fall(plan.duration).await?;
+    if database.is_some() {
+        second_machine(environment)?;
+    }
+    let fallen = blows::Blows::new(environment, proxies, database, rng, say).fall(plan.duration).await?;
     let asked = load.await.context("the load ended early")??;
 
     say("everything runs again; waiting for what is left");
@@ -158,6 +163,10 @@ pub async fn run(
     for wallet in [(&wallets.bitcoin, "BTC"), (&wallets.ethereum, "ETH"), (&wallets.xrp, "XRP")] {
         verdict::balance_agrees(environment, wallet.0, wallet.1).await?;
     }
+    let mut second_thoughts = BTreeMap::new();
+    for verb in asked.iter().filter_map(|order| order.second_thought) {
+        *second_thoughts.entry(verb).or_default() += 1;
+    }
     let mut statuses = BTreeMap::new();
     for outcome in &outcomes {
         *statuses.entry(outcome.status.clone()).or_default() += 1;
@@ -165,9 +174,18 @@ pub async fn run(
     Ok(Report {
         seed: plan.seed,
         seconds: plan.duration.as_secs(),
-        blows,
+        blows: fallen.tally,
         faults: proxies.all().iter().map(|proxy| proxy.faults()).sum(),
+        second_thoughts,
         statuses,
         outcomes,
     })
+}
+
+/// The first one's configuration without a relay: its worker leaves signing to the process that the co-signers dial.
+fn second_machine(environment: &Environment) -> anyhow::Result<()> {
+    let first = environment.orchestrator.config();
+    let text = std::fs::read_to_string(first)?;
+    let (without_relay, _) = text.split_once("\n[relay]").context("the relay comes last")?;
+    Ok(std::fs::write(first.with_file_name(blows::SECOND), without_relay)?)
 }

@@ -98,6 +98,9 @@ fn print(report: &Report, json: bool) -> anyhow::Result<()> {
     for (blow, count) in &report.blows {
         println!("  {count:>5} × {blow}");
     }
+    for (verb, count) in &report.second_thoughts {
+        println!("  {count:>5} × {verb} was asked for and taken");
+    }
     println!("every recipient has exactly what was ordered; of {} transfers", report.outcomes.len());
     for (status, count) in &report.statuses {
         println!("  {count:>5} × {status}");

@@ -4,16 +4,21 @@ use super::{Database, Proxies};
 use crate::environment::{Environment, XRP_NETWORK_ID};
 use anyhow::Context as _;
 use bursar_regtest::{
-    Anvil, AnvilOptions, Bitcoind, Fault, Mining, Rule, StartOptions, XrpLedger, XrpLedgerOptions,
+    Anvil, AnvilOptions, Bitcoind, Fault, Mining, Process, Rule, StartOptions, XrpLedger, XrpLedgerOptions,
 };
 use rand::{Rng as _, rngs::StdRng, seq::SliceRandom as _};
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 
+/// Configuration of the second machine, in the orchestrator's folder.
+pub const SECOND: &str = "second.toml";
+
 /// What can be killed or stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Target {
     Orchestrator,
+    /// A second machine on the same Postgres.
+    Worker,
     Cosigner(usize),
     Bitcoind,
     Anvil,
@@ -34,10 +39,17 @@ struct Away {
     until: Instant,
 }
 
+/// How often each kind of blow fell. What was started here and goes on working ends with it.
+pub struct Fallen {
+    pub tally: BTreeMap<&'static str, u32>,
+    _worker: Option<Process>,
+}
+
 pub struct Blows<'a> {
     environment: &'a mut Environment,
     proxies: &'a Proxies,
     database: Option<&'a mut Database>,
+    worker: Option<Process>,
     rng: StdRng,
     away: Vec<Away>,
     tally: BTreeMap<&'static str, u32>,
@@ -54,11 +66,14 @@ impl<'a> Blows<'a> {
         say: fn(&str),
     ) -> Self {
         let (away, tally, started) = (Vec::new(), BTreeMap::new(), Instant::now());
-        Self { environment, proxies, database, rng, away, tally, say, started }
+        Self { environment, proxies, database, worker: None, rng, away, tally, say, started }
     }
 
     /// Lets blows fall for so long, then brings everything back.
-    pub async fn fall(mut self, duration: Duration) -> anyhow::Result<BTreeMap<&'static str, u32>> {
+    pub async fn fall(mut self, duration: Duration) -> anyhow::Result<Fallen> {
+        if self.database.is_some() {
+            self.start(Target::Worker).await?;
+        }
         let end = Instant::now() + duration;
         while Instant::now() < end {
             let pause = Duration::from_millis(self.rng.gen_range(80..700));
@@ -72,7 +87,7 @@ impl<'a> Blows<'a> {
         let far = Instant::now() + Duration::from_secs(3600);
         self.bring_back(far).await?;
         self.environment.orchestrator.wait_ready().await?;
-        Ok(self.tally)
+        Ok(Fallen { tally: self.tally, _worker: self.worker })
     }
 
     async fn strike(&mut self) -> anyhow::Result<()> {
@@ -88,7 +103,8 @@ impl<'a> Blows<'a> {
                     .expect("three nodes to choose from");
                 self.kill(node).await
             }
-            42..47 if self.database.is_some() => self.kill(Target::Postgres).await,
+            42..45 if self.database.is_some() => self.kill(Target::Postgres).await,
+            45..49 if self.database.is_some() => self.kill(Target::Worker).await,
             42..54 => {
                 let party = self.rng.gen_range(0..self.environment.cosigners.count());
                 let target =
@@ -125,6 +141,10 @@ impl<'a> Blows<'a> {
         }
         match target {
             Target::Orchestrator => self.environment.orchestrator.kill9()?,
+            Target::Worker => match &mut self.worker {
+                Some(worker) => drop(worker.kill9()?),
+                None => return Ok(()),
+            },
             Target::Cosigner(party) => self.environment.cosigners.kill9(party)?,
             Target::Bitcoind => {
                 // Bitcoin Core writes its chain about once an hour, and here nobody else has it: without this, a kill would take
@@ -155,6 +175,10 @@ impl<'a> Blows<'a> {
         }
         match target {
             Target::Orchestrator => self.environment.orchestrator.pause()?,
+            Target::Worker => match &self.worker {
+                Some(worker) => worker.pause()?,
+                None => return Ok(()),
+            },
             Target::Cosigner(party) => match self.environment.cosigners.process(party) {
                 Some(process) => process.pause()?,
                 None => return Ok(()),
@@ -179,9 +203,18 @@ impl<'a> Blows<'a> {
             self.count("ended by itself", "Orchestrator");
             self.environment.orchestrator.launch()?;
         }
+        if !self.is_away(Target::Worker)
+            && due.iter().all(|away| away.target != Target::Worker)
+            && self.worker.as_mut().is_some_and(|worker| worker.exited().is_some())
+        {
+            self.count("ended by itself", "Worker");
+            self.start(Target::Worker).await?;
+        }
         // Databases and nodes first, which the others need to start.
         for last in [false, true] {
-            for away in due.iter().filter(|away| (away.target == Target::Orchestrator) == last) {
+            for away in
+                due.iter().filter(|away| matches!(away.target, Target::Orchestrator | Target::Worker) == last)
+            {
                 let back = match away.condition {
                     Condition::Dead => self.start(away.target).await,
                     Condition::Stopped => self.resume(away.target),
@@ -198,6 +231,7 @@ impl<'a> Blows<'a> {
         match target {
             // Whether its database is there or not: an orchestrator that gives up is started again by its keeper.
             Target::Orchestrator => orchestrator.launch()?,
+            Target::Worker => self.worker = Some(orchestrator.also("worker", SECOND, "second.log")?),
             Target::Cosigner(party) => cosigners.start_one(party)?,
             Target::Bitcoind => {
                 let options = StartOptions::new(dir.join("bitcoind")).with_port(nodes.bitcoind.port());
@@ -226,6 +260,7 @@ impl<'a> Blows<'a> {
     fn resume(&mut self, target: Target) -> anyhow::Result<()> {
         match target {
             Target::Orchestrator => self.environment.orchestrator.resume(),
+            Target::Worker => self.worker.as_ref().map_or(Ok(()), |worker| Ok(worker.resume()?)),
             Target::Cosigner(party) => match self.environment.cosigners.process(party) {
                 Some(process) => Ok(process.resume()?),
                 None => Ok(()),

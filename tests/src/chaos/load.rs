@@ -23,6 +23,8 @@ pub struct Ordered {
     pub recipient: String,
     /// Decimal, in the asset's usual unit.
     pub amount: String,
+    /// A verb of the API that was taken for it afterwards.
+    pub second_thought: Option<&'static str>,
 }
 
 /// How often a customer's system asks again after it got no answer.
@@ -62,15 +64,57 @@ pub async fn submit(api: Api, requests: Vec<TransferRequest>, plan: Plan) -> any
     let pause = plan.duration / 2 / u32::try_from(requests.len().max(1))?;
     let deadline = Instant::now() + plan.duration + plan.patience;
     let api = Arc::new(api);
+    let mut rng = StdRng::seed_from_u64(plan.seed ^ 0x3edd1e);
     let mut asking = tokio::task::JoinSet::new();
     for request in requests {
-        asking.spawn(accepted(Arc::clone(&api), request, deadline));
+        let second_thought = rng.gen_bool(SECOND_THOUGHTS).then(|| SecondThought::of(&mut rng));
+        let api = Arc::clone(&api);
+        asking.spawn(async move {
+            let mut ordered = accepted(&api, request, deadline).await?;
+            if let Some(second_thought) = second_thought {
+                let verb = second_thought.verb;
+                let taken = second_thought.tell(&api, &ordered.id, deadline).await;
+                ordered.second_thought = taken.then_some(verb);
+            }
+            Ok(ordered)
+        });
         tokio::time::sleep(pause).await;
     }
     asking.join_all().await.into_iter().collect()
 }
 
-async fn accepted(api: Arc<Api>, request: TransferRequest, deadline: Instant) -> anyhow::Result<Ordered> {
+/// How many of the payments somebody comes back to.
+const SECOND_THOUGHTS: f64 = 0.35;
+
+/// What is asked of a transfer soon after it was accepted. It may come too late: then nothing comes of it.
+struct SecondThought {
+    verb: &'static str,
+    after: Duration,
+}
+
+impl SecondThought {
+    fn of(rng: &mut StdRng) -> Self {
+        let verb = ["speed-up", "speed-up", "cancel", "abort"][rng.gen_range(0..4)];
+        Self { verb, after: Duration::from_millis(rng.gen_range(0..1_500)) }
+    }
+
+    /// Whether it was taken.
+    async fn tell(self, api: &Api, id: &str, deadline: Instant) -> bool {
+        tokio::time::sleep(self.after).await;
+        let path = format!("/v1/transfers/{id}/{}", self.verb);
+        loop {
+            let answer: Result<Value, ClientError> = api.client.post(&path, &serde_json::json!({})).await;
+            match answer {
+                Err(error) if asks_again(&error) && Instant::now() < deadline => {
+                    tokio::time::sleep(AGAIN).await
+                }
+                answer => return answer.is_ok(),
+            }
+        }
+    }
+}
+
+async fn accepted(api: &Api, request: TransferRequest, deadline: Instant) -> anyhow::Result<Ordered> {
     loop {
         let answer: Result<Value, ClientError> =
             api.client.post_once("/v1/transfers", &request.external_id, &request).await;
@@ -82,6 +126,7 @@ async fn accepted(api: Arc<Api>, request: TransferRequest, deadline: Instant) ->
                     asset: request.asset.clone(),
                     recipient: payment.address.clone(),
                     amount: payment.amount.clone(),
+                    second_thought: None,
                 });
             }
             Err(error) if asks_again(&error) && Instant::now() < deadline => {

@@ -72,7 +72,7 @@ async fn judge(environment: &Environment, order: &Ordered, transfer: &Value) -> 
     let due = units(&order.amount, &order.asset)?;
     let status = status(transfer)?;
     let reason = transfer["reason"].as_str().map(str::to_owned);
-    let Ordered { id, asset, recipient, amount } = order;
+    let Ordered { id, asset, recipient, amount, .. } = order;
     let told =
         || format!("transfer {id} of {amount} {asset} to {recipient}: {status}; has {received}: {transfer}");
     ensure!(received.is_zero() || received == due, "not what was ordered: {}", told());
