@@ -17,6 +17,7 @@ use bursar_domain::{
         BuildTransaction, DecodeTransaction, DeriveAddress, ObserveChain, ReadAccount, ReadAccountError,
         SentTransaction,
     },
+    statement::{ReadStatement, StatementQuery},
     time::Timestamp,
     wallet::{Branch, DerivationPath, WalletDescriptor, WalletKind},
 };
@@ -384,4 +385,44 @@ async fn make_tickets(ledger: &Ledger, count: u32) -> u32 {
     assert_eq!(answer["engine_result"], "tesSUCCESS", "{answer}");
     ledger.accept().await;
     sequence + 1
+}
+
+#[tokio::test]
+async fn statement__should_tell_all_of_an_account_and_add_up() {
+    let ledger = Ledger::funded(WalletKind::XrpEd25519, 100 * XRP).await;
+    let before = ledger.node.final_block().await.unwrap();
+    make_tickets(&ledger, 1).await;
+    let (signed, _) = ledger.build(&ledger.intent(&someone(9), Some(7), 20 * XRP)).await.unwrap();
+    assert_eq!(ledger.node.broadcast(&signed).await, BroadcastOutcome::Accepted);
+    ledger.accept().await;
+    let payment = json!({ "TransactionType": "Payment", "Destination": ledger.account, "Amount": "3", "DestinationTag": 5 });
+    ledger.genesis(payment).await;
+    let last = ledger.node.final_block().await.unwrap();
+    assert_eq!(last, ledger.node.block_at(last.height).await.unwrap());
+    let query = |first, last| StatementQuery {
+        addresses: vec![ledger.account.clone(), someone(8)],
+        assets: vec![Asset::Xrp],
+        first,
+        last,
+        known: vec![],
+    };
+    let statement = ledger.node.statement(&query(before.height + 1, last.height), &|_, _| {}).await.unwrap();
+    let [tickets, paid] = statement.sent.as_slice() else { panic!("{:?}", statement.sent) };
+    assert_eq!((tickets.payments.len(), paid.tx_id.as_ref()), (0, Some(&signed.tx_id)));
+    let destination = Destination { address: someone(9), tag: Some(7) };
+    assert_eq!(paid.payments, [Payment { destination, amount: Amount::from_u64(20 * XRP) }]);
+    let [received] = statement.received.as_slice() else { panic!("{:?}", statement.received) };
+    assert_eq!((received.credit.amount, received.credit.tag), (Amount::from_u64(3), Some(5)));
+    let [ours, nobody] = statement.holdings.as_slice() else { panic!("{:?}", statement.holdings) };
+    assert_eq!((nobody.closing, nobody.next), (Amount::ZERO, None));
+    assert_eq!(ours.opening, Some(Amount::from_u64(100 * XRP)));
+    let spent = Amount::sum([tickets.fee.unwrap(), paid.fee.unwrap(), paid.payments[0].amount]).unwrap();
+    let expected = ours.opening.unwrap().checked_add(received.credit.amount).unwrap().checked_sub(spent);
+    assert_eq!(Some(ours.closing), expected);
+
+    // A server that lacks a ledger tells nothing rather than less.
+    let refused = ledger.node.statement(&query(0, last.height), &|_, _| {}).await;
+    assert!(refused.is_err(), "{refused:?}");
+    let unknown = ledger.node.statement(&query(1, last.height + 10), &|_, _| {}).await;
+    assert!(unknown.is_err(), "{unknown:?}");
 }

@@ -11,4 +11,6 @@ mod limits;
 #[cfg(feature = "node")]
 mod regtest;
 mod round_trip;
+#[cfg(feature = "node")]
+mod statement;
 mod support;

@@ -23,7 +23,7 @@ use bursar_regtest::{Bitcoind, Fault, FaultProxy, Rule, StartOptions};
 use rand::{SeedableRng, rngs::StdRng};
 use std::time::Duration;
 
-fn client(bitcoind: &Bitcoind, network: BitcoinNetwork) -> BitcoinNode {
+pub fn client(bitcoind: &Bitcoind, network: BitcoinNetwork) -> BitcoinNode {
     client_at(bitcoind, bitcoind.rpc_url().to_owned(), network, Duration::from_secs(30))
 }
 

@@ -6,6 +6,8 @@
 mod anvil;
 mod codec;
 mod differential;
+#[cfg(feature = "node")]
+mod statement;
 mod support;
 #[cfg(feature = "node")]
 mod unruly_node;
