@@ -1,6 +1,6 @@
-// Answers, for each payment on standard input, what xrpl.js makes of it. One JSON array in, one out.
+// Answers, for each payment (or cancellation: an AccountSet that sets nothing) on standard input, what xrpl.js makes of it. One JSON array in, one out.
 //
-// In:  { networkId, publicKey, destinationId, tag, amount, fee, sequence, ticket, lastLedgerSequence, blob }
+// In:  { cancel, networkId, publicKey, destinationId, tag, amount, fee, sequence, ticket, lastLedgerSequence, blob }
 // Out: { account, destination, xAddress, signing, signatureIsValid, blob, hash }
 import { createRequire } from "node:module";
 import { text } from "node:stream/consumers";
@@ -15,17 +15,19 @@ const answer = (payment) => {
   const account = deriveAddress(payment.publicKey);
   const destination = xrpl.encodeAccountID(Buffer.from(payment.destinationId, "hex"));
   const fields = {
-    TransactionType: "Payment",
     Account: account,
-    Destination: destination,
-    Amount: payment.amount,
     Fee: payment.fee,
     Flags: 0,
     Sequence: payment.sequence ?? 0,
     LastLedgerSequence: payment.lastLedgerSequence,
     SigningPubKey: payment.publicKey,
   };
-  if (payment.tag !== null) fields.DestinationTag = payment.tag;
+  if (payment.cancel) {
+    fields.TransactionType = "AccountSet";
+  } else {
+    Object.assign(fields, { TransactionType: "Payment", Destination: destination, Amount: payment.amount });
+  }
+  if (payment.tag !== null && !payment.cancel) fields.DestinationTag = payment.tag;
   if (payment.ticket !== null) fields.TicketSequence = payment.ticket;
   if (payment.networkId > 1024) fields.NetworkID = payment.networkId;
 

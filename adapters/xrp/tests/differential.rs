@@ -1,9 +1,13 @@
 //! Against xrpl.js, the ecosystem's reference library: addresses, signing bytes, blobs and hashes of random payments.
 
-use crate::payment::{Setup, cases};
+use crate::{
+    payment::{Setup, cases},
+    replacing::replace,
+};
 use bursar_domain::{
     hd::derive_public_key,
     intent::Destination,
+    package::Purpose,
     ports::{AssembleTransaction, DecodeTransaction, DeriveAddress},
     signing::Scheme,
 };
@@ -61,10 +65,19 @@ fn xrpl_js_makes_the_same_of_random_payments() {
     let strategy = cases();
     let mut payments = Vec::new();
     let mut made = Vec::new();
-    for _ in 0..PAYMENTS {
-        let case = strategy.new_tree(&mut runner).unwrap().current();
+    for number in 0..PAYMENTS {
+        let mut case = strategy.new_tree(&mut runner).unwrap().current();
         let setup = Setup::new(&case);
-        let unsigned = setup.build().unwrap();
+        let mut unsigned = setup.build().unwrap();
+        // Every third is cancelled; those whose fee cannot be raised below the cap stay payments.
+        let cancel = match replace(&setup, std::slice::from_ref(&unsigned), &Purpose::Cancel, 25) {
+            Ok(cancel) if number % 3 == 0 => {
+                unsigned = cancel;
+                case.fee = case.fee * 125 / 100 + 1;
+                true
+            }
+            _ => false,
+        };
         let payload = XrpAdapter.signing_payloads(&unsigned, &setup.signer.key).unwrap().remove(0);
         let signature = setup.signer.sign(&payload);
         let signed = XrpAdapter.assemble(&unsigned, &setup.signer.key, &[signature]).unwrap();
@@ -73,6 +86,7 @@ fn xrpl_js_makes_the_same_of_random_payments() {
             public_key.insert(0, 0xED);
         }
         payments.push(json!({
+            "cancel": cancel,
             "networkId": case.network_id,
             "publicKey": hex::encode_upper(public_key),
             "destinationId": hex::encode(case.destination.0),

@@ -7,5 +7,6 @@ mod address;
 mod differential;
 mod payment;
 mod recorded_answers;
+mod replacing;
 mod signer;
 mod stand_in;

@@ -11,11 +11,11 @@ use bursar_domain::{
     ids::TransactionId,
     intent::{Destination, Intent, Payment},
     network::Network,
-    package::SignedTransaction,
+    package::{Purpose, SignedTransaction, UnsignedTransaction},
     ports::{
         AssembleTransaction, BroadcastOutcome, BroadcastTransaction, BuildError, BuildRequest,
         BuildTransaction, DecodeTransaction, DeriveAddress, ObserveChain, ReadAccount, ReadAccountError,
-        SentTransaction,
+        ReplaceRequest, ReplaceTransaction, SentTransaction,
     },
     statement::{ReadStatement, StatementQuery},
     time::Timestamp,
@@ -147,6 +147,11 @@ impl Ledger {
             resource: Some(resource),
             change: None,
         })?;
+        Ok(self.sign(unsigned))
+    }
+
+    /// The signed bytes, and what is known of them.
+    fn sign(&self, unsigned: UnsignedTransaction) -> (SignedTransaction, SentTransaction) {
         let effects = XrpAdapter.decode(&unsigned, &self.signer.key).unwrap();
         let payload = XrpAdapter.signing_payloads(&unsigned, &self.signer.key).unwrap().remove(0);
         let signature = self.signer.sign(&payload);
@@ -154,13 +159,35 @@ impl Ledger {
         let sent = SentTransaction {
             transaction: TransactionId::new(Uuid::nil()),
             tx_id: Some(signed.tx_id.clone()),
-            unsigned: unsigned.clone(),
+            unsigned,
             siblings: Vec::new(),
             spent_by: Vec::new(),
             resources: effects.resources,
             validity: effects.validity,
         };
-        Ok((signed, sent))
+        (signed, sent)
+    }
+
+    /// What takes the place of `earlier`, at the least raise.
+    async fn replace(
+        &self,
+        intent: &Intent,
+        earlier: &[&SentTransaction],
+        purpose: &Purpose,
+    ) -> (SignedTransaction, SentTransaction) {
+        let query = AccountQuery { intent, key: &self.signer.key, source: Some(self.source) };
+        let state = self.node.replacement_state(query).await.unwrap();
+        let earlier: Vec<UnsignedTransaction> = earlier.iter().map(|sent| sent.unsigned.clone()).collect();
+        let unsigned = XrpAdapter.replace(&ReplaceRequest {
+            intent,
+            purpose,
+            key: &self.signer.key,
+            state: &state,
+            earlier: &earlier,
+            raise_percent: 0,
+            change: None,
+        });
+        self.sign(unsigned.unwrap())
     }
 
     /// What the newest validated ledger shows of the addresses.
@@ -362,6 +389,72 @@ async fn ticket__should_pay_out_of_order_and_prove_expiry() {
     let expired = ledger.node.broadcast(&never_sent).await;
     assert!(matches!(expired, BroadcastOutcome::Rejected { .. }), "{expired:?}");
     assert_eq!(ledger.node.broadcast(&later).await, BroadcastOutcome::AlreadyKnown);
+}
+
+/// Below the price of the open ledger a payment waits in the queue, where a better one takes its place.
+#[tokio::test]
+async fn replacement__should_take_the_place_of_a_queued_payment() {
+    let ledger = Ledger::funded(WalletKind::XrpEd25519, 10 * XRP).await;
+    let intent = ledger.intent(&someone(9), None, 2 * XRP);
+    let (first, first_sent) = ledger.build(&intent).await.unwrap();
+    ledger.fault(json!({ "open_ledger_fee": 100 })).await;
+    assert_eq!(ledger.node.broadcast(&first).await, BroadcastOutcome::Accepted);
+    // The price falls to what is more than the first pays, and less than what it would take now to get in.
+    ledger.fault(json!({ "open_ledger_fee": null })).await;
+    let (second, second_sent) = ledger.replace(&intent, &[&first_sent], &Purpose::Pay).await;
+    ledger.fault(json!({ "open_ledger_fee": 100 })).await;
+    assert_eq!(second_sent.resources, first_sent.resources);
+    assert_eq!(ledger.node.broadcast(&second).await, BroadcastOutcome::Accepted);
+    ledger.fault(json!({ "open_ledger_fee": null })).await;
+    ledger.accept().await;
+    ledger.accept().await;
+    let at = |sent: &SentTransaction, sibling: &SignedTransaction| SentTransaction {
+        siblings: vec![sibling.tx_id.clone()],
+        ..sent.clone()
+    };
+    assert_eq!(ledger.balance(&someone(9)).await, 2 * XRP, "once");
+    // At once: no ledger has to pass for it.
+    match ledger.node.liveness(&at(&first_sent, &second)).await.unwrap() {
+        Liveness::Dead { proof } => assert!(proof.contains(&second.tx_id), "{proof}"),
+        liveness => panic!("{liveness:?}"),
+    }
+    assert_eq!(ledger.node.liveness(&at(&second_sent, &first)).await.unwrap(), Liveness::MayConfirm);
+}
+
+#[tokio::test]
+async fn cancellation__should_use_the_sequence_or_ticket_and_pay_nobody() {
+    for kind in [WalletKind::XrpEd25519, WalletKind::XrpSecp256k1] {
+        let ledger = Ledger::funded(kind, 20 * XRP).await;
+        let intent = ledger.intent(&someone(9), None, 2 * XRP);
+        let mut made = vec![ledger.build(&intent).await.unwrap()];
+        if kind == WalletKind::XrpEd25519 {
+            let ticket = make_tickets(&ledger, 1).await;
+            let state = ledger.state(&intent).await.unwrap();
+            let resource = Resource::Ticket { account: ledger.account.clone(), ticket };
+            made = vec![ledger.build_with(&intent, state, &resource).unwrap()];
+        }
+        for (payment, payment_sent) in made {
+            let (cancel, cancel_sent) = ledger.replace(&intent, &[&payment_sent], &Purpose::Cancel).await;
+            assert_eq!(ledger.node.broadcast(&cancel).await, BroadcastOutcome::Accepted);
+            ledger.accept().await;
+            let seen = ledger.seen(&[&ledger.account, &someone(9)]).await;
+            let [transaction] = seen.as_slice() else { panic!("{seen:?}") };
+            assert_eq!(transaction.outcome, TransactionOutcome::Succeeded);
+            assert_eq!((&transaction.spends, &transaction.credits), (&payment_sent.resources, &vec![]));
+            // The server remembers it from now on, and applies it no more.
+            assert_ne!(ledger.node.broadcast(&payment).await, BroadcastOutcome::Accepted);
+            ledger.accept().await;
+            assert_eq!(ledger.balance(&someone(9)).await, 0);
+            let known = SentTransaction { siblings: vec![cancel.tx_id.clone()], ..payment_sent.clone() };
+            match ledger.node.liveness(&known).await.unwrap() {
+                Liveness::Dead { proof } => {
+                    assert!(proof.contains(&cancel.tx_id) && proof.contains("AccountSet"), "{proof}")
+                }
+                liveness => panic!("{liveness:?}"),
+            }
+            assert_eq!(ledger.node.liveness(&cancel_sent).await.unwrap(), Liveness::MayConfirm);
+        }
+    }
 }
 
 /// The adapter makes no TicketCreate; this signs one with the account's own key. The first ticket's number.

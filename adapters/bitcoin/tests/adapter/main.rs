@@ -10,6 +10,9 @@ mod hostile;
 mod limits;
 #[cfg(feature = "node")]
 mod regtest;
+mod replacing;
+#[cfg(feature = "node")]
+mod replacing_on_a_node;
 mod round_trip;
 #[cfg(feature = "node")]
 mod statement;

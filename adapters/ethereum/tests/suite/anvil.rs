@@ -20,8 +20,8 @@ use bursar_regtest::{Anvil, AnvilOptions, Mining, TokenKind};
 use ruint::aliases::U256;
 use std::time::Duration;
 
-const CHAIN: u64 = 31337;
-const PAYEE: &str = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
+pub const CHAIN: u64 = 31337;
+pub const PAYEE: &str = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
 
 pub fn config(url: &str, chain_id: u64) -> EthereumNodeConfig {
     // Already installed by another test of this process: either way there is one.
@@ -35,20 +35,20 @@ pub fn config(url: &str, chain_id: u64) -> EthereumNodeConfig {
     }
 }
 
-struct Bench {
-    anvil: Anvil,
-    node: EthereumNode,
-    key: LocalKey,
-    account: String,
+pub struct Bench {
+    pub anvil: Anvil,
+    pub node: EthereumNode,
+    pub key: LocalKey,
+    pub account: String,
     _folder: tempfile::TempDir,
 }
 
-fn ether(milli: u64) -> U256 {
+pub fn ether(milli: u64) -> U256 {
     U256::from(milli) * U256::from(1_000_000_000_000_000u64)
 }
 
 impl Bench {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let options = AnvilOptions::new(folder.path()).with_mining(Mining::Manual);
         let anvil = Anvil::start(options).await.expect("anvil starts: run ./dev setup");
@@ -59,18 +59,18 @@ impl Bench {
         Self { anvil, node, key, account, _folder: folder }
     }
 
-    async fn token(&self, kind: TokenKind, amount: u64) -> Asset {
+    pub async fn token(&self, kind: TokenKind, amount: u64) -> Asset {
         let address = self.anvil.deploy_erc20(kind).await.unwrap();
         self.anvil.mint(&address, &self.account, U256::from(amount)).await.unwrap();
         format!("erc20:{}", address.to_ascii_lowercase()).parse().unwrap()
     }
 
-    async fn state(&self, intent: &Intent) -> Result<AccountState, ReadAccountError> {
+    pub async fn state(&self, intent: &Intent) -> Result<AccountState, ReadAccountError> {
         let source = Some(wallet(CHAIN).path(Branch::Receive, 0));
         self.node.account_state(AccountQuery { intent, key: &self.key.group, source }).await
     }
 
-    fn build(&self, intent: &Intent, state: &AccountState, nonce: u64) -> UnsignedTransaction {
+    pub fn build(&self, intent: &Intent, state: &AccountState, nonce: u64) -> UnsignedTransaction {
         let resource = Resource::Nonce { account: self.account.clone(), nonce };
         let request = BuildRequest {
             intent,

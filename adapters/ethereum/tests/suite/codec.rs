@@ -49,7 +49,7 @@ fn token() -> Case {
     Case { gas_limit: 60_000, asset: Asset::Erc20(TOKEN), amount: Amount::from_u64(2_500_000), ..plain() }
 }
 
-fn cases() -> impl Strategy<Value = Case> {
+pub fn cases() -> impl Strategy<Value = Case> {
     let address = any::<[u8; 20]>().prop_map(|mut bytes| {
         bytes[0] |= 1;
         bytes

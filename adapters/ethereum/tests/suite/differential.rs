@@ -1,8 +1,11 @@
 //! The same transactions by this adapter and by ethers, the JavaScript library.
 
-use crate::support::{Case, LocalKey, wallet};
+use crate::{
+    replacing::replace,
+    support::{Case, LocalKey, wallet},
+};
 use alloy::primitives::Address;
-use bursar_domain::{amount::Amount, asset::Asset, ports::DecodeTransaction};
+use bursar_domain::{amount::Amount, asset::Asset, package::Purpose, ports::DecodeTransaction};
 use bursar_ethereum::{EthereumAdapter, MAX_GAS_LIMIT, MIN_GAS_LIMIT};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use ruint::aliases::U256;
@@ -77,6 +80,35 @@ fn ethers_agrees_on_every_byte() {
         let payload = EthereumAdapter.signing_payloads(&unsigned, &key.group).unwrap().remove(0);
         let signed = key.assemble(&unsigned);
         let hex = |bytes: &[u8]| format!("0x{}", hex::encode(bytes));
+        // Every other one is cancelled, too.
+        let earlier = std::slice::from_ref(&unsigned);
+        if seed % 2 == 0
+            && let Ok(cancel) = replace(&case, &key, case.account(&key), earlier, &Purpose::Cancel, 10)
+        {
+            let raised = |fee: u128| (fee * 110).div_ceil(100).max(fee + 1);
+            let (priority, max_fee) = (raised(case.priority), raised(case.max_fee));
+            let address = key.address(&wallet(case.chain_id), case.index);
+            let payload = EthereumAdapter.signing_payloads(&cancel, &key.group).unwrap().remove(0);
+            let signed = key.assemble(&cancel);
+            questions.push(json!({
+                "privateKey": hex(&key.child(&case.source()).to_bytes()),
+                "chainId": case.chain_id.to_string(),
+                "nonce": case.nonce.to_string(),
+                "gasLimit": "21000",
+                "maxFeePerGas": max_fee.max(priority).to_string(),
+                "maxPriorityFeePerGas": priority.to_string(),
+                "token": null,
+                "payee": address.to_ascii_lowercase(),
+                "amount": "0",
+            }));
+            ours.push(json!({
+                "address": address,
+                "unsigned": hex(&cancel.bytes),
+                "digest": hex(&payload.message),
+                "signed": hex(&signed.bytes),
+                "hash": signed.tx_id,
+            }));
+        }
         questions.push(json!({
             "privateKey": hex(&key.child(&case.source()).to_bytes()),
             "chainId": case.chain_id.to_string(),
@@ -98,7 +130,7 @@ fn ethers_agrees_on_every_byte() {
         }));
     }
     let theirs = ask_ethers(&questions);
-    assert_eq!(theirs.len(), CASES);
+    assert_eq!(theirs.len(), questions.len());
     for ((question, ours), theirs) in questions.iter().zip(&ours).zip(&theirs) {
         assert_eq!(ours, theirs, "{question}");
     }

@@ -6,6 +6,9 @@
 mod anvil;
 mod codec;
 mod differential;
+mod replacing;
+#[cfg(feature = "node")]
+mod replacing_on_anvil;
 #[cfg(feature = "node")]
 mod statement;
 mod support;

@@ -13,7 +13,7 @@ const MAX_PER_ACCOUNT: usize = 10;
 const MAX_QUEUE: usize = 2000;
 /// A queued transaction must be able to wait this many ledgers.
 const LAST_LEDGER_BUFFER: u32 = 2;
-/// A replacement pays this much more, in percent.
+/// A replacement pays more than this part of the old fee, in percent (rippled's `TxQ`: `feeLevelPaid > requiredRetryLevel`).
 const REPLACEMENT_PERCENT: u128 = 125;
 
 /// Transactions in order of arrival.
@@ -93,7 +93,7 @@ impl Chain {
         }
         if let Some(same) = predecessors.iter().find(|queued| queued.seq == tx.seq) {
             let old = u128::from(same.fee().unwrap_or(0));
-            if u128::from(fee) * 100 < old * REPLACEMENT_PERCENT {
+            if u128::from(fee) * 100 <= old * REPLACEMENT_PERCENT {
                 return Some(Ter::TelCanNotQueueFee);
             }
             let same = Arc::clone(same);
