@@ -105,13 +105,15 @@ async fn stream(environment: &Environment, wallet: &Wallet, to: &str, known: &[i
     Ok(())
 }
 
-const ROUTES: [(&str, &[&str]); 17] = [
+const ROUTES: [(&str, &[&str]); 22] = [
     ("/health", &["get"]),
     ("/health/nodes", &["get"]),
     ("/ready", &["get"]),
     ("/metrics", &["get"]),
     ("/v1/status", &["get"]),
     ("/v1/assets", &["get"]),
+    ("/v1/halts", &["get"]),
+    ("/v1/halts/{id}/lift", &["post"]),
     ("/v1/wallets", &["get", "post"]),
     ("/v1/wallets/{id}", &["get"]),
     ("/v1/wallets/{id}/balances", &["get"]),
@@ -120,7 +122,10 @@ const ROUTES: [(&str, &[&str]); 17] = [
     ("/v1/transfers", &["get", "post"]),
     ("/v1/transfers/estimate", &["post"]),
     ("/v1/transfers/{id}", &["get"]),
+    ("/v1/transfers/{id}/abort", &["post"]),
     ("/v1/transfers/{id}/cancel", &["post"]),
+    ("/v1/transfers/{id}/recalls", &["post"]),
+    ("/v1/transfers/{id}/speed-up", &["post"]),
     ("/v1/events", &["get"]),
     ("/v1/events/stream", &["get"]),
 ];
