@@ -9,8 +9,8 @@
 
 mod siblings;
 
-pub use siblings::live_in;
-pub(crate) use siblings::{nothing_may_pay, revive, revive_siblings};
+pub use siblings::{live_in, revive};
+pub(crate) use siblings::{nothing_may_pay, revive_siblings};
 
 use crate::{
     Store, StoreError, WriteTx,

@@ -35,6 +35,8 @@ mod payments;
 mod reconcile;
 #[path = "e2e/reorgs.rs"]
 mod reorgs;
+#[path = "e2e/replacement.rs"]
+mod replacement;
 #[path = "e2e/world.rs"]
 mod world;
 

@@ -88,6 +88,10 @@ pub enum Fact {
         proof: String,
         ledger_passed: bool,
     },
+    /// What had used its resources is no longer part of the chain: `transaction`, which is signed, may be in a block after all.
+    Revived {
+        transaction: TransactionId,
+    },
     /// Signed bytes that exclude the transaction under way are stored, in the same database transaction; `by` is sent from now
     /// on. `cancels`: it pays nobody.
     Superseded {
@@ -189,6 +193,12 @@ impl Transfer {
 
     /// What happens beside the status.
     fn beside(&self, fact: &Fact) -> Option<Next> {
+        if let Fact::Revived { transaction } = fact {
+            let dead = State::Failed { funds_moved: FundsMoved::None, on_chain: None };
+            let spent_elsewhere = self.state == dead && self.sub_status == Some(SubStatus::SpentElsewhere);
+            let state = State::Broadcasting { transaction: *transaction, maybe_sent: true };
+            return spent_elsewhere.then_some((state, Some(SubStatus::Reorged), None));
+        }
         let may = match fact {
             Fact::ReplacementWanted { verb: Verb::SpeedUp { .. } } => {
                 let cancelling = matches!(self.replacing.wanted, Some(Wanted { verb: Verb::Cancel, .. }));
@@ -234,7 +244,7 @@ impl Replacing {
                 Self { wanted: self.wanted.filter(cancel), ..Self::default() }
             }
             Fact::Superseded { cancels: true, .. } => Self::default(),
-            Fact::ReorgedOut => Self { since: Some(now), ..self },
+            Fact::ReorgedOut | Fact::Revived { .. } => Self { since: Some(now), ..self },
             _ => self,
         }
     }
@@ -435,6 +445,7 @@ mod tests {
             Fact::ReplacementWanted { verb: Verb::Cancel },
             Fact::ReplacementWanted { verb: Verb::SpeedUp { raise_percent: None } },
             Fact::ReplacementBegun,
+            Fact::Revived { transaction: transaction() },
             Fact::ReplacementHindered {
                 sub_status: SubStatus::FeeCapReached,
                 reason: reason(),
@@ -509,7 +520,8 @@ mod tests {
                 }
                 if state.status().is_terminal() {
                     let reopened = state.ended_in().is_some() && fact == Fact::ReorgedOut;
-                    let in_a_block = state.ended_in().is_none() && matches!(fact, Fact::Included { .. });
+                    let in_a_block = state.ended_in().is_none()
+                        && matches!(fact, Fact::Included { .. } | Fact::Revived { .. });
                     prop_assert!(reopened || in_a_block, "{state:?} left by {fact:?}");
                 }
                 if !after.state.is_replaceable() {

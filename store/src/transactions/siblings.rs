@@ -111,7 +111,7 @@ pub(crate) async fn revive_siblings(tx: &mut WriteTx, reopened: TransactionId) -
 
 /// Takes back that a transaction was proven dead, and claims its resources again: all that have not gone to another transfer
 /// meanwhile. The chain decides between the two.
-pub(crate) async fn revive(tx: &mut WriteTx, id: TransactionId) -> Result<(), StoreError> {
+pub async fn revive(tx: &mut WriteTx, id: TransactionId) -> Result<(), StoreError> {
     let Some(record) = super::get_in(tx, id).await? else { return Ok(()) };
     if !matches!(record.ended, Some(Ended::Superseded { .. } | Ended::Dead { .. })) {
         return Ok(());

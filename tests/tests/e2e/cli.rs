@@ -6,7 +6,7 @@ use bursar_tests::{Environment, environment::program, initiator::Initiator};
 use serde_json::Value;
 use std::path::Path;
 
-struct Cli<'a> {
+pub struct Cli<'a> {
     environment: &'a Environment,
     url: String,
 }
@@ -17,7 +17,11 @@ struct Ran {
     err: String,
 }
 
-impl Cli<'_> {
+impl<'a> Cli<'a> {
+    pub fn new(environment: &'a Environment) -> Self {
+        Self { environment, url: environment.orchestrator.url() }
+    }
+
     async fn run(&self, arguments: &[&str]) -> anyhow::Result<Ran> {
         let mut command = tokio::process::Command::new(program("bursar")?);
         command.args(arguments).env("BURSAR_URL", &self.url).env("BURSAR_API_KEY", &self.environment.api.key);
@@ -30,7 +34,7 @@ impl Cli<'_> {
     }
 
     /// Expects success and one JSON value.
-    async fn json(&self, arguments: &[&str]) -> anyhow::Result<Value> {
+    pub async fn json(&self, arguments: &[&str]) -> anyhow::Result<Value> {
         let ran = self.run(&[&["--json"], arguments].concat()).await?;
         ran.ended(0, arguments)?;
         serde_json::from_str(&ran.out).with_context(|| format!("{arguments:?} printed {}", ran.out))
@@ -52,7 +56,7 @@ impl Ran {
 
 /// Every command that a newcomer uses, and the exit codes that scripts rely on.
 pub async fn smoke(environment: &Environment, wallet: &Wallet, to: &str) -> anyhow::Result<()> {
-    let cli = Cli { environment, url: environment.orchestrator.url() };
+    let cli = Cli::new(environment);
     let wallets = cli.json(&["wallets", "list"]).await?;
     ensure!(wallets["items"][0]["id"] == *wallet.id, "{wallets}");
     let listed = cli.run(&["wallets", "list"]).await?;

@@ -50,24 +50,24 @@ async fn cosigners_offline__should_be_passed_over_or_waited_for() -> world::Verd
         }
         ensure!(reserved(environment, &bitcoin).await? == "0.1", "its only output is claimed");
 
-        let cancel = async |id: &str| -> Result<Value, bursar::client::ClientError> {
-            environment.api.client.post(&format!("/v1/transfers/{id}/cancel"), &json!({})).await
+        let abort = async |id: &str| -> Result<Value, bursar::client::ClientError> {
+            environment.api.client.post(&format!("/v1/transfers/{id}/abort"), &json!({})).await
         };
-        let cancelled = cancel(&given_up).await?;
-        ensure!(cancelled["status"] == "CANCELLED", "{cancelled}");
-        ensure!(cancel(&given_up).await?["status"] == "CANCELLED", "cancelling twice is one cancellation");
+        let aborted = abort(&given_up).await?;
+        ensure!(aborted["status"] == "CANCELLED", "{aborted}");
+        ensure!(abort(&given_up).await?["status"] == "CANCELLED", "aborting twice is aborting once");
         ensure!(reserved(environment, &bitcoin).await? == "0", "what was claimed is free again");
 
-        // One of them is back: what waited is paid, what was cancelled is not.
+        // One of them is back: what waited is paid, what was aborted is not.
         environment.cosigners.start_one(1)?;
         let done = completed(environment, &patient).await?;
         ensure!(passed_through(&done, "SIGNERS_OFFLINE"), "{done}");
-        match cancel(&patient).await {
+        match abort(&patient).await {
             Err(bursar::client::ClientError::Refused { status, problem }) => {
                 ensure!(status.as_u16() == 409, "{status} {problem}");
                 ensure!(problem["type"] == "urn:bursar:problem:not-possible-now", "{problem}");
             }
-            other => anyhow::bail!("a completed transfer was cancelled: {other:?}"),
+            other => anyhow::bail!("a completed transfer was aborted: {other:?}"),
         }
         let again = bitcoin.pay(environment, "BTC", vec![payment(&to, "0.06")]).await?;
         completed(environment, &again).await.context("the freed output pays another transfer")?;

@@ -44,12 +44,7 @@ async fn bitcoin(environment: &Environment) -> anyhow::Result<()> {
 
     // Deeper than it: what was completed is open again, and ends well again.
     bitcoind.reorg(2).await?;
-    world::until("the completed transfer to reopen", async || {
-        let transfer = environment.api.transfer(&id).await?;
-        ensure!(transfer["status"] != "COMPLETED", "still completed");
-        Ok(())
-    })
-    .await?;
+    reopened(environment, &id, &second).await?;
     in_mempool(environment, &id).await?;
     bitcoind.mine(2).await?;
     let done = world::completed(environment, &id).await?;
@@ -87,10 +82,48 @@ async fn ethereum(environment: &Environment) -> anyhow::Result<()> {
     ensure!(done["transaction"]["blockHash"] != first["transaction"]["blockHash"], "{done}");
     final_on_node(environment, &done).await?;
     ensure!(anvil.balance(&to).await? == units("0.75", "ETH")?, "paid once");
+
+    // Deeper than finality.
+    anvil.reorg(2).await?;
+    reopened(environment, &id, &done).await?;
+    known_to_anvil(environment, &id).await?;
+    anvil.mine(2).await?;
+    let again = world::completed(environment, &id).await?;
+    ensure!(again["transaction"]["txId"] == first["transaction"]["txId"], "{again}");
+    ensure!(anvil.balance(&to).await? == units("0.75", "ETH")?, "paid once");
+    let done = again;
     let fee = units(&text(&done["transaction"], "fee")?, "ETH")?;
     let left = wallet_balance(environment, &wallet, "ETH").await?;
     ensure!(left + fee == units("1.25", "ETH")?, "{left} left, {fee} paid");
     Ok(())
+}
+
+/// Until the completed transfer is open again; the alarm names the block that it had ended by.
+async fn reopened(environment: &Environment, id: &str, done: &Value) -> anyhow::Result<()> {
+    world::until("the completed transfer to reopen", async || {
+        let transfer = environment.api.transfer(id).await?;
+        ensure!(transfer["status"] != "COMPLETED", "still completed");
+        Ok(())
+    })
+    .await?;
+    let mut cursor = None::<String>;
+    loop {
+        let mut query = vec![("limit", "200".to_owned())];
+        query.extend(cursor.map(|cursor| ("cursor", cursor)));
+        let page: Value = environment.api.client.get("/v1/events", &query).await?;
+        let events = page["items"].as_array().context("items")?;
+        let alarm = events.iter().find(|event| {
+            event["type"] == "transfer.reopened"
+                && event["payload"]["transferId"] == *id
+                && event["payload"]["block"]["hash"] == done["transaction"]["blockHash"]
+        });
+        if let Some(alarm) = alarm {
+            ensure!(alarm["payload"]["from"] == "COMPLETED", "{alarm}");
+            return Ok(());
+        }
+        ensure!(!events.is_empty(), "no alarm in the event log");
+        cursor = Some(page["next"].as_str().context("next")?.to_owned());
+    }
 }
 
 /// Until the node holds the transfer's transaction unconfirmed.

@@ -9,12 +9,13 @@ use crate::{
 };
 use bursar_domain::{
     chain::TransactionOutcome,
-    lifecycle::{Fact, FundsMoved, State, Transfer},
+    ids::TransactionId,
+    lifecycle::{Fact, FundsMoved, State, SubStatus, Transfer},
     package::Purpose,
 };
 use bursar_store::{
     chain,
-    transactions::{self, Inclusion},
+    transactions::{self, Ended, Inclusion, TransactionRecord},
     transfers,
 };
 
@@ -93,15 +94,41 @@ pub async fn reopen(context: &Context, transfer: Transfer) -> Result<bool, StepE
             Fact::ReorgedOut
         }
         (None, Some(included)) => included,
-        (None, None) => return Ok(false),
+        (None, None) => match unspent_again(context, &transfer, &variants).await? {
+            Some(transaction) => Fact::Revived { transaction },
+            None => return Ok(false),
+        },
     };
     let now = context.now();
     let old = transfer.clone();
     tracing::error!(from = %old.status(), "what had ended is open again: a deep reorganisation");
     metrics::counter!("bursar_reopened_total").increment(1);
     let mut tx = context.store.write().await?;
+    if let Fact::Revived { .. } = fact {
+        for record in variants.iter().filter(|record| matches!(record.ended, Some(Ended::Dead { .. }))) {
+            transactions::revive(&mut tx, record.id).await?;
+        }
+    }
     let reopened = advance_in(&mut tx, transfer, fact, now).await?;
     transfers::reopened(&mut tx, &old, &reopened).await?;
     tx.commit().await?;
     Ok(true)
+}
+
+/// The newest signed transaction of a transfer that ended because a stranger had used what it needs, if no block says so any more.
+async fn unspent_again(
+    context: &Context,
+    transfer: &Transfer,
+    variants: &[TransactionRecord],
+) -> Result<Option<TransactionId>, StepError> {
+    if transfer.sub_status != Some(SubStatus::SpentElsewhere) {
+        return Ok(None);
+    }
+    let dead = || variants.iter().filter(|record| matches!(record.ended, Some(Ended::Dead { .. })));
+    let resources: Vec<_> = dead().flat_map(|record| record.effects.resources.iter().cloned()).collect();
+    let network = transfer.intent.intent.network();
+    if !chain::foreign_spends(&context.store, network, &resources).await?.is_empty() {
+        return Ok(None);
+    }
+    Ok(dead().rfind(|record| record.signed.is_some()).map(|record| record.id))
 }

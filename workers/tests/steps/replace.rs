@@ -338,6 +338,15 @@ async fn nonce_that_someone_else_used__should_end_it_as_proven_dead_and_halt_the
     );
     assert_eq!(halts::standing(world.store(), world.network).await.unwrap().len(), 1);
     assert_eq!(world.chain.paid("robbed"), 0);
+
+    // A reorganisation deeper than finality takes the stranger's transaction back: ours may be in a block after all, and is.
+    world.chain.reorganise(usize::try_from(world.chain.height()).unwrap());
+    world.follow().await;
+    world.look(id).await.unwrap();
+    assert_eq!(world.status(id).await.0, Status::Broadcasting);
+    let history = events::of_transfer(world.store(), id).await.unwrap();
+    assert!(history.iter().any(|event| event.kind == "transfer.reopened"), "{history:?}");
+    world.assert_ended(id, Status::Completed).await;
 }
 
 #[tokio::test]
