@@ -52,6 +52,8 @@ pub struct Report {
     /// How many credits were compared.
     pub received: usize,
     pub findings: Vec<Finding>,
+    /// Whether no block was left out since the last reconciliation without a break.
+    seamless: bool,
     balances: Vec<Balance>,
 }
 
@@ -91,11 +93,11 @@ pub async fn audit(
     let last = chain.final_block().await?.height.min(walked.height);
     let last = chain.block_at(last).await?;
     let before = audit::reconciled(store, network).await?;
-    let first = match (first, &before) {
-        (Some(first), _) => first,
-        (None, Some(before)) => before.block.height + 1,
-        (None, None) => audit::first_height(store, network).await?.unwrap_or(last.height),
+    let due = match &before {
+        Some(before) => before.block.height + 1,
+        None => audit::first_height(store, network).await?.unwrap_or(last.height),
     };
+    let first = first.unwrap_or(due);
     let mut report = Report {
         network,
         first,
@@ -103,6 +105,7 @@ pub async fn audit(
         sent: 0,
         received: 0,
         findings: other_blocks(store, chain, &last, before.as_ref()).await?,
+        seamless: first <= due,
         balances: Vec::new(),
     };
     if !report.findings.is_empty() {
@@ -158,11 +161,12 @@ pub async fn settle(
     let breaks: Vec<&Finding> =
         report.findings.iter().filter(|finding| finding.severity() == Severity::Break).collect();
     let mut tx = store.write().await?;
-    if breaks.is_empty() {
+    if breaks.is_empty() && report.seamless {
         let block = report.last.clone();
         let reconciled = Reconciled { block, at: now, balances: report.balances.clone() };
         audit::record(&mut tx, report.network, &reconciled).await?;
-    } else if halt {
+    }
+    if halt {
         let accounts: BTreeSet<Option<&str>> =
             breaks.iter().map(|finding| finding.account.as_deref()).collect();
         for account in accounts {

@@ -25,7 +25,8 @@ pub struct Reconcile {
     /// Such as `bitcoin:mainnet`; all that are configured when absent. May be given more than once.
     #[arg(long)]
     network: Vec<Network>,
-    /// First block to compare; the one after the last comparison without a break when absent. 0 compares everything.
+    /// First block to compare; the one after the last comparison without a break when absent. 0 compares everything (on XRP name a
+    /// ledger that the node has).
     #[arg(long)]
     from: Option<u64>,
     /// Which of a chain's nodes to ask, by the name that the configuration gives it; the first that answers when absent.

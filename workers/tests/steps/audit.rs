@@ -128,6 +128,14 @@ fn codes(report: &Report) -> Vec<Code> {
 #[tokio::test]
 async fn chain_that_agrees__should_be_clean_and_move_the_next_start() {
     let (world, witness) = agreed().await;
+    // What begins too late says nothing of the blocks before it.
+    let mut after = witness.clone();
+    after.statement.holdings[0].opening = Some(after.statement.holdings[0].closing);
+    let late = compare(&world, &after, Some(witness.last.height)).await;
+    assert_eq!(late.findings, []);
+    audit::settle(world.store(), &late, false, world.clock.now()).await.unwrap();
+    assert_eq!(books::reconciled(world.store(), world.network).await.unwrap(), None);
+
     let report = compare(&world, &witness, None).await;
     assert_eq!(report.findings, []);
     assert_eq!((report.sent, report.received, report.last.clone()), (1, 1, witness.last.clone()));
