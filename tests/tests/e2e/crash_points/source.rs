@@ -49,6 +49,12 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "the first block of an empty database, chosen anew at the next start",
     ),
     ("workers/src/frozen.rs", "abort", "with co-signers that are away: death_while_co_signers_sign"),
+    ("workers/src/gaps.rs", "sweep", "found again by the next sweep: workers/tests/steps/replace.rs"),
+    (
+        "workers/src/reconciler.rs",
+        "stalled",
+        "an alarm, raised by the next sweep: workers/tests/steps/sweep.rs",
+    ),
     ("workers/src/reconciler.rs", "sweep", "nudges only, found again: workers/tests/steps/jobs.rs"),
     (
         "workers/src/requests.rs",
@@ -58,7 +64,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     (
         "workers/src/steps/confirm.rs",
         "reopen",
-        "reorganisations deeper than finality: workers/tests/steps/follow.rs",
+        "reorganisations deeper than finality: workers/tests/steps/replace.rs",
     ),
     ("workers/src/steps/dead.rs", "bury", "workers/tests/steps/ends.rs"),
     (
