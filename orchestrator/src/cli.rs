@@ -173,7 +173,11 @@ async fn start(file: ConfigFile, role: Role) -> anyhow::Result<()> {
 /// Logs go to standard error. `RUST_LOG` comes before the configuration.
 fn log(config: &LogConfig) -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().or_else(|_| EnvFilter::try_new(&config.filter))?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // What cannot be logged (a full disk) is lost. To complain about it on the same stream would panic.
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     if config.json {
         subscriber.json().init();
     } else {

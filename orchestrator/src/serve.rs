@@ -34,6 +34,7 @@ pub enum Role {
 
 /// Runs until SIGINT or SIGTERM, then drains.
 pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
+    survive_file_size_limits();
     let metrics =
         PrometheusBuilder::new().install_recorder().context("cannot install the metrics recorder")?;
     let single_key = config.development_single_key();
@@ -170,6 +171,19 @@ async fn bind_relay(config: &RelayConfig) -> anyhow::Result<(Coordinator, RelayT
         .with_context(|| format!("relay.listen: cannot listen on {}", config.listen))?;
     tracing::info!(address = %config.listen, parties = config.parties.len(), "relay ready for co-signers");
     Ok(bound)
+}
+
+/// `SIGXFSZ`, on every architecture that Linux runs this on.
+const FILE_TOO_LARGE: i32 = 25;
+
+/// A write beyond a limit on file sizes (`ulimit -f`, a unit's `LimitFSIZE=`) is then an error of that write, as on a full disk;
+/// untaken, the signal for it would end the process.
+fn survive_file_size_limits() {
+    use tokio::signal::unix::{SignalKind, signal};
+    // The handler stays when the listener is dropped.
+    if let Err(error) = signal(SignalKind::from_raw(FILE_TOO_LARGE)) {
+        tracing::warn!(%error, "a limit on file sizes would end this process");
+    }
 }
 
 async fn shutdown_signal() {

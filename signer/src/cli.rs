@@ -67,7 +67,12 @@ pub enum Misconfigured {
 
 pub fn main(arguments: Arguments) -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // What cannot be logged (a full disk) is lost. To complain about it on the same stream would panic.
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false)
+        .init();
     let done = match arguments.command {
         Command::Init(command) => command.run(),
         Command::Primes(command) => command.run(),

@@ -46,6 +46,51 @@ pub enum StoreError {
     TooDeep { network: Network, height: u64 },
 }
 
+/// What an unavailable database lacks, where it says so. All of these pass, and nothing is lost by them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lack {
+    /// Its disk is full, over a quota or a limit, or fails.
+    Space,
+    /// It may only be read.
+    WriteAccess,
+    /// Somebody else holds it for too long, or has all of its connections.
+    Turn,
+}
+
+impl StoreError {
+    /// `None` where the database cannot be reached, or another error is meant.
+    pub fn lack(&self) -> Option<Lack> {
+        match self {
+            Self::Unavailable { source: sqlx::Error::PoolTimedOut, .. } => Some(Lack::Turn),
+            Self::Unavailable { source: sqlx::Error::Database(error), .. } => lack(&error.code()?),
+            _ => None,
+        }
+    }
+}
+
+/// SQLite's extended result codes (sqlite.org/rescode.html) as numbers, and Postgres' SQLSTATE (appendix A of its manual).
+fn lack(code: &str) -> Option<Lack> {
+    match code {
+        // disk_full, io_error
+        "53100" | "58030" => return Some(Lack::Space),
+        // read_only_sql_transaction
+        "25006" => return Some(Lack::WriteAccess),
+        // too_many_connections, lock_not_available, cannot_connect_now
+        "53300" | "55P03" | "57P03" => return Some(Lack::Turn),
+        _ => {}
+    }
+    // The primary code is the lowest byte.
+    match code.parse::<u32>().ok().filter(|_| code.len() < 5)? & 0xff {
+        // SQLITE_FULL, SQLITE_IOERR
+        13 | 10 => Some(Lack::Space),
+        // SQLITE_READONLY, SQLITE_PERM
+        8 | 3 => Some(Lack::WriteAccess),
+        // SQLITE_BUSY, SQLITE_LOCKED
+        5 | 6 => Some(Lack::Turn),
+        _ => None,
+    }
+}
+
 /// Names the operation that failed. `operation` is `<table>.<verb>`.
 pub(crate) trait During<T> {
     fn during(self, operation: &'static str) -> Result<T, StoreError>;
@@ -67,5 +112,31 @@ impl<T> During<T> for Result<T, sqlx::Error> {
             }
             source => StoreError::Unavailable { operation, source },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_say_what_is_lacking() {
+        for (code, expected) in [
+            ("13", Some(Lack::Space)),
+            ("778", Some(Lack::Space)),
+            ("53100", Some(Lack::Space)),
+            ("8", Some(Lack::WriteAccess)),
+            ("1032", Some(Lack::WriteAccess)),
+            ("25006", Some(Lack::WriteAccess)),
+            ("5", Some(Lack::Turn)),
+            ("517", Some(Lack::Turn)),
+            ("53300", Some(Lack::Turn)),
+            ("40001", None),
+            ("08006", None),
+            ("1", None),
+            ("11", None),
+        ] {
+            assert_eq!(lack(code), expected, "{code}");
+        }
     }
 }

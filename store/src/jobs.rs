@@ -210,6 +210,33 @@ pub async fn settle(
     Ok(settled)
 }
 
+pub(crate) const FAR_OFF: &str = "SELECT transfer FROM jobs WHERE due_at > $1 OR lease_until > $1 LIMIT 1";
+
+/// Brings back what a clock that ran ahead has put off or leased: nothing is due, and no lease ends, later than `at_most` from now.
+/// Its old owner can still settle it, as long as nobody else has claimed it.
+pub async fn rein_in(store: &Store, now: Timestamp, at_most: Duration) -> Result<u64, StoreError> {
+    const OPERATION: &str = "jobs.rein_in";
+    let limit = now.plus(at_most).micros();
+    let any = sqlx::query(FAR_OFF).bind(limit);
+    if any.fetch_optional(&mut *store.reader().await?).await.during(OPERATION)?.is_none() {
+        return Ok(0);
+    }
+    let mut tx = store.write_jobs().await?;
+    let changed = sqlx::query(
+        "UPDATE jobs SET due_at = CASE WHEN due_at > $1 THEN $2 ELSE due_at END, \
+         lease_until = CASE WHEN lease_until > $1 THEN 0 ELSE lease_until END WHERE due_at > $1 OR lease_until > $1",
+    )
+    .bind(limit)
+    .bind(now.micros())
+    .execute(tx.connection())
+    .await
+    .during(OPERATION)?
+    .rows_affected();
+    tx.will_wake_jobs();
+    tx.commit().await?;
+    Ok(changed)
+}
+
 /// When the next nudge can be claimed, if there is one: its due time, or the end of its lease when that is later.
 pub async fn next_due(store: &Store) -> Result<Option<Timestamp>, StoreError> {
     let row = sqlx::query(

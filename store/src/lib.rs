@@ -42,5 +42,5 @@ pub mod transfers;
 pub mod utxos;
 pub mod wallets;
 
-pub use error::StoreError;
+pub use error::{Lack, StoreError};
 pub use store::{Store, WriteTx};

@@ -38,7 +38,7 @@ pub async fn run(context: Context, stop: CancellationToken, hurry: CancellationT
 }
 
 /// The longest pause between two tries of a failing job.
-const MAX_PAUSE: Duration = Duration::from_secs(300);
+pub(crate) const MAX_PAUSE: Duration = Duration::from_secs(300);
 
 /// 1 s, 2 s, 4 s, … up to five minutes.
 fn pause_after(attempt: u32) -> Duration {

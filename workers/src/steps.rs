@@ -19,6 +19,7 @@ use bursar_domain::{
     ids::TransactionId,
     lifecycle::{Fact, Step, SubStatus, Transfer},
     network::Network,
+    time::Timestamp,
 };
 use bursar_store::transactions::{self, TransactionRecord};
 use std::time::Duration;
@@ -54,7 +55,7 @@ async fn say(context: &Context, transfer: Transfer, fact: Fact) -> Result<Transf
     let now = context.now();
     let next = transfer.clone().apply(fact.clone(), now)?.transfer;
     let same_kind = next.state == transfer.state && next.sub_status == transfer.sub_status;
-    if same_kind && transfer.reason.is_some() && now.since(transfer.updated_at) < REWORD {
+    if same_kind && transfer.reason.is_some() && left(now, transfer.updated_at, REWORD).is_some() {
         return Ok(transfer);
     }
     advance(context, transfer, fact).await
@@ -64,8 +65,14 @@ async fn say(context: &Context, transfer: Transfer, fact: Fact) -> Result<Transf
 /// nudge it too, so without this a step that fails would run without a break.
 fn cooling(context: &Context, transfer: &Transfer, pause: Duration) -> Option<Progress> {
     transfer.reason.as_ref()?;
-    let left = pause.saturating_sub(context.now().since(transfer.updated_at));
-    (!left.is_zero()).then_some(Progress::Wait(left))
+    left(context.now(), transfer.updated_at, pause).map(Progress::Wait)
+}
+
+/// What is left of a pause that began at `since`. Nothing is if that lies in the future: a clock that ran ahead was set back, and
+/// nobody is to wait until it has caught up.
+fn left(now: Timestamp, since: Timestamp, pause: Duration) -> Option<Duration> {
+    let left = pause.saturating_sub(now.since(since));
+    (since <= now && !left.is_zero()).then_some(left)
 }
 
 /// Leaves the transfer where it is and says why.

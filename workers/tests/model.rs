@@ -13,6 +13,8 @@ mod adapter;
 mod basics;
 #[path = "model/broken.rs"]
 mod broken;
+#[path = "model/clocks.rs"]
+mod clocks;
 #[path = "model/ledger.rs"]
 mod ledger;
 #[path = "model/node.rs"]

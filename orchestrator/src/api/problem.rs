@@ -5,7 +5,7 @@ use axum::{
     http::{StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
-use bursar_store::StoreError;
+use bursar_store::{Lack, StoreError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -111,12 +111,18 @@ impl Problem {
     }
 }
 
+/// Seconds (RFC 9110, section 10.2.3).
+const RETRY_AFTER: header::HeaderValue = header::HeaderValue::from_static("5");
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(self)).into_response();
         let media_type = header::HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
         if status == StatusCode::UNAUTHORIZED {
             response
                 .headers_mut()
@@ -134,7 +140,15 @@ impl From<StoreError> for Problem {
             }
             StoreError::Unavailable { .. } => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "store unavailable");
-                Self::unavailable("the database does not answer; nothing was changed, try again")
+                let lacks = match error.lack() {
+                    Some(Lack::Space) => "the database cannot be written: its disk is full, over a limit, or fails",
+                    Some(Lack::WriteAccess) => "the database may only be read",
+                    Some(Lack::Turn) => "the database is busy",
+                    None => "the database does not answer",
+                };
+                Self::unavailable(format!(
+                    "{lacks}; try again, with the same Idempotency-Key or externalId: what was accepted is not accepted twice"
+                ))
             }
             error => Self::internal(&error),
         }

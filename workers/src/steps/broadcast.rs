@@ -3,7 +3,7 @@
 //! "Maybe sent" is written before the first attempt, so that a crash in between leaves the truth behind. The same bytes are sent
 //! after every doubt; nothing is ever rebuilt here.
 
-use super::{Progress, cooling, dead, find, in_block, ports, replace, say, variants};
+use super::{Progress, cooling, dead, find, in_block, left, ports, replace, say, variants};
 use crate::{
     context::Context,
     engine::StepError,
@@ -81,8 +81,7 @@ async fn send(
 /// How long to leave a transaction alone that a node has accepted.
 fn recently_sent(context: &Context, transfer: &Transfer, record: &TransactionRecord) -> Option<Duration> {
     let State::Broadcasting { maybe_sent: false, .. } = transfer.state else { return None };
-    let elapsed = context.now().since(record.broadcast_at?);
-    context.settings.rebroadcast.checked_sub(elapsed).filter(|left| !left.is_zero())
+    left(context.now(), record.broadcast_at?, context.settings.rebroadcast)
 }
 
 async fn mark_sent(

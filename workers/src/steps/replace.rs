@@ -10,7 +10,7 @@
 //! is never released, and whatever follows must share a resource with it as well.
 
 use super::{
-    REWORD, find, halted, live, ports,
+    REWORD, find, halted, left, live, ports,
     prepare::keep,
     sign::{nudge_next, session_pause},
 };
@@ -189,8 +189,7 @@ fn resting(
         (false, Some(pending)) => session_pause(context, pending.signing_attempts),
         (false, None) => context.settings.retry,
     };
-    let left = pause.saturating_sub(context.now().since(obstacle.at));
-    (!left.is_zero()).then_some(left)
+    left(context.now(), obstacle.at, pause)
 }
 
 /// Nobody began to sign it, and it is not what is wanted any more, or its fees are old.
@@ -404,7 +403,7 @@ async fn hinder(
         && let Some(known) = &transfer.replacing.obstacle
         && known.sub_status == sub_status
         && !known.lasting
-        && (known.reason == reason || context.now().since(known.at) < REWORD)
+        && (known.reason == reason || left(context.now(), known.at, REWORD).is_some())
     {
         return Ok(Pursued::Later(transfer, context.settings.retry));
     }

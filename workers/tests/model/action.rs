@@ -156,9 +156,9 @@ pub fn action() -> impl Strategy<Value = Action> {
         8 => session().prop_map(|next| Action::Sessions { next }),
         1 => any::<bool>().prop_map(Action::Offline),
 
-        8 => prop_oneof![4 => Just(6i64), 4 => Just(65), 2 => Just(121), 2 => Just(700), 1 => Just(-300)]
+        8 => prop_oneof![4 => Just(6i64), 4 => Just(65), 2 => Just(121), 2 => Just(700), 1 => Just(-300), 1 => Just(-40_000)]
             .prop_map(|seconds| Action::Time { seconds }),
-        1 => (0..2usize, prop_oneof![Just(0i64), Just(-50), Just(90), Just(400)])
+        1 => (0..2usize, prop_oneof![Just(0i64), Just(-50), Just(90), Just(86_400)])
             .prop_map(|(process, seconds)| Action::Skew { process, seconds }),
     ]
 }

@@ -197,6 +197,19 @@ impl Ledger {
             })
     }
 
+    /// Whether a node would keep it in its pool: nobody in a block has used what it needs, and what it spends is in a block or comes
+    /// with another that waits.
+    pub fn relays(&self, signed: &Signed) -> bool {
+        signed.payload.uses.iter().all(|resource| match resource {
+            _ if self.user(resource).is_some() => false,
+            Resource::Utxo(outpoint) => {
+                let parent = self.pool.iter().find(|waiting| waiting.makes(outpoint));
+                self.coin_exists(outpoint) || parent.is_some_and(|parent| self.relays(parent))
+            }
+            _ => true,
+        })
+    }
+
     /// No extension of what is final will ever hold it.
     pub fn dead(&self, signed: &Signed) -> bool {
         if self.find(signed).is_some() {

@@ -146,7 +146,7 @@ impl BroadcastTransaction for ModelNode {
                 let mined = ledger.find(&signed).is_some();
                 let known = mined || ledger.pool.contains(&signed);
                 // A node forgets what cannot be any more.
-                if !mined && signed.payload.uses.iter().any(|resource| ledger.user(resource).is_some()) {
+                if !mined && !ledger.relays(&signed) {
                     return BroadcastOutcome::Rejected { reason: "nonce too low, or inputs missing".into() };
                 }
                 ledger.publish(signed);

@@ -79,7 +79,7 @@ async fn look(world: &mut World) -> Result<(), Violation> {
             .collect();
         result = result.and(chain_rules(&ledger, &transfer, &alive));
         result = result.and(says_why(&transfer));
-        result = result.and(true_end(&ledger, &transfer, &alive));
+        result = result.and(true_end(&ledger, &transfer, &of, &alive));
         if result.is_ok() {
             result = claimed(world, &transfer, &alive).await;
         }
@@ -138,17 +138,20 @@ async fn claimed(world: &World, transfer: &Transfer, alive: &[&Signed]) -> Resul
     Ok(())
 }
 
-fn true_end(ledger: &Ledger, transfer: &Transfer, alive: &[&Signed]) -> Result<(), Violation> {
+fn true_end(
+    ledger: &Ledger,
+    transfer: &Transfer,
+    all: &[&Produced],
+    alive: &[&Signed],
+) -> Result<(), Violation> {
     let to = recipient(transfer);
     let false_end = |what: String| Err(broken(Rule::EndsAreTrue, transfer, what));
     match &transfer.state {
         State::Completed { block, .. } => {
             // A block that was final and is not in the chain any more: the follower will see it, and it is opened again.
             let orphaned = ledger.orphaned.contains(&block.hash);
-            let paid = alive
-                .iter()
-                .filter(|signed| signed.payload.pays(to))
-                .filter_map(|signed| ledger.find(signed));
+            let paying = all.iter().map(|produced| &produced.signed).filter(|signed| signed.payload.pays(to));
+            let paid = paying.filter_map(|signed| ledger.find(signed));
             match orphaned
                 || paid.into_iter().any(|found| found.is_final && !found.failed && found.hash == block.hash)
             {
@@ -191,14 +194,18 @@ pub async fn explained(world: &World, transfer: &Transfer) -> bool {
         .map(|produced| &produced.signed)
         .collect();
     // Something else than what the store knows has used what it needs.
-    let robbed =
-        of.iter().any(|signed| signed.payload.uses.iter().any(|resource| ledger.user(resource).is_some()));
-    // Known (docs/limits.md): a co-signer completed a session alone and published it; the follower saw it before we had signed.
+    let records = transactions::of_transfer(world.store(), transfer.id).await.unwrap();
+    let robbed = records
+        .iter()
+        .any(|record| record.effects.resources.iter().any(|resource| ledger.user(resource).is_some()));
+    // Flagged, and no block could take any of it: a number below is unused and nobody's, or its coin is gone with a reorganisation.
+    let stuck = transfer.flags.stuck && !of.iter().any(|signed| ledger.fits(signed));
+    // Known: a co-signer completed a session alone and published it; the follower saw it before we had signed.
     let unseen = ledger.chain == Chain::Bitcoin && of.iter().any(|signed| ledger.find(signed).is_some());
     let turn =
         matches!(transfer.state, State::Queued | State::PendingSignature { signing_started: false, .. });
     match transfer.sub_status {
-        None if matches!(transfer.state, State::Broadcasting { .. }) => unseen,
+        None if matches!(transfer.state, State::Broadcasting { .. }) => unseen || stuck,
         // Built anew whenever the package is too old, and waits again.
         None if turn => behind_another(world, transfer).await,
         Some(SubStatus::SigningInconclusive) => !of.is_empty(),
