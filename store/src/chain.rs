@@ -14,11 +14,11 @@ use crate::{
     error::During,
     jobs,
     row::{Fields, to_int},
-    transfers,
 };
 use bursar_domain::{
     chain::{BlockRef, WatchSet},
     effects::{OutPoint, Resource},
+    ids::TransferId,
     lifecycle::Status,
     network::Network,
     ports::SpentBy,
@@ -62,6 +62,18 @@ pub async fn recent_blocks(store: &Store, network: Network, limit: u32) -> Resul
             Ok(BlockRef { height: fields.number("height")?, hash: fields.text("hash")? })
         })
         .collect()
+}
+
+/// The hash of the block at `height`, if it was seen and is still kept.
+pub async fn seen(store: &Store, network: Network, height: u64) -> Result<Option<String>, StoreError> {
+    const OPERATION: &str = "blocks.seen";
+    let row = sqlx::query("SELECT height, hash FROM blocks WHERE network = $1 AND height = $2")
+        .bind(network.to_string())
+        .bind(to_int(OPERATION, height)?)
+        .fetch_optional(&mut *store.reader().await?)
+        .await
+        .during(OPERATION)?;
+    row.map(|row| Fields::new(&row, "blocks", "height")?.text("hash")).transpose()
 }
 
 /// Sets the block after which the network is followed. Once only; again with the same block changes nothing.
@@ -175,10 +187,22 @@ pub async fn foreign_spends(
 pub(crate) const FOREIGN_SPENDS: &str =
     "SELECT resource, tx_id, height FROM foreign_spends WHERE network = $1 AND resource = $2";
 
-/// Nudges every transfer of the network that is in a block and not final, and tells how many: each new block may make
-/// them final.
+pub(crate) const CONFIRMED: &str = "SELECT f.id FROM transfers f WHERE f.network = $1 AND f.status = $2 AND EXISTS (\
+     SELECT 1 FROM transfer_transactions x JOIN transactions t ON t.id = x.transaction_id WHERE x.transfer = f.id \
+     AND t.block_height <= (SELECT c.final_height FROM chain_cursors c WHERE c.network = $1)) ORDER BY f.id";
+
+/// Nudges every transfer of the network whose block is final by now, after [`set_final_height`], and tells how many. Those
+/// that are in later blocks would only be looked at in vain, with each block again.
 pub async fn nudge_confirming(tx: &mut WriteTx, network: Network, now: Timestamp) -> Result<u32, StoreError> {
-    let confirming = transfers::in_status_on(tx.connection(), network, Status::Confirming).await?;
+    const OPERATION: &str = "chain.nudge_confirming";
+    let rows = sqlx::query(CONFIRMED)
+        .bind(network.to_string())
+        .bind(Status::Confirming.to_string())
+        .fetch_all(tx.connection())
+        .await
+        .during(OPERATION)?;
+    let confirming: Vec<TransferId> =
+        rows.iter().map(|row| Fields::new(row, "transfers", "id")?.parse("id")).collect::<Result<_, _>>()?;
     for transfer in &confirming {
         jobs::nudge(tx, *transfer, now).await?;
     }

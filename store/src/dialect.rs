@@ -16,10 +16,24 @@ impl Dialect {
     /// Starts a transaction that will write. On SQLite it takes the write lock at once: a transaction that reads first and
     /// upgrades later would fail with SQLITE_BUSY instead of waiting. On Postgres each statement sees all that was committed before
     /// it, so what follows [`take_turn`](Self::take_turn) sees what the writer before has written.
+    ///
+    /// The statement also says whether the commit survives a power failure, because on SQLite that is a property of the
+    /// connection, which the transaction before may have left otherwise.
     pub const fn begin_write(self) -> &'static str {
         match self {
-            Self::Sqlite => "BEGIN IMMEDIATE",
+            Self::Sqlite => "PRAGMA synchronous = FULL; BEGIN IMMEDIATE",
             Self::Postgres => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+        }
+    }
+
+    /// As [`begin_write`](Self::begin_write), for leases and the end of jobs. On SQLite they need not survive a power failure: it
+    /// ends every process that holds a lease, and a job that comes back is one look more. They become durable with the next
+    /// transaction that is. On Postgres a worker on another machine outlives the server, and must not find its lease
+    /// given to two.
+    pub const fn begin_jobs(self) -> &'static str {
+        match self {
+            Self::Sqlite => "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE",
+            Self::Postgres => self.begin_write(),
         }
     }
 

@@ -148,6 +148,19 @@ pub async fn renew(store: &Store, claim: &Claim, until: Timestamp) -> Result<boo
     Ok(renewed == 1)
 }
 
+/// How often the transfer was nudged so far, by the job that is leased; `None` when the lease was taken over or settled. Whoever looks
+/// at the transfer after reading it serves all of these.
+pub async fn wanted(store: &Store, claim: &Claim) -> Result<Option<i64>, StoreError> {
+    const OPERATION: &str = "jobs.wanted";
+    let row = sqlx::query("SELECT transfer, wanted FROM jobs WHERE transfer = $1 AND token = $2")
+        .bind(claim.transfer.to_string())
+        .bind(claim.token)
+        .fetch_optional(&mut *store.reader().await?)
+        .await
+        .during(OPERATION)?;
+    row.map(|row| Fields::new(&row, "jobs", "transfer")?.int("wanted")).transpose()
+}
+
 /// Ends a lease. `false`: it was taken over or settled before, and nothing was changed.
 pub async fn settle(
     store: &Store,

@@ -27,6 +27,8 @@ async fn frequent_queries_use_their_indexes() {
         (reservations::UNSIGNED_AHEAD, "reservations_live"),
         (reservations::LIVE_AHEAD, "reservations_live"),
         (reservations::HELD_AFTER, "reservations_live"),
+        (chain::CONFIRMED, "transfers_network_status"),
+        (chain::CONFIRMED, "sqlite_autoindex_transfer_transactions_1"),
         (chain::FOREIGN_SPENDS, "sqlite_autoindex_foreign_spends_1"),
         (chain::WATCHED_ADDRESSES, "addresses_address"),
         (chain::WATCHED_OUTPOINTS, "utxos_watched"),

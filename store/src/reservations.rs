@@ -22,19 +22,30 @@ use std::collections::BTreeSet;
 /// How many of an account's used numbers [`taken`] tells: as far behind as a node may be.
 const USED_REMEMBERED: i64 = 256;
 
-pub(crate) const LIVE: &str =
-    "SELECT resource, number FROM reservations WHERE network = $1 AND account = $2 AND used = 0";
+pub(crate) const LIVE: &str = "SELECT resource, number FROM reservations WHERE network = $1 AND account = $2 AND used = 0 AND number >= $3";
 pub(crate) const USED: &str = "SELECT resource, number FROM reservations WHERE network = $1 AND account = $2 AND used = 1 \
-                    ORDER BY number DESC LIMIT $3";
+                    AND number >= $3 ORDER BY number DESC LIMIT $4";
 
 /// Nonces (or Sequences) of the account that must not be chosen: those that live transactions have reserved, and the newest
 /// that final ones have used, which the account's node may not have seen yet.
 pub async fn taken(store: &Store, network: Network, account: &str) -> Result<BTreeSet<u64>, StoreError> {
+    taken_from(store, network, account, 0).await
+}
+
+/// As [`taken`], of the numbers from `first` up: with the first that the chain has not used, those are few.
+pub async fn taken_from(
+    store: &Store,
+    network: Network,
+    account: &str,
+    first: u64,
+) -> Result<BTreeSet<u64>, StoreError> {
     const OPERATION: &str = "reservations.taken";
+    let first = to_int(OPERATION, first)?;
     let mut connection = store.reader().await?;
-    let live = sqlx::query(LIVE).bind(network.to_string()).bind(account.to_owned());
+    let live = sqlx::query(LIVE).bind(network.to_string()).bind(account.to_owned()).bind(first);
     let mut rows = live.fetch_all(&mut *connection).await.during(OPERATION)?;
-    let used = sqlx::query(USED).bind(network.to_string()).bind(account.to_owned()).bind(USED_REMEMBERED);
+    let used = sqlx::query(USED).bind(network.to_string()).bind(account.to_owned()).bind(first);
+    let used = used.bind(USED_REMEMBERED);
     rows.extend(used.fetch_all(&mut *connection).await.during(OPERATION)?);
     rows.iter().map(|row| Fields::new(row, "reservations", "resource")?.number("number")).collect()
 }

@@ -4,9 +4,9 @@ use crate::{
     boundary::{Boundary, Said},
     dialect::{Access, Dialect},
     error::{During, StoreError},
+    leads::Leads,
     migrate,
     row::Fields,
-    leads::Leads,
     signals::{Ear, Signals, Wakes},
 };
 use sqlx::{
@@ -134,7 +134,7 @@ impl Store {
                 });
             }
         };
-        let mut tx = self.begin(OPERATION).await?;
+        let mut tx = self.begin(OPERATION, self.inner.dialect.begin_write()).await?;
         if let Some(statement) = self.inner.dialect.take_turn() {
             sqlx::query(statement).execute(tx.connection()).await.during(OPERATION)?;
         }
@@ -145,12 +145,12 @@ impl Store {
     /// Starts a transaction that writes the job table (and its counter) and nothing else, and reads nothing else: on Postgres it does
     /// not wait for its turn.
     pub(crate) async fn write_jobs(&self) -> Result<WriteTx, StoreError> {
-        self.begin("store.write_jobs").await
+        self.begin("store.write_jobs", self.inner.dialect.begin_jobs()).await
     }
 
-    async fn begin(&self, operation: &'static str) -> Result<WriteTx, StoreError> {
+    async fn begin(&self, operation: &'static str, statement: &'static str) -> Result<WriteTx, StoreError> {
         let dialect = self.inner.dialect;
-        let tx = self.inner.write.begin_with(dialect.begin_write()).await.during(operation)?;
+        let tx = self.inner.write.begin_with(statement).await.during(operation)?;
         let signals = Arc::clone(&self.inner.signals);
         Ok(WriteTx { tx, dialect, signals, wakes: Wakes::default(), said: Said::default(), _turn: None })
     }
@@ -356,6 +356,16 @@ mod tests {
             let value: i64 = sqlx::query_scalar(sql).fetch_one(tx.connection()).await.unwrap();
             assert_eq!(value, expected, "{pragma}");
         }
+        drop(tx);
+        // A transaction of the job table leaves nothing behind for the next.
+        let mut jobs = store.write_jobs().await.unwrap();
+        let level = sqlx::query_scalar("PRAGMA synchronous");
+        assert_eq!(level.fetch_one(jobs.connection()).await.ok(), Some(1_i64));
+        jobs.commit().await.unwrap();
+        let mut tx = store.write().await.unwrap();
+        let level = sqlx::query_scalar("PRAGMA synchronous");
+        assert_eq!(level.fetch_one(tx.connection()).await.ok(), Some(2_i64));
+        drop(tx);
         let files: Vec<_> = fs::read_dir(folder.path()).unwrap().map(Result::unwrap).collect();
         assert!(files.iter().any(|file| file.file_name() == "a%20 b.db-wal"), "{files:?}");
         for file in files {

@@ -72,7 +72,8 @@ async fn round(
     stop: &CancellationToken,
 ) -> Result<(), FollowError> {
     let leads = context.store.leads(&format!("follow {network}")).await?;
-    metrics::gauge!("bursar_follower_leads", "network" => network.to_string()).set(f64::from(u8::from(leads)));
+    metrics::gauge!("bursar_follower_leads", "network" => network.to_string())
+        .set(f64::from(u8::from(leads)));
     match leads {
         true => catch_up(context, network, ports, stop).await,
         false => Ok(()),
@@ -165,8 +166,8 @@ async fn start(
 
 /// Whether the walk went through this very block. Blocks older than what is remembered count as the same.
 async fn same_block(context: &Context, network: Network, block: &BlockRef) -> Result<bool, StoreError> {
-    let seen = chain::recent_blocks(&context.store, network, REMEMBERED_BLOCKS).await?;
-    Ok(seen.iter().find(|seen| seen.height == block.height).is_none_or(|seen| seen.hash == block.hash))
+    let seen = chain::seen(&context.store, network, block.height).await?;
+    Ok(seen.is_none_or(|hash| hash == block.hash))
 }
 
 /// Goes back to the newest block that the node still has.

@@ -207,8 +207,8 @@ async fn lowest_free(
         AccountState::Xrp(account) => &account.address,
         AccountState::Bitcoin(_) => return Err(inconsistent()),
     };
-    let taken = reservations::taken(&context.store, intent.network(), account).await?;
     let first = state.first_unused().ok_or_else(inconsistent)?;
+    let taken = reservations::taken_from(&context.store, intent.network(), account, first).await?;
     let free = (first..).find(|number| !taken.contains(number)).ok_or_else(inconsistent)?;
     state.resource(free).ok_or_else(inconsistent)
 }

@@ -76,17 +76,24 @@ async fn feed(context: Context, ready: mpsc::Sender<Leased>, stop: CancellationT
         let notified = context.store.notified();
         tokio::pin!(notified);
         let takes = takes(&context);
-        let claimed = jobs::claim_of(&context.store, context.now(), context.settings.lease, 1, takes).await;
+        // One claim for all places that are free now. A place that is taken meanwhile is not waited for.
+        let mut free = vec![place];
+        free.extend(std::iter::from_fn(|| places.clone().try_acquire_owned().ok()));
+        let limit = u32::try_from(free.len()).unwrap_or(u32::MAX);
+        let claimed =
+            jobs::claim_of(&context.store, context.now(), context.settings.lease, limit, takes).await;
         let pause = match claimed {
-            Ok(claims) => match claims.into_iter().next() {
-                Some(claim) => match ready.send(Leased { claim, _place: place }).await {
-                    Ok(()) => continue,
-                    Err(_) => return,
-                },
-                // What is due and not for this worker would keep it awake.
-                None if takes != Takes::All => context.settings.queue_poll,
-                None => idle(&context).await,
-            },
+            Ok(claims) if !claims.is_empty() => {
+                for (claim, place) in claims.into_iter().zip(free) {
+                    if ready.send(Leased { claim, _place: place }).await.is_err() {
+                        return;
+                    }
+                }
+                continue;
+            }
+            // What is due and not for this worker would keep it awake.
+            Ok(_) if takes != Takes::All => context.settings.queue_poll,
+            Ok(_) => idle(&context).await,
             Err(error) => {
                 tracing::warn!(%error, "cannot read the job table; trying again");
                 context.settings.queue_poll.saturating_mul(4)
@@ -198,7 +205,8 @@ impl tower::Service<Task<Leased>> for Look {
 }
 
 async fn work(context: &Context, claim: &Claim, hurry: &CancellationToken) {
-    let looking = AssertUnwindSafe(engine::look_at(context, claim.transfer)).catch_unwind();
+    let mut served = claim.clone();
+    let looking = AssertUnwindSafe(look(context, &mut served)).catch_unwind();
     let outcome = tokio::select! {
         result = looking => outcome(context.now(), claim, result),
         () = hurry.cancelled() => Outcome::Again(context.now()),
@@ -208,13 +216,33 @@ async fn work(context: &Context, claim: &Claim, hurry: &CancellationToken) {
             return;
         }
     };
-    match jobs::settle(&context.store, claim, context.now(), outcome).await {
+    match jobs::settle(&context.store, &served, context.now(), outcome).await {
         Ok(true) => {}
         Ok(false) => tracing::debug!(transfer = %claim.transfer, "the job had another owner at its end"),
         Err(error) => {
             tracing::warn!(transfer = %claim.transfer, %error, "cannot settle the job; its lease will run out")
         }
     }
+}
+
+/// How often a transfer is looked at again before its job is settled.
+const MORE_LOOKS: usize = 3;
+
+/// Looks until nothing has nudged the transfer since the last look began, so that its own steps, which nudge it too, do not
+/// bring the job back. What is left after some looks the queue brings back.
+async fn look(context: &Context, claim: &mut Claim) -> Result<Next, engine::StepError> {
+    let mut next = engine::look_at(context, claim.transfer).await?;
+    for _ in 0..MORE_LOOKS {
+        if next == Next::LeaveToSigner {
+            break;
+        }
+        match jobs::wanted(&context.store, claim).await {
+            Ok(Some(wanted)) if wanted != claim.wanted => claim.wanted = wanted,
+            _ => break,
+        }
+        next = engine::look_at(context, claim.transfer).await?;
+    }
+    Ok(next)
 }
 
 /// Returns when the lease is lost.

@@ -240,20 +240,32 @@ async fn failed_transactions__should_credit_nothing() {
 }
 
 #[tokio::test]
-async fn new_blocks__should_nudge_what_is_confirming() {
+async fn new_blocks__should_nudge_what_is_confirming_and_final() {
     let database = Database::open().await;
     let store = &database.store;
-    let transfer = database.transfer(10, BTC).await;
-    database.transfer(11, BTC).await;
-    let mut facts = until_frozen(transaction_id(20));
-    facts.extend([
-        Fact::SigningStarted,
-        Fact::Signed,
-        Fact::Sent,
-        Fact::Included { transaction: transaction_id(20), block: block_ref(2, "") },
-    ]);
-    database.drive(transfer, facts).await;
+    start(store, bitcoin()).await;
+    for (n, height) in [(10, 2), (11, 3)] {
+        let transfer = database.transfer(n, BTC).await;
+        let record = record(n + 10, &transfer, vec![utxo(n)]);
+        database.signed(&record, &format!("tx-{n}")).await;
+        apply(store, height, vec![observed(&format!("tx-{n}"), vec![utxo(n)], vec![])]).await;
+        let mut facts = until_frozen(record.id);
+        facts.extend([
+            Fact::SigningStarted,
+            Fact::Signed,
+            Fact::Sent,
+            Fact::Included { transaction: record.id, block: block_ref(height, "") },
+        ]);
+        database.drive(transfer, facts).await;
+    }
     let mut tx = store.write().await.unwrap();
-    assert_eq!(chain::nudge_confirming(&mut tx, bitcoin(), at(50)).await.unwrap(), 1);
-    assert_eq!(chain::nudge_confirming(&mut tx, network(ETH), at(50)).await.unwrap(), 0);
+    for (final_height, nudged) in [(1, 0), (2, 1), (3, 2)] {
+        chain::set_final_height(&mut tx, bitcoin(), final_height).await.unwrap();
+        assert_eq!(
+            chain::nudge_confirming(&mut tx, bitcoin(), at(50)).await.unwrap(),
+            nudged,
+            "{final_height}"
+        );
+        assert_eq!(chain::nudge_confirming(&mut tx, network(ETH), at(50)).await.unwrap(), 0);
+    }
 }
