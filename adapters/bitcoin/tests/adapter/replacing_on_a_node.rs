@@ -93,7 +93,11 @@ async fn replacements_replace_and_a_cancellation_ends_it() {
             let verdict = acceptable(&bitcoind, &signed).await;
             assert_eq!(verdict["allowed"], true, "{kind}: {verdict}");
             assert_eq!(node.broadcast(&signed).await, BroadcastOutcome::Accepted);
-            assert_eq!(mempool(&bitcoind).await, [signed.tx_id.clone()], "{kind}: the earlier one is gone");
+            assert_eq!(
+                mempool(&bitcoind).await,
+                std::slice::from_ref(&signed.tx_id),
+                "{kind}: the earlier one is gone"
+            );
             assert!(matches!(node.broadcast(&sent).await, BroadcastOutcome::Rejected { .. }));
             variants.push(next);
             sent = signed;
