@@ -150,6 +150,7 @@ fn settings(engine: &EngineConfig, shared: bool) -> Settings {
         package_lifetime: or(engine.package_lifetime_ms, defaults.package_lifetime),
         sweep: or(engine.sweep_ms, defaults.sweep),
         stalled_sweeps: engine.stalled_sweeps.unwrap_or(defaults.stalled_sweeps).max(1),
+        drain: defaults.drain,
         leave_signing: shared,
     }
 }

@@ -5,6 +5,8 @@
 //! (docs/adr/0010-postgres.md). Only the job table is written beside it: its statements are each whole in themselves, and a claim locks
 //! its rows.
 
+use std::time::Duration;
+
 /// Which database is behind the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialect {
@@ -84,6 +86,14 @@ impl Dialect {
             (Self::Sqlite, Access::Read) => &["PRAGMA busy_timeout = 10000", "PRAGMA query_only = ON"],
             (Self::Postgres, Access::Write) => &[POSTGRES_SESSION],
             (Self::Postgres, Access::Read) => &[POSTGRES_SESSION, "SET default_transaction_read_only = on"],
+        }
+    }
+
+    /// How long a connection is waited for: one that others use, or a server that is not there now. SQLite's one writer is queued for.
+    pub const fn connected_within(self) -> Duration {
+        match self {
+            Self::Sqlite => Duration::from_secs(30),
+            Self::Postgres => Duration::from_secs(10),
         }
     }
 

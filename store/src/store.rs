@@ -272,7 +272,7 @@ async fn check_encoding(connection: &mut AnyConnection) -> Result<(), StoreError
 async fn pool(dialect: Dialect, access: Access, options: &AnyConnectOptions) -> Result<AnyPool, StoreError> {
     AnyPoolOptions::new()
         .max_connections(dialect.connections(access))
-        .acquire_timeout(Duration::from_secs(30))
+        .acquire_timeout(dialect.connected_within())
         .after_connect(move |connection, _| {
             Box::pin(async move {
                 for statement in dialect.on_connect(access) {

@@ -118,6 +118,9 @@ pub struct Settings {
     pub sweep: Duration,
     /// A transfer that should move and has not for this many sweeps raises an alarm.
     pub stalled_sweeps: u32,
+    /// How long jobs that are running may take to come to their end when the process is told to stop; then they are given back.
+    /// Service managers kill after 90 seconds, container runtimes after 10 or 30 unless told otherwise.
+    pub drain: Duration,
     /// What this worker cannot sign is left to others, for half a lease, before the transfer says that co-signers are offline. For a
     /// database that several workers share.
     pub leave_signing: bool,
@@ -134,6 +137,7 @@ impl Default for Settings {
             package_lifetime: Duration::from_secs(600),
             sweep: Duration::from_secs(15),
             stalled_sweeps: 40,
+            drain: Duration::from_secs(20),
             leave_signing: false,
         }
     }

@@ -53,6 +53,14 @@ pub struct Database {
     _folder: Option<tempfile::TempDir>,
 }
 
+/// How many random cases: fewer where each makes its tables on a server.
+pub fn cases(usual: u32) -> u32 {
+    match std::env::var_os(SERVER) {
+        None => usual,
+        Some(_) => usual / 4,
+    }
+}
+
 /// A new, empty database of its own.
 async fn empty() -> (String, Option<tempfile::TempDir>) {
     let Ok(server) = std::env::var(SERVER) else {

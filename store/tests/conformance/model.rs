@@ -153,7 +153,7 @@ async fn check(steps: Vec<Step>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(24), failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn reorganisations__should_leave_no_trace(steps in steps()) {
         tokio::runtime::Runtime::new().unwrap().block_on(check(steps));

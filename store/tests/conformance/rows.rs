@@ -123,7 +123,7 @@ async fn migrations__should_refuse_a_database_that_is_not_theirs() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(24), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn records__should_come_back_as_they_went_in(
