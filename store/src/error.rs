@@ -18,7 +18,9 @@ pub enum StoreError {
     Corrupt { table: &'static str, column: String, key: String, reason: String },
     #[error("store: migration {version}: {reason}")]
     Migration { version: i64, reason: String },
-    #[error("database URL: {reason}; expected such as sqlite:///var/lib/bursar/bursar.db or postgres://user:password@host/database")]
+    #[error(
+        "database URL: {reason}; expected such as sqlite:///var/lib/bursar/bursar.db or postgres://user:password@host/database"
+    )]
     Url { reason: String },
     #[error("database file {path}: cannot be created with mode 0600")]
     File { path: String, source: std::io::Error },

@@ -63,8 +63,7 @@ impl Leads {
             true => "SELECT 'lead' AS name, 1 AS leads, $1 AS task",
             false => "SELECT 'lead' AS name, CASE WHEN pg_try_advisory_lock($1) THEN 1 ELSE 0 END AS leads",
         };
-        let row =
-            sqlx::query(sql).bind(key(task)).fetch_one(&mut held.connection).await.during(OPERATION)?;
+        let row = sqlx::query(sql).bind(key(task)).fetch_one(&mut held.connection).await.during(OPERATION)?;
         let leads = Fields::new(&row, "pg_locks", "name")?.flag("leads")?;
         if leads {
             held.tasks.insert(task.to_owned());
