@@ -168,7 +168,12 @@ impl<'a> Lane<'a> {
         if let Some(mut process) = self.process.take() {
             process.kill9()?;
         }
+        let soon = plan.as_ref().is_some_and(|plan| plan.from_start);
         let process = self.process.insert(spawn(&self.dir, &self.config, plan)?);
+        if soon {
+            // It may die before it takes requests.
+            return Ok(());
+        }
         ready(process, &self.api, self.cosigners).await
     }
 
