@@ -12,7 +12,7 @@ use bursar_domain::{
     asset::Asset,
     ids::{ExternalId, TransferId, WalletId},
     intent::SignedIntent,
-    lifecycle::{State, Status, Transfer, Transition},
+    lifecycle::{Flags, Replacing, State, Status, Transfer, Transition},
     network::Network,
     time::Timestamp,
 };
@@ -133,7 +133,7 @@ pub async fn save(tx: &mut WriteTx, transition: &Transition) -> Result<Saved, St
         transactions::take_back_session(tx, transaction).await?;
         transactions::nothing_may_pay(tx, transfer.id).await?;
     }
-    let payload = json!({
+    let mut payload = json!({
         "transferId": transfer.id,
         "version": transfer.version,
         "from": from,
@@ -141,10 +141,18 @@ pub async fn save(tx: &mut WriteTx, transition: &Transition) -> Result<Saved, St
         "subStatus": transfer.sub_status,
         "reason": transfer.reason,
         "transactionId": transfer.state.transaction(),
-        "flags": transfer.flags,
-        "replacing": transfer.replacing,
-        "recalled": transfer.recalls.iter().map(|recall| recall.payment).collect::<Vec<_>>(),
     });
+    // What few transfers have is not said of all.
+    if transfer.flags != Flags::default() {
+        payload["flags"] = json!(transfer.flags);
+    }
+    if transfer.replacing != Replacing::default() {
+        payload["replacing"] = json!(transfer.replacing);
+    }
+    if !transfer.recalls.is_empty() {
+        let recalled: Vec<_> = transfer.recalls.iter().map(|recall| recall.payment).collect();
+        payload["recalled"] = json!(recalled);
+    }
     events::append(tx, "transfer.status_changed", Some(transfer.id), transfer.updated_at, &payload).await?;
     if transfer.state.next_step().is_some() {
         jobs::nudge(tx, transfer.id, transfer.updated_at).await?;

@@ -6,8 +6,8 @@ use bursar_domain::{
     ports::SpentBy,
 };
 use bursar_store::{
-    StoreError,
-    chain,
+    StoreError, chain, events,
+    gaps::{self, SignedNumber},
     halts::{self, HaltCode},
     reservations,
     transactions::{self, Ended, ReservationConflict, TransactionRecord},
@@ -263,7 +263,8 @@ async fn finality_of_one__should_end_the_others_with_a_proof_and_free_what_only_
     assert_eq!(records[0].ended, None);
     assert_eq!(records[1].ended, Some(Ended::Superseded { proof }));
     assert_eq!(database.insert(&record(30, &b, vec![utxo(2)])).await, Ok(()));
-    assert_eq!(database.insert(&record(31, &b, vec![utxo(1)])).await, conflict(utxo(1)), "it is used");
+    let c = database.transfer(12, BTC).await;
+    assert_eq!(database.insert(&record(31, &c, vec![utxo(1)])).await, conflict(utxo(1)), "it is used");
 
     // A reorganisation deeper than finality: the second may be in a block after all, but its other output is another's now.
     let mut tx = database.store.write().await.unwrap();
@@ -329,4 +330,28 @@ async fn foreign_spend__should_halt_the_account_and_show_what_it_used() {
     assert_eq!(spends(5).await, [used]);
     let ahead = async |n| reservations::live_ahead(&database.store, network(ETH), &nonce(n)).await.unwrap();
     assert_eq!((ahead(6).await, ahead(5).await), (Some(nonce(5)), None));
+}
+
+#[tokio::test]
+async fn gaps__should_be_told_once_until_they_are_closed() {
+    let database = Database::open().await;
+    let (a, b) = (database.transfer(10, ETH).await, database.transfer(11, ETH).await);
+    database.signed(&record(20, &a, vec![nonce(5)]), "0x1").await;
+    assert_eq!(database.insert(&record(21, &b, vec![nonce(6)])).await, Ok(()));
+    let signed = gaps::signed(&database.store, network(ETH)).await.unwrap();
+    let expected = SignedNumber { account: "0xA".into(), number: 5, transfer: a.id };
+    assert_eq!(signed, [expected], "6 is not signed");
+    for opened in [true, false] {
+        let mut tx = database.store.write().await.unwrap();
+        assert_eq!(gaps::open(&mut tx, network(ETH), "0xA", 4, at(50)).await.unwrap(), opened);
+        tx.commit().await.unwrap();
+    }
+    let known = gaps::known(&database.store, network(ETH)).await.unwrap();
+    assert_eq!(known, [("0xA".to_owned(), 4)].into());
+    let mut tx = database.store.write().await.unwrap();
+    gaps::close(&mut tx, network(ETH), "0xA", 4).await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(gaps::known(&database.store, network(ETH)).await.unwrap().is_empty());
+    let told = events::after(&database.store, 0, 100).await.unwrap();
+    assert_eq!(told.iter().filter(|event| event.kind == "account.gap").count(), 1);
 }
