@@ -115,7 +115,7 @@ async fn deposits__should_come_and_go_with_their_blocks() {
     assert_eq!(rollback(store, 1).await, []);
     assert_eq!(listed().await, []);
     assert_eq!(balance(store).await, (0, 0));
-    assert_eq!(kinds(store).await, ["deposit.detected", "deposit.reverted", "chain.reorganised"]);
+    assert_eq!(kinds(store).await, ["deposit.detected", "deposit.completed_reverted", "chain.reorganised"]);
     apply(store, 2, vec![]).await;
     apply(store, 3, pay()).await;
     let again = listed().await.remove(0);
