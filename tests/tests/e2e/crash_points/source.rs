@@ -37,6 +37,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "renew",
         "in the matrix whenever a step takes long; a lease that is not renewed is taken over",
     ),
+    ("store/src/jobs.rs", "rein_in", "leases that a wrong clock made too long; the next sweep does it again"),
     (
         "workers/src/audit.rs",
         "settle",
