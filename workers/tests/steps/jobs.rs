@@ -4,15 +4,17 @@ use crate::support::world::World;
 use bursar_domain::{
     ids::TransferId,
     lifecycle::{Status, SubStatus},
-    ports::SignError,
+    package::SigningPackage,
+    ports::{SignError, ThresholdSigner},
+    signing::{GroupKey, Scheme, SignatureBytes, SigningPayload},
     time::Clock as _,
 };
 use bursar_store::{
     events,
     jobs::{self, Outcome},
 };
-use bursar_workers::{Workers, reconciler};
-use std::time::Duration;
+use bursar_workers::{Workers, engine::Next, reconciler};
+use std::{sync::Arc, time::Duration};
 
 /// Waits, bounded, until something holds; says the last state of the transfer if it never does.
 async fn eventually(world: &World, id: TransferId, what: &str, mut holds: impl AsyncFnMut() -> bool) {
@@ -176,5 +178,77 @@ async fn worker_that_loses_its_lease__should_leave_the_job_to_its_new_owner() {
     // The gate stays closed: the look ends because it was given up.
     tokio::time::timeout(Duration::from_secs(60), workers.shutdown()).await.expect("the workers stop");
     world.signer.open_gate();
+    world.assert_paid_once(id).await;
+}
+
+/// No co-signer is online, on a database that another worker shares.
+#[tokio::test]
+async fn worker_without_cosigners__should_leave_signing_to_others_and_say_so_when_nobody_comes() {
+    let mut world = World::ethereum().await;
+    let id = world.submit("left").await;
+    world.until(id, Status::PendingSignature).await;
+    let signing = world.context.signer.clone();
+    world.context.settings.leave_signing = true;
+    world.context.settings.lease = Duration::from_secs(60);
+    world.context.signer = Arc::new(Absent(signing.keys()));
+    assert_eq!(world.look(id).await.unwrap(), Next::LeaveToSigner);
+    assert_eq!(world.status(id).await, (Status::PendingSignature, None), "it says nothing yet");
+
+    let workers = Workers::start(world.context.clone());
+    let left = jobs::Takes::NotForSigner(Duration::from_secs(30));
+    eventually(&world, id, "a job that only a signer takes", async || {
+        let (now, lease) = (world.clock.now(), Duration::ZERO);
+        // A job under lease is due at its end only.
+        jobs::claim_of(world.store(), now, lease, 1, left).await.unwrap().is_empty()
+            && jobs::next_due(world.store()).await.unwrap() == Some(now)
+    })
+    .await;
+    world.clock.advance(Duration::from_secs(31));
+    eventually(&world, id, "the reason why it waits", async || {
+        world.status(id).await == (Status::PendingSignature, Some(SubStatus::SignersOffline))
+    })
+    .await;
+    workers.shutdown().await;
+
+    world.context.signer = signing;
+    let workers = Workers::start(world.context.clone());
+    completed(&world, id).await;
+    workers.shutdown().await;
+    world.assert_paid_once(id).await;
+}
+
+/// Co-signers of which none is online.
+struct Absent(Vec<GroupKey>);
+#[async_trait::async_trait]
+impl ThresholdSigner for Absent {
+    fn keys(&self) -> Vec<GroupKey> {
+        self.0.clone()
+    }
+    fn online(&self, _: Scheme) -> u16 {
+        0
+    }
+    async fn sign(&self, _: &SigningPackage, _: &[SigningPayload]) -> Result<Vec<SignatureBytes>, SignError> {
+        unreachable!("nobody is online")
+    }
+}
+
+#[tokio::test]
+async fn job_that_takes_too_long_at_the_end__should_be_given_back() {
+    let mut world = World::ethereum().await;
+    world.context.settings.drain = Duration::from_millis(10);
+    let id = world.submit("slow").await;
+    world.signer.close_gate();
+    let workers = Workers::start(world.context.clone());
+    eventually(&world, id, "a session that does not end", async || world.signer.sessions() == 1).await;
+    workers.shutdown().await;
+    // Its lease would last for days.
+    let claims = jobs::claim(world.store(), world.clock.now(), Duration::from_secs(1), 10).await.unwrap();
+    assert_eq!(claims.iter().map(|claim| claim.transfer).collect::<Vec<_>>(), [id]);
+    assert!(jobs::settle(world.store(), &claims[0], world.clock.now(), Outcome::Done).await.unwrap());
+
+    world.signer.open_gate();
+    let workers = Workers::start(world.context.clone());
+    completed(&world, id).await;
+    workers.shutdown().await;
     world.assert_paid_once(id).await;
 }
