@@ -247,15 +247,15 @@ async fn new_blocks__should_nudge_what_is_confirming_and_final() {
     for (n, height) in [(10, 2), (11, 3)] {
         let transfer = database.transfer(n, BTC).await;
         let record = record(n + 10, &transfer, vec![utxo(n)]);
+        let transfer = database.drive(transfer, until_frozen(record.id)).await;
         database.signed(&record, &format!("tx-{n}")).await;
         apply(store, height, vec![observed(&format!("tx-{n}"), vec![utxo(n)], vec![])]).await;
-        let mut facts = until_frozen(record.id);
-        facts.extend([
+        let facts = vec![
             Fact::SigningStarted,
             Fact::Signed,
             Fact::Sent,
             Fact::Included { transaction: record.id, block: block_ref(height, "") },
-        ]);
+        ];
         database.drive(transfer, facts).await;
     }
     let mut tx = store.write().await.unwrap();
