@@ -31,8 +31,8 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
     match replace::run(context, transfer, &variants).await? {
         Side::Moved => Ok(Progress::Moved),
         Side::Hold(pause) => Ok(Progress::Wait(pause)),
-        Side::Beside(transfer, None) => send(context, transfer, record).await,
-        Side::Beside(transfer, Some(pause)) => Ok(match send(context, transfer, record).await? {
+        Side::Beside(transfer, None) => send(context, *transfer, record).await,
+        Side::Beside(transfer, Some(pause)) => Ok(match send(context, *transfer, record).await? {
             Progress::Wait(longer) => Progress::Wait(longer.min(pause)),
             progress => progress,
         }),

@@ -45,7 +45,7 @@ pub enum Side {
     /// Nothing more is to be sent meanwhile; look again then.
     Hold(Duration),
     /// Go on with the transaction under way. Look again then at the latest, if there is a time.
-    Beside(Transfer, Option<Duration>),
+    Beside(Box<Transfer>, Option<Duration>),
 }
 
 /// Which transaction there should be instead.
@@ -68,7 +68,9 @@ pub async fn run(
     variants: &[TransactionRecord],
 ) -> Result<Side, StepError> {
     let (_, ports) = ports(context, &transfer)?;
-    let Some(current) = transfer.state.transaction() else { return Ok(Side::Beside(transfer, None)) };
+    let Some(current) = transfer.state.transaction() else {
+        return Ok(Side::Beside(Box::new(transfer), None));
+    };
     let current = find(variants, current)?;
     let policy = &ports.replacement;
     let until_stuck = match until_stuck(context, &transfer, current, policy) {
@@ -82,7 +84,7 @@ pub async fn run(
         _ => None,
     };
     let Some(goal) = goal(context, &transfer, current, policy) else {
-        return Ok(Side::Beside(transfer, until_stuck));
+        return Ok(Side::Beside(Box::new(transfer), until_stuck));
     };
     // A payment that is to be taken back is not sent on the way.
     let hold = goal.cancels() && !matches!(current.purpose, Purpose::Cancel) && goal.asked;
@@ -144,7 +146,7 @@ fn goal(
 
 enum Pursued {
     Moved,
-    Later(Transfer, Duration),
+    Later(Box<Transfer>, Duration),
 }
 
 async fn pursue(
@@ -160,7 +162,7 @@ async fn pursue(
     let pending = newest.filter(|newest| newest.purpose == goal.purpose);
     let given_back = variants.iter().filter(|record| record.ended == Some(Ended::Released)).count();
     if let Some(pause) = resting(context, ports, &transfer, pending, given_back) {
-        return Ok(Pursued::Later(transfer, pause));
+        return Ok(Pursued::Later(Box::new(transfer), pause));
     }
     if let Some(halt) = halted::by(context, &transfer).await? {
         return hinder(context, transfer, SubStatus::AccountHalted, halt, false).await;
@@ -260,7 +262,7 @@ async fn begin(
     let mut tx = context.store.write().await?;
     still(&mut tx, &transfer).await?;
     if !keep(&mut tx, context, &transfer, id, goal.purpose, draft, now).await? {
-        return Ok(Pursued::Later(transfer, context.settings.retry));
+        return Ok(Pursued::Later(Box::new(transfer), context.settings.retry));
     }
     advance_in(&mut tx, transfer, Fact::ReplacementBegun, now).await?;
     tx.commit().await?;
@@ -405,10 +407,10 @@ async fn hinder(
         && !known.lasting
         && (known.reason == reason || left(context.now(), known.at, REWORD).is_some())
     {
-        return Ok(Pursued::Later(transfer, context.settings.retry));
+        return Ok(Pursued::Later(Box::new(transfer), context.settings.retry));
     }
     tracing::info!(?sub_status, reason, lasting, "no replacement now");
     let fact = Fact::ReplacementHindered { sub_status, reason, lasting };
     let transfer = advance(context, transfer, fact).await?;
-    Ok(Pursued::Later(transfer, context.settings.retry))
+    Ok(Pursued::Later(Box::new(transfer), context.settings.retry))
 }

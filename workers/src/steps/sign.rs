@@ -61,7 +61,7 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
         transfer = match replace::run(context, transfer, &variants).await? {
             Side::Moved => return Ok(Progress::Moved),
             Side::Hold(pause) => return Ok(Progress::Wait(pause)),
-            Side::Beside(transfer, _) => transfer,
+            Side::Beside(transfer, _) => *transfer,
         };
         if expired || ledgers_left == 0 {
             let reason = "a signing session began and gave no signature, and the co-signers no longer sign this intent; \
