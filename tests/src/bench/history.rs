@@ -151,9 +151,23 @@ fn statements(database: &Database, copies: u64) -> anyhow::Result<String> {
            FROM events e JOIN templates t ON t.transfer = e.transfer;
          CREATE TEMP TABLE start AS SELECT (SELECT value FROM counters WHERE name = 'events') AS sequence,
            (SELECT COUNT(*) FROM happened) AS each_time;
-         BEGIN;\n"
+         CREATE TEMP TABLE one_deposit AS SELECT * FROM deposits ORDER BY position LIMIT 1;\n"
     )?;
-    let mut copy = |table: &str, from: &str, order: &str, changed: &[(&str, String)]| -> anyhow::Result<()> {
+    // Copies are made of these: what reads and writes one table is kept in memory as a whole.
+    for (table, key, keys) in [
+        ("transfers", "id", "SELECT transfer FROM templates"),
+        ("transactions", "transfer", "SELECT transfer FROM templates"),
+        ("transfer_transactions", "transfer", "SELECT transfer FROM templates"),
+        ("reservations", "transfer", "SELECT transfer FROM templates"),
+        ("reservation_claims", "transaction_id", "SELECT transaction_id FROM templates"),
+        ("events", "sequence", "SELECT sequence FROM happened UNION SELECT position FROM one_deposit"),
+        ("deposits", "id", "SELECT id FROM one_deposit"),
+        ("idempotency_keys", "idempotency_key", "SELECT external_id FROM templates"),
+    ] {
+        writeln!(sql, "CREATE TEMP TABLE one_{table} AS SELECT * FROM {table} WHERE {key} IN ({keys});")?;
+    }
+    sql.push_str("BEGIN;\n");
+    let mut copy = |table: &str, from: &str, changed: &[(&str, String)]| -> anyhow::Result<()> {
         let columns = database.columns(table)?;
         let value = |column: &String| match changed.iter().find(|(name, _)| name == column) {
             Some((_, expression)) => expression.clone(),
@@ -162,18 +176,17 @@ fn statements(database: &Database, copies: u64) -> anyhow::Result<String> {
         let values: Vec<String> = columns.iter().map(value).collect();
         writeln!(
             sql,
-            "INSERT INTO {table} ({}) SELECT {} FROM copies c CROSS JOIN {from} ORDER BY {order};",
+            "INSERT INTO {table} ({}) SELECT {} FROM copies c CROSS JOIN {from};",
             columns.join(", "),
             values.join(", ")
         )?;
         Ok(())
     };
     let of_transfer =
-        |column: &str, table: &str| format!("templates t JOIN {table} o ON o.{column} = t.transfer");
+        |column: &str, table: &str| format!("templates t JOIN one_{table} o ON o.{column} = t.transfer");
     copy(
         "transfers",
         &of_transfer("id", "transfers"),
-        "c.k, t.rank",
         &[
             ("id", transfer.clone()),
             ("external_id", external.to_owned()),
@@ -183,7 +196,7 @@ fn statements(database: &Database, copies: u64) -> anyhow::Result<String> {
             ("updated_at", earlier("updated_at")),
         ],
     )?;
-    copy("transactions", &of_transfer("transfer", "transactions"), "c.k, t.rank", &[
+    copy("transactions", &of_transfer("transfer", "transactions"), &[
         ("id", transaction.clone()),
         ("transfer", transfer.clone()),
         (
@@ -199,34 +212,26 @@ fn statements(database: &Database, copies: u64) -> anyhow::Result<String> {
     copy(
         "transfer_transactions",
         &of_transfer("transfer", "transfer_transactions"),
-        "c.k, t.rank",
         &[("transfer", transfer.clone()), ("transaction_id", transaction.clone())],
     )?;
     let nonce = "'ethereum/nonce/' || r.account || '/' || CAST(c.k AS TEXT)".to_owned();
-    let reservation = "templates t JOIN reservations o ON o.transfer = t.transfer";
+    let reservation = "templates t JOIN one_reservations o ON o.transfer = t.transfer";
     copy(
         "reservations",
         reservation,
-        "c.k, t.rank",
         &[
             ("resource", nonce.replace("r.account", "o.account")),
             ("transfer", transfer.clone()),
             ("number", "c.k".to_owned()),
         ],
     )?;
-    let claim = "templates t JOIN reservations r ON r.transfer = t.transfer \
-                 JOIN reservation_claims o ON o.network = r.network AND o.resource = r.resource";
-    copy(
-        "reservation_claims",
-        claim,
-        "c.k, t.rank",
-        &[("resource", nonce), ("transaction_id", transaction.clone())],
-    )?;
-    let events = "happened h JOIN templates t ON t.rank = h.rank JOIN events o ON o.sequence = h.sequence CROSS JOIN start";
+    let claim = "templates t JOIN one_reservations r ON r.transfer = t.transfer \
+                 JOIN one_reservation_claims o ON o.network = r.network AND o.resource = r.resource";
+    copy("reservation_claims", claim, &[("resource", nonce), ("transaction_id", transaction.clone())])?;
+    let events = "happened h JOIN templates t ON t.rank = h.rank JOIN one_events o ON o.sequence = h.sequence CROSS JOIN start";
     copy(
         "events",
         events,
-        "c.k, h.place",
         &[
             ("sequence", "start.sequence + c.k * start.each_time + h.place".to_owned()),
             ("transfer", transfer.clone()),
@@ -235,25 +240,23 @@ fn statements(database: &Database, copies: u64) -> anyhow::Result<String> {
         ],
     )?;
     let place = format!("start.sequence + {copies} * start.each_time + c.k * {RECEIVING} + t.rank + 1");
-    let receiving = format!(
-        "(SELECT * FROM templates WHERE rank < {RECEIVING}) t CROSS JOIN (SELECT * FROM deposits ORDER BY position LIMIT 1) d"
-    );
+    let receiving = format!("(SELECT * FROM templates WHERE rank < {RECEIVING}) t CROSS JOIN one_deposit d");
     copy(
         "events",
-        &format!("{receiving} JOIN events o ON o.sequence = d.position CROSS JOIN start"),
-        "c.k, t.rank",
+        &format!("{receiving} JOIN one_events o ON o.sequence = d.position CROSS JOIN start"),
         &[("sequence", place.clone()), ("payload", format!("replace(o.payload, d.id, {deposit})"))],
     )?;
     copy(
         "deposits",
-        &format!("{receiving} JOIN deposits o ON o.id = d.id CROSS JOIN start"),
-        "c.k, t.rank",
+        &format!("{receiving} JOIN one_deposits o ON o.id = d.id CROSS JOIN start"),
         &[("id", deposit), ("position", place), ("wallet", "t.wallet".to_owned())],
     )?;
     copy(
         "idempotency_keys",
-        "templates t JOIN idempotency_keys o ON o.idempotency_key = t.external_id",
-        &format!("c.k, t.rank LIMIT {REMEMBERED_ANSWERS}"),
+        &format!(
+            "templates t JOIN one_idempotency_keys o ON o.idempotency_key = t.external_id \
+             AND c.k * (SELECT COUNT(*) FROM templates) < {REMEMBERED_ANSWERS}"
+        ),
         &[("idempotency_key", external.to_owned())],
     )?;
     write!(
