@@ -1,6 +1,6 @@
 //! A million finished transfers must cost nothing: the plans of the queries that run all the time, held to their indexes.
 
-use crate::{Store, chain, halts, jobs, reservations, sweep, transfers};
+use crate::{Store, chain, gaps, halts, jobs, reservations, sweep, transfers};
 use sqlx::{AssertSqlSafe, Row};
 
 async fn plan(store: &Store, sql: &str) -> String {
@@ -25,6 +25,7 @@ async fn frequent_queries_use_their_indexes() {
         (sweep::UNSETTLED, "transactions_watched"),
         (reservations::USED, "reservations_used"),
         (reservations::UNSIGNED_AHEAD, "reservations_live"),
+        (gaps::SIGNED, "reservations_live"),
         (reservations::LIVE_AHEAD, "reservations_live"),
         (reservations::HELD_AFTER, "reservations_live"),
         (chain::CONFIRMED, "transfers_network_status"),

@@ -147,7 +147,7 @@ impl From<StoreError> for Problem {
                     None => "the database does not answer",
                 };
                 Self::unavailable(format!(
-                    "{lacks}; try again, with the same Idempotency-Key or externalId: what was accepted is not accepted twice"
+                    "{lacks}; try again, with the same Idempotency-Key or externalId: it may have been done, and is not done twice"
                 ))
             }
             error => Self::internal(&error),

@@ -116,7 +116,7 @@ fn rates(phase: &Phase, submissions: f64) {
     for rate in &phase.rates {
         let Rate { accept, accept_to_broadcast: broadcast, accept_to_final: last, .. } = rate;
         let ms = |spread: &Percentiles| [spread.p50 * 1e3, spread.p99 * 1e3];
-        let [figures @ ..] = [
+        let figures = [
             f64::from(rate.offered_per_second),
             rate.final_per_second,
             rate.final_per_second / submissions,
