@@ -1,6 +1,7 @@
 //! The development signer's signatures, held against each adapter's own verification: libsecp256k1 for Bitcoin, recovery of
 //! the sender for Ethereum, the XRP Ledger's rules for XRP.
 #![allow(non_snake_case)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 use bursar_bitcoin::BitcoinAdapter;
 use bursar_domain::{

@@ -281,6 +281,9 @@ async fn pool(dialect: Dialect, access: Access, options: &AnyConnectOptions) -> 
                 Ok(())
             })
         })
+        // SQLite ends a transaction by itself when it cannot write; the driver goes on counting it as open, and would refuse
+        // every later one on this connection.
+        .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
         .connect_with(options.clone())
         .await
         .during("store.open")
