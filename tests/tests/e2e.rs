@@ -37,6 +37,8 @@ mod reconcile;
 mod reorgs;
 #[path = "e2e/replacement.rs"]
 mod replacement;
+#[path = "e2e/resources.rs"]
+mod resources;
 #[path = "e2e/world.rs"]
 mod world;
 

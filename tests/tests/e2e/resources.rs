@@ -1,0 +1,209 @@
+//! What the machine runs out of: space, the database's lock, the right to write, the database server. Nothing is lost, and the API
+//! says what is lacking (docs/operations.md).
+
+use crate::world::{self, Wallet, completed};
+use anyhow::{Context as _, ensure};
+use bursar::intake::TransferRequest;
+use bursar_regtest::{Postgres, PostgresOptions};
+use bursar_store::Store;
+use bursar_tests::{Environment, cosigners::Signing, environment::program, initiator::payment, recipients};
+use serde_json::Value;
+use std::{
+    fs,
+    process::{Command, Output},
+};
+
+/// An attempt to submit, without the client's own reading of the answer.
+struct Answer {
+    status: u16,
+    retry_after: Option<String>,
+    body: Value,
+}
+
+impl Answer {
+    fn ensure_unavailable(&self, word: &str) -> anyhow::Result<()> {
+        let Self { status, retry_after, body } = self;
+        ensure!(*status == 503 && body["type"] == "urn:bursar:problem:unavailable", "{status}: {body}");
+        ensure!(retry_after.as_deref() == Some("5"), "Retry-After: {retry_after:?}");
+        ensure!(body["detail"].as_str().is_some_and(|detail| detail.contains(word)), "{body}");
+        Ok(())
+    }
+}
+
+async fn submit(environment: &Environment, request: &TransferRequest) -> anyhow::Result<Answer> {
+    let api = &environment.api;
+    let response = api
+        .http
+        .post(format!("{}/v1/transfers", api.url))
+        .bearer_auth(&api.key)
+        .header("idempotency-key", &request.external_id)
+        .json(request)
+        .send()
+        .await?;
+    let header = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
+    let retry_after = header.map(str::to_owned);
+    Ok(Answer { status: response.status().as_u16(), retry_after, body: response.json().await? })
+}
+
+/// Until it is accepted; the transfer's id.
+async fn submitted(environment: &Environment, request: &TransferRequest) -> anyhow::Result<String> {
+    world::until("the transfer to be accepted", async || {
+        let answer = submit(environment, request).await?;
+        ensure!(answer.status < 300, "{}: {}", answer.status, answer.body);
+        world::text(&answer.body, "id")
+    })
+    .await
+}
+
+/// Each of these was paid 0.01 ETH, once, by a transfer of its own.
+async fn paid_once(environment: &Environment, ids: &[String], to: &[String]) -> anyhow::Result<()> {
+    for id in ids {
+        completed(environment, id).await?;
+    }
+    for to in to {
+        let wei = environment.nodes.anvil.balance(to).await?.to_string();
+        ensure!(wei == "10000000000000000", "{to} has {wei} wei");
+    }
+    let page: Value = environment.api.client.get("/v1/transfers", &[("limit", "200".into())]).await?;
+    let count = page["items"].as_array().map_or(0, Vec::len);
+    ensure!(count == ids.len(), "{count} transfers: {page}");
+    Ok(())
+}
+
+async fn run(name: &str, test: impl AsyncFnOnce(&mut Environment) -> anyhow::Result<()>) -> world::Verdict {
+    let prepared = world::prepare_with(name, |options| options.signing = Signing::DevelopmentSingleKey);
+    let (options, nodes) = prepared.await?;
+    world::run_on(options, nodes, test).await
+}
+
+/// The largest size to which the orchestrator may write any file (`prlimit(1)`, util-linux).
+fn limit_files(environment: &Environment, limit: &str) -> anyhow::Result<()> {
+    for pid in environment.orchestrator.pids() {
+        let limit = format!("--fsize={limit}:unlimited");
+        let done = Command::new("prlimit").args(["--pid", &pid.to_string(), &limit]).output()?;
+        ensure!(done.status.success(), "prlimit: {}", String::from_utf8_lossy(&done.stderr));
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn disk_without_space__should_be_said_and_lose_nothing() -> world::Verdict {
+    run("full_disk", async |environment| {
+        let wallet = Wallet::ethereum(environment, 2, 0).await?;
+        let to = [recipients::ethereum(), recipients::ethereum()];
+        let under_way = wallet.pay(environment, "ETH", vec![payment(&to[0], "0.01")]).await?;
+        let asked = wallet.request(environment, "ETH", vec![payment(&to[1], "0.01")]).await?;
+        // Not a byte more, in any file: neither in the database nor in the log.
+        limit_files(environment, "1")?;
+        submit(environment, &asked).await?.ensure_unavailable("cannot be written")?;
+        environment.api.transfer(&under_way).await.context("reading goes on")?;
+        // A block or two that cannot be written down.
+        environment.nodes.anvil.mine(2).await?;
+        submit(environment, &asked).await?.ensure_unavailable("cannot be written")?;
+        ensure!(!environment.orchestrator.has_ended(), "it ended for want of space");
+        limit_files(environment, "unlimited")?;
+        let id = submitted(environment, &asked).await?;
+        paid_once(environment, &[under_way, id], &to).await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn database_that_somebody_holds__should_be_waited_for() -> world::Verdict {
+    run("busy_database", async |environment| {
+        let wallet = Wallet::ethereum(environment, 2, 0).await?;
+        let to = [recipients::ethereum(), recipients::ethereum()];
+        let first = wallet.request(environment, "ETH", vec![payment(&to[0], "0.01")]).await?;
+        let second = wallet.request(environment, "ETH", vec![payment(&to[1], "0.01")]).await?;
+        let file = environment.options.dir.join("orchestrator/data/bursar.db");
+        let other = Store::open(&format!("sqlite://{}", file.canonicalize()?.display())).await?;
+
+        let held = other.write().await?;
+        let release = async {
+            tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+            drop(held);
+            Ok(())
+        };
+        let (answer, ()) = tokio::try_join!(submit(environment, &first), release)?;
+        ensure!(answer.status < 300, "it waits for seconds: {}: {}", answer.status, answer.body);
+        let first = world::text(&answer.body, "id")?;
+
+        let second = submitted(environment, &second).await?;
+        paid_once(environment, &[first, second], &to).await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_that_is_gone_for_a_while__should_be_said_and_lose_nothing() -> world::Verdict {
+    let mut server = None;
+    let mut cluster = None;
+    let prepared = world::prepare_with("postgres_gone", |options| {
+        options.signing = Signing::DevelopmentSingleKey;
+        let chosen = PostgresOptions::new(options.dir.join("postgres"));
+        cluster = Some(chosen);
+    });
+    let (mut options, nodes) = prepared.await?;
+    let cluster = cluster.context("it was chosen above")?;
+    let running = Postgres::start(cluster.clone()).await?;
+    let cluster = cluster.with_port(running.port());
+    options.urls.database = Some(running.url().to_owned());
+    server.replace(running);
+    world::run_on(options, nodes, async |environment| {
+        let wallet = Wallet::ethereum(environment, 2, 0).await?;
+        let to = [recipients::ethereum(), recipients::ethereum()];
+        let under_way = wallet.pay(environment, "ETH", vec![payment(&to[0], "0.01")]).await?;
+        let asked = wallet.request(environment, "ETH", vec![payment(&to[1], "0.01")]).await?;
+        server.as_mut().context("it runs")?.process().kill9()?;
+        server = None;
+        let answer = submit(environment, &asked).await?;
+        ensure!(answer.status == 503 && answer.retry_after.is_some(), "{}: {}", answer.status, answer.body);
+        environment.nodes.anvil.mine(2).await?;
+        ensure!(!environment.orchestrator.has_ended(), "it ended with its database");
+        server = Some(Postgres::start(cluster).await?);
+        let id = submitted(environment, &asked).await?;
+        paid_once(environment, &[under_way, id], &to).await
+    })
+    .await
+}
+
+/// A file that SQLite may only read: its format says so (write version 3, sqlite.org/fileformat2.html#the_database_header), which also
+/// holds for root.
+#[test]
+fn database_that_may_only_be_read__should_stop_the_start_with_the_reason() -> world::Verdict {
+    let folder = tempfile::tempdir()?;
+    let (config, database) = (folder.path().join("bursar.toml"), folder.path().join("bursar.db"));
+    let text = format!(
+        "[store]\nurl = \"sqlite://{}\"\n[api]\nlisten = \"127.0.0.1:1\"\n\
+         [ethereum]\nchain_id = 31337\nurl = \"http://127.0.0.1:1\"\n\
+         [signer]\ndevelopment_single_key = true\nseed_file = \"{}\"\n",
+        database.display(),
+        folder.path().join("seed").display()
+    );
+    fs::write(&config, text)?;
+    let make_key = || -> anyhow::Result<Output> {
+        let mut bursar = Command::new(program("bursar")?);
+        bursar.args(["api-keys", "create", "--name", "a", "--config"]).arg(&config);
+        Ok(bursar.output()?)
+    };
+    let made = make_key()?;
+    ensure(made.status.success(), &made)?;
+    // All of it into the one file, whose header counts then.
+    let whole = Command::new("sqlite3").arg(&database).arg("PRAGMA wal_checkpoint(TRUNCATE);").output()?;
+    ensure(whole.status.success(), &whole)?;
+    let mut bytes = fs::read(&database)?;
+    let writable = std::mem::replace(&mut bytes[18], 3);
+    fs::write(&database, &bytes)?;
+    let refused = make_key()?;
+    let errors = String::from_utf8_lossy(&refused.stderr).into_owned();
+    ensure(!refused.status.success() && errors.contains("readonly"), &refused)?;
+    bytes[18] = writable;
+    fs::write(&database, &bytes)?;
+    let made = make_key()?;
+    ensure(made.status.success(), &made)
+}
+
+fn ensure(holds: bool, output: &Output) -> world::Verdict {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    Ok(anyhow::Context::context(holds.then_some(()), format!("{}: {errors}", output.status))?)
+}
