@@ -32,7 +32,7 @@ pub enum InvalidRecall {
     NoSuchPayment(u32),
     #[error("payment: payments[{0}] is recalled already")]
     Twice(u32),
-    #[error("payment: payments[{0}] is the last one left; cancel the transfer instead")]
+    #[error("payment: payments[{0}] is the last one left; abort the transfer instead")]
     LastOne(u32),
     #[error("signature: is not the initiator's over the recall of payments[{0}]")]
     Signature(u32),

@@ -4,7 +4,7 @@ use crate::{
     Store, StoreError, WriteTx,
     error::During,
     page::{self, Page},
-    row::Fields,
+    row::{Fields, plain},
 };
 use bursar_domain::{
     ids::{AddressId, WalletId},
@@ -63,7 +63,7 @@ pub async fn insert(tx: &mut WriteTx, record: &AddressRecord) -> Result<(), Stor
     .bind(i64::from(record.path.account))
     .bind(branch_number(record.path.branch))
     .bind(i64::from(record.path.index))
-    .bind(record.label.clone())
+    .bind(record.label.as_deref().map(plain))
     .bind(record.created_at.micros())
     .bind(record.wallet.to_string())
     .execute(tx.connection())

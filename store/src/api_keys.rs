@@ -1,6 +1,10 @@
 //! Who may call the API. Only hashes of keys are kept.
 
-use crate::{Store, StoreError, WriteTx, error::During, row::Fields};
+use crate::{
+    Store, StoreError, WriteTx,
+    error::During,
+    row::{Fields, plain},
+};
 use bursar_domain::{ids::ApiKeyId, time::Timestamp};
 use sqlx::any::AnyRow;
 
@@ -17,7 +21,7 @@ pub struct ApiKey {
 pub async fn insert(tx: &mut WriteTx, key: &ApiKey, hash: &[u8; 32]) -> Result<(), StoreError> {
     sqlx::query("INSERT INTO api_keys (id, name, hash, created_at, revoked_at) VALUES ($1, $2, $3, $4, $5)")
         .bind(key.id.to_string())
-        .bind(key.name.clone())
+        .bind(plain(&key.name))
         .bind(hash.to_vec())
         .bind(key.created_at.micros())
         .bind(key.revoked_at.map(Timestamp::micros))

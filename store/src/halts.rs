@@ -8,7 +8,7 @@ use crate::{
     error::During,
     events, jobs,
     page::{self, Page},
-    row::Fields,
+    row::{Fields, plain},
     transfers,
 };
 use bursar_domain::{lifecycle::Status, network::Network, time::Timestamp, wallet::WalletDescriptor};
@@ -155,7 +155,7 @@ pub async fn halt(
     .bind(network.to_string())
     .bind(account.unwrap_or_default().to_owned())
     .bind(code.to_string())
-    .bind(reason.to_owned())
+    .bind(plain(reason))
     .bind(now.micros())
     .execute(tx.connection())
     .await
@@ -177,8 +177,8 @@ pub async fn lift(
         "UPDATE halts SET lifted_at = $1, lifted_by = $2, lifted_because = $3 WHERE id = $4 AND lifted_at IS NULL",
     )
     .bind(now.micros())
-    .bind(by.to_owned())
-    .bind(because.to_owned())
+    .bind(plain(by))
+    .bind(plain(because))
     .bind(id.0)
     .execute(tx.connection())
     .await

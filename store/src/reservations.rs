@@ -80,7 +80,8 @@ fn numbered(resource: &Resource) -> Option<(&str, u64)> {
 }
 
 /// The lowest live nonce or Sequence of the same account below `resource` whose transaction is not signed yet. Were that one
-/// given back, everything above it would wait for a number that nobody uses: so numbers are signed in order.
+/// given back, everything above it would wait for a number that nobody uses: so numbers are signed in order. One that a stranger
+/// has used on the chain holds up nobody: if its block goes away, it is a gap like any other.
 pub async fn unsigned_ahead(
     store: &Store,
     network: Network,
@@ -102,6 +103,7 @@ pub(crate) const UNSIGNED_AHEAD: &str = "SELECT r.resource FROM reservations r \
      WHERE r.network = $1 AND r.account = $2 AND r.used = 0 AND r.number < $3 AND NOT EXISTS (\
          SELECT 1 FROM reservation_claims c JOIN transactions t ON t.id = c.transaction_id \
          WHERE c.network = r.network AND c.resource = r.resource AND t.tx_id IS NOT NULL) \
+     AND NOT EXISTS (SELECT 1 FROM foreign_spends f WHERE f.network = r.network AND f.resource = r.resource) \
      ORDER BY r.number LIMIT 1";
 
 /// The lowest nonce or Sequence of the same account below `resource` whose transaction is in no final block. While it waits,
@@ -127,6 +129,7 @@ pub(crate) const LIVE_AHEAD: &str = "SELECT r.resource FROM reservations r \
      WHERE r.network = $1 AND r.account = $2 AND r.used = 0 AND r.number < $3 AND NOT EXISTS (\
          SELECT 1 FROM reservation_claims c JOIN transactions t ON t.id = c.transaction_id \
          WHERE c.network = r.network AND c.resource = r.resource AND t.block_height IS NOT NULL) \
+     AND NOT EXISTS (SELECT 1 FROM foreign_spends f WHERE f.network = r.network AND f.resource = r.resource) \
      ORDER BY r.number LIMIT 1";
 
 /// Nudges the transfer that holds the next nonce or Sequence of the account: what it waited for has been signed.

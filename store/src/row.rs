@@ -104,6 +104,11 @@ pub(crate) fn to_json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("domain types have string keys and infallible serialisers")
 }
 
+/// Text from outside, such as a node's reason: Postgres keeps no NUL in text, and refuses the whole write.
+pub(crate) fn plain(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
 /// Heights and nonces fit: no chain comes near 2⁶³.
 pub(crate) fn to_int(operation: &'static str, value: u64) -> Result<i64, StoreError> {
     i64::try_from(value)

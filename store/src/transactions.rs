@@ -7,6 +7,7 @@
 //! * [`release`] refuses while a signature may exist; [`release_dead`] wants a proof and keeps it.
 //! * [`store_signed`] never replaces signed bytes by others: what was sent, or may have been, is what is sent again.
 
+mod recognise;
 mod siblings;
 
 pub use siblings::{live_in, revive};
@@ -16,7 +17,7 @@ use crate::{
     Store, StoreError, WriteTx,
     error::During,
     reservations,
-    row::{Fields, to_json},
+    row::{Fields, plain, to_json},
 };
 use bursar_domain::{
     amount::Amount,
@@ -272,7 +273,7 @@ pub async fn release_dead(tx: &mut WriteTx, id: TransactionId, proof: &str) -> R
         "UPDATE transactions SET ended = 'dead', proof = $1 WHERE id = $2 AND ended IS NULL AND block_height IS NULL \
          AND finalized_at IS NULL",
     )
-    .bind(proof.to_owned())
+    .bind(plain(proof))
     .bind(id.to_string())
     .execute(tx.connection())
     .await
@@ -343,7 +344,8 @@ pub async fn take_back_session(tx: &mut WriteTx, id: TransactionId) -> Result<()
     }
 }
 
-/// Keeps the signed bytes, before any node sees them. The same bytes again change nothing; other bytes are refused.
+/// Keeps the signed bytes, before any node sees them. The same bytes again change nothing; other bytes are refused. What a block
+/// showed as a stranger's and has this very id is its inclusion from now on (`recognise`).
 pub async fn store_signed(
     tx: &mut WriteTx,
     id: TransactionId,
@@ -362,7 +364,7 @@ pub async fn store_signed(
     .await
     .during(OPERATION)?;
     if stored.rows_affected() == 1 {
-        return Ok(());
+        return recognise::in_a_block(tx, id, &signed.tx_id, now).await;
     }
     if ended(tx, id).await?.is_some() {
         return Err(refused(OPERATION, id, "its resources were released"));

@@ -5,7 +5,7 @@ use crate::{
     error::During,
     events, jobs,
     page::{self, Page},
-    row::{Fields, to_int, to_json},
+    row::{Fields, plain, to_int, to_json},
     transactions,
 };
 use bursar_domain::{
@@ -67,7 +67,7 @@ pub async fn submit(tx: &mut WriteTx, transfer: &Transfer) -> Result<Submitted, 
     .bind(to_json(&transfer.intent))
     .bind(to_json(&transfer.state))
     .bind(transfer.sub_status.map(|sub| to_json(&sub)))
-    .bind(transfer.reason.clone())
+    .bind(transfer.reason.as_deref().map(plain))
     .bind(to_json(&transfer.flags))
     .bind(to_json(&transfer.replacing))
     .bind(to_json(&transfer.recalls))
@@ -114,7 +114,7 @@ pub async fn save(tx: &mut WriteTx, transition: &Transition) -> Result<Saved, St
     .bind(i64::from(transfer.state.next_step().is_some()))
     .bind(to_json(&transfer.state))
     .bind(transfer.sub_status.map(|sub| to_json(&sub)))
-    .bind(transfer.reason.clone())
+    .bind(transfer.reason.as_deref().map(plain))
     .bind(to_json(&transfer.flags))
     .bind(to_json(&transfer.replacing))
     .bind(to_json(&transfer.recalls))

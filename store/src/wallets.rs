@@ -1,6 +1,10 @@
 //! Wallets: a name for a key, a network and an address format.
 
-use crate::{Store, StoreError, WriteTx, error::During, row::Fields};
+use crate::{
+    Store, StoreError, WriteTx,
+    error::During,
+    row::{Fields, plain},
+};
 use bursar_domain::{
     ids::WalletId,
     network::Network,
@@ -35,7 +39,7 @@ pub async fn insert(tx: &mut WriteTx, wallet: &Wallet) -> Result<(), StoreError>
         "INSERT INTO wallets (id, name, descriptor, network, kind, account, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
     )
     .bind(wallet.id.to_string())
-    .bind(wallet.name.clone())
+    .bind(plain(&wallet.name))
     .bind(wallet.descriptor.to_string())
     .bind(wallet.descriptor.network.to_string())
     .bind(wallet.descriptor.kind.to_string())

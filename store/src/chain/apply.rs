@@ -57,7 +57,7 @@ pub async fn apply_block(
                 spend(tx, &at, outpoint, &transaction.tx_id).await?;
             }
             if ours.is_none() {
-                touched.extend(foreign_spend(tx, &at, resource, &transaction.tx_id).await?);
+                touched.extend(foreign_spend(tx, &at, resource, transaction).await?);
                 applied.foreign_spends.push(resource.clone());
             }
         }
@@ -186,9 +186,10 @@ async fn foreign_spend(
     tx: &mut WriteTx,
     at: &Place<'_>,
     resource: &Resource,
-    tx_id: &str,
+    transaction: &ObservedTransaction,
 ) -> Result<Option<TransferId>, StoreError> {
     const OPERATION: &str = "foreign_spends.record";
+    let tx_id = &transaction.tx_id;
     let row = sqlx::query("SELECT resource, transfer FROM reservations WHERE network = $1 AND resource = $2")
         .bind(at.network.to_string())
         .bind(resource.to_string())
@@ -198,14 +199,17 @@ async fn foreign_spend(
     let transfer: Option<TransferId> =
         row.map(|row| Fields::new(&row, "reservations", "resource")?.parse("transfer")).transpose()?;
     sqlx::query(
-        "INSERT INTO foreign_spends (network, resource, tx_id, transfer, height) VALUES ($1, $2, $3, $4, $5) \
-         ON CONFLICT (network, resource, tx_id) DO NOTHING",
+        "INSERT INTO foreign_spends (network, resource, tx_id, transfer, height, block_hash, outcome, fee) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (network, resource, tx_id) DO NOTHING",
     )
     .bind(at.network.to_string())
     .bind(resource.to_string())
-    .bind(tx_id.to_owned())
+    .bind(tx_id.clone())
     .bind(transfer.map(|id| id.to_string()))
     .bind(at.height)
+    .bind(at.block.hash.clone())
+    .bind(to_json(&transaction.outcome))
+    .bind(transaction.fee.map(|fee| fee.to_string()))
     .execute(tx.connection())
     .await
     .during(OPERATION)?;

@@ -6,13 +6,14 @@ use bursar_domain::{
     ids::WalletId,
     lifecycle::Fact,
     network::Network,
+    package::SignedTransaction,
     wallet::Branch,
 };
 use bursar_store::{
     Store, StoreError,
     chain::{self, Applied},
     deposits::{self, DepositStatus},
-    events, jobs,
+    events, halts, jobs,
     transactions::{self, Inclusion},
     utxos,
 };
@@ -223,6 +224,58 @@ async fn foreign_spend__should_raise_an_alarm_and_nudge_whose_resource_it_was() 
     assert_eq!((told.kind.as_str(), &told.payload["txId"]), ("account.foreign_spend", &"thief".into()));
     assert_eq!(rollback(store, 2).await, [transfer.id], "it looks again");
     assert_eq!(balance(store).await, (5000, 5000));
+}
+
+/// A co-signer published what it had signed; the follower saw it before its signature reached us.
+#[tokio::test]
+async fn spend_that_turns_out_to_be_ours__should_be_its_inclusion() {
+    let database = Database::open().await;
+    let store = &database.store;
+    let address = database.address(1, Branch::Receive).await;
+    start(store, bitcoin()).await;
+    let coins = vec![credit(&address, 1, 5000), Credit { index: 2, ..credit(&address, 2, 70) }];
+    apply(store, 2, vec![observed("in", vec![], coins)]).await;
+    let transfer = database.transfer(10, BTC).await;
+    let ours = record(20, &transfer, vec![utxo(1), utxo(2)]);
+    let seen = observed("early", vec![utxo(1), utxo(2)], vec![]);
+    let (outcome, fee) = (seen.outcome.clone(), seen.fee);
+    assert_eq!(database.insert(&ours).await, Ok(()));
+    assert_eq!(apply(store, 3, vec![seen]).await.foreign_spends, [utxo(1), utxo(2)]);
+    let mut tx = store.write().await.unwrap();
+    transactions::start_signing(&mut tx, ours.id, at(50)).await.unwrap();
+    let signed = SignedTransaction { tx_id: "early".into(), bytes: vec![1, 2, 3] };
+    transactions::store_signed(&mut tx, ours.id, &signed, at(60)).await.unwrap();
+    tx.commit().await.unwrap();
+
+    let inclusion = async || transactions::get(store, ours.id).await.unwrap().unwrap().inclusion;
+    assert_eq!(inclusion().await, Some(Inclusion { block: block_ref(3, ""), outcome, fee }));
+    let foreign = chain::foreign_spends(store, bitcoin(), &[utxo(1), utxo(2)]).await.unwrap();
+    assert_eq!(foreign, []);
+    let told = events::of_transfer(store, transfer.id).await.unwrap().pop().unwrap();
+    assert_eq!((told.kind.as_str(), &told.payload["txId"]), ("account.spend_recognised", &"early".into()));
+    assert_eq!(halts::standing(store, bitcoin()).await.unwrap().len(), 1, "a person looks at it");
+    assert_eq!(rollback(store, 2).await, [transfer.id]);
+    assert_eq!(inclusion().await, None);
+}
+
+#[tokio::test]
+async fn stranger_that_used_the_same_output__should_stay_one() {
+    let database = Database::open().await;
+    let store = &database.store;
+    let address = database.address(1, Branch::Receive).await;
+    start(store, bitcoin()).await;
+    apply(store, 2, vec![observed("in", vec![], vec![credit(&address, 1, 5000)])]).await;
+    let transfer = database.transfer(10, BTC).await;
+    let ours = record(20, &transfer, vec![utxo(1)]);
+    assert_eq!(database.insert(&ours).await, Ok(()));
+    apply(store, 3, vec![observed("thief", vec![utxo(1)], vec![])]).await;
+    let mut tx = store.write().await.unwrap();
+    transactions::start_signing(&mut tx, ours.id, at(50)).await.unwrap();
+    let signed = SignedTransaction { tx_id: "ours".into(), bytes: vec![1, 2, 3] };
+    transactions::store_signed(&mut tx, ours.id, &signed, at(60)).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(transactions::get(store, ours.id).await.unwrap().unwrap().inclusion, None);
+    assert_eq!(chain::foreign_spends(store, bitcoin(), &[utxo(1)]).await.unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -329,7 +329,50 @@ async fn foreign_spend__should_halt_the_account_and_show_what_it_used() {
     let used = SpentBy { resource: nonce(5), tx_id: "0xf".into(), height: 2 };
     assert_eq!(spends(5).await, [used]);
     let ahead = async |n| reservations::live_ahead(&database.store, network(ETH), &nonce(n)).await.unwrap();
-    assert_eq!((ahead(6).await, ahead(5).await), (Some(nonce(5)), None));
+    assert_eq!((ahead(6).await, ahead(5).await), (None, None), "nothing waits for a number that is used");
+}
+
+#[tokio::test]
+async fn number_that_a_stranger_used__should_hold_up_nobody() {
+    let database = Database::open().await;
+    let (a, b) = (database.transfer(10, ETH).await, database.transfer(11, ETH).await);
+    assert_eq!(database.insert(&record(20, &a, vec![nonce(5)])).await, Ok(()));
+    assert_eq!(database.insert(&record(21, &b, vec![nonce(6)])).await, Ok(()));
+    let ahead =
+        async || reservations::unsigned_ahead(&database.store, network(ETH), &nonce(6)).await.unwrap();
+    assert_eq!(ahead().await, Some(nonce(5)));
+    let mut tx = database.store.write().await.unwrap();
+    chain::start_at(&mut tx, network(ETH), &block_ref(1, "")).await.unwrap();
+    let with = block(2, "", "", vec![observed("0xf", vec![nonce(5)], vec![])]);
+    chain::apply_block(&mut tx, network(ETH), &with, at(40)).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(ahead().await, None);
+    let mut tx = database.store.write().await.unwrap();
+    chain::rollback_to(&mut tx, network(ETH), 1, at(50)).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(ahead().await, Some(nonce(5)), "it is free to be used again");
+}
+
+/// Postgres keeps no NUL in text.
+#[tokio::test]
+async fn text_with_a_nul__should_be_kept_without_it() {
+    let database = Database::open().await;
+    let a = database.transfer(10, ETH).await;
+    let id = transaction_id(20);
+    assert_eq!(database.insert(&record(20, &a, vec![nonce(5)])).await, Ok(()));
+    let mut facts = until_frozen(id);
+    facts.push(Fact::Waiting { sub_status: SubStatus::SignersOffline, reason: "a\0b".into() });
+    let a = database.drive(a, facts).await;
+    let kept = transfers::get(&database.store, a.id).await.unwrap().unwrap();
+    assert_eq!(kept.reason.as_deref(), Some("a\u{fffd}b"));
+    let mut tx = database.store.write().await.unwrap();
+    transactions::release_dead(&mut tx, id, "c\0d").await.unwrap();
+    halts::halt(&mut tx, network(ETH), None, HaltCode::Operator, "e\0f", at(50)).await.unwrap();
+    tx.commit().await.unwrap();
+    let ended = transactions::get(&database.store, id).await.unwrap().unwrap().ended;
+    assert_eq!(ended, Some(Ended::Dead { proof: "c\u{fffd}d".into() }));
+    let standing = halts::standing(&database.store, network(ETH)).await.unwrap();
+    assert_eq!(standing[0].reason, "e\u{fffd}f");
 }
 
 #[tokio::test]

@@ -200,12 +200,10 @@ pub async fn explained(world: &World, transfer: &Transfer) -> bool {
         .any(|record| record.effects.resources.iter().any(|resource| ledger.user(resource).is_some()));
     // Flagged, and no block could take any of it: a number below is unused and nobody's, or its coin is gone with a reorganisation.
     let stuck = transfer.flags.stuck && !of.iter().any(|signed| ledger.fits(signed));
-    // Known: a co-signer completed a session alone and published it; the follower saw it before we had signed.
-    let unseen = ledger.chain == Chain::Bitcoin && of.iter().any(|signed| ledger.find(signed).is_some());
     let turn =
         matches!(transfer.state, State::Queued | State::PendingSignature { signing_started: false, .. });
     match transfer.sub_status {
-        None if matches!(transfer.state, State::Broadcasting { .. }) => unseen || stuck,
+        None if matches!(transfer.state, State::Broadcasting { .. }) => stuck,
         // Built anew whenever the package is too old, and waits again.
         None if turn => behind_another(world, transfer).await,
         Some(SubStatus::SigningInconclusive) => !of.is_empty(),
