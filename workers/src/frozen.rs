@@ -52,6 +52,9 @@ pub(crate) async fn rebuild_above(
         let State::PendingSignature { transaction, signing_started: false } = later.state else {
             continue;
         };
+        if later.may_have_been_paid_unseen() {
+            continue;
+        }
         let reason = format!("{resource} is free again; built again from the lowest free number");
         transactions::release(tx, transaction).await?;
         advance_in(tx, later, Fact::Thawed { reason }, now).await?;

@@ -127,6 +127,20 @@ pub enum Fact {
     Cancelled,
 }
 
+impl Fact {
+    /// Whether it gives the frozen package up without a person's word or the chain's.
+    const fn forgets_the_package(&self) -> bool {
+        matches!(
+            self,
+            Self::Thawed { .. }
+                | Self::Recalled { .. }
+                | Self::Expired { .. }
+                | Self::Failed { .. }
+                | Self::Rejected { .. }
+        )
+    }
+}
+
 /// The next version of a transfer, and what it was before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transition {
@@ -160,9 +174,19 @@ impl Transfer {
         self.after(fact, now).is_some_and(|next| next == *self)
     }
 
+    /// Co-signers have signed this order before, outside of what we know (our database may be an old copy): it waits for a person,
+    /// who may abort it. Were it built again or ended by time, the desk would take it for unpaid.
+    pub fn may_have_been_paid_unseen(&self) -> bool {
+        matches!(self.state, State::PendingSignature { signing_started: false, .. })
+            && self.sub_status == Some(SubStatus::Unexplained)
+    }
+
     fn after(&self, fact: &Fact, now: Timestamp) -> Option<Self> {
         // Another transaction of the transfer may have been signed meanwhile.
         if matches!(fact, Fact::SigningNotStarted { .. }) && self.flags.under_replacement {
+            return None;
+        }
+        if self.may_have_been_paid_unseen() && fact.forgets_the_package() {
             return None;
         }
         let (state, sub_status, reason) = self.beside(fact).or_else(|| next(&self.state, fact))?;
@@ -566,6 +590,29 @@ mod tests {
         let transfer = drive(transfer, &[included, Fact::CancelledOnChain { block: block() }]);
         assert_eq!(transfer.status(), Status::Replaced);
         assert_eq!(drive(transfer, &[Fact::ReorgedOut]).status(), Status::Broadcasting);
+    }
+
+    #[test]
+    fn what_may_have_been_paid_unseen_is_ended_by_a_person_only() {
+        let facts = [
+            Fact::ScreeningStarted,
+            Fact::ScreeningPassed { sub_status: None },
+            Fact::Authorized { sub_status: None },
+            Fact::Frozen { transaction: transaction() },
+            Fact::SigningStarted,
+            Fact::SigningNotStarted { sub_status: SubStatus::Unexplained, reason: "signed before".into() },
+        ];
+        let waiting =
+            facts.into_iter().fold(submitted(), |t, fact| t.apply(fact, Timestamp(3)).unwrap().transfer);
+        assert!(waiting.may_have_been_paid_unseen());
+        for fact in [
+            Fact::Thawed { reason: "old".into() },
+            Fact::Expired { sub_status: SubStatus::IntentExpired },
+            Fact::Rejected { sub_status: None, reason: "no".into() },
+        ] {
+            assert!(waiting.clone().apply(fact.clone(), Timestamp(4)).is_err(), "{fact:?}");
+        }
+        assert!(waiting.apply(Fact::Cancelled, Timestamp(4)).is_ok());
     }
 
     #[test]
