@@ -144,6 +144,11 @@ pub trait DecodeTransaction: Send + Sync {
         unsigned: &UnsignedTransaction,
         key: &GroupKey,
     ) -> Result<Vec<SigningPayload>, DecodeError>;
+
+    /// The id that it has on the chain whoever signs it, where signatures are no part of it (BIP-141). `None` where they are.
+    fn fixed_id(&self, _unsigned: &UnsignedTransaction) -> Option<String> {
+        None
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

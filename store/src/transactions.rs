@@ -10,6 +10,7 @@
 mod recognise;
 mod siblings;
 
+pub use recognise::in_a_block;
 pub use siblings::{live_in, revive};
 pub(crate) use siblings::{nothing_may_pay, revive_siblings};
 
@@ -364,7 +365,7 @@ pub async fn store_signed(
     .await
     .during(OPERATION)?;
     if stored.rows_affected() == 1 {
-        return recognise::in_a_block(tx, id, &signed.tx_id, now).await;
+        return in_a_block(tx, id, &signed.tx_id, now).await.map(|_| ());
     }
     if ended(tx, id).await?.is_some() {
         return Err(refused(OPERATION, id, "its resources were released"));

@@ -43,8 +43,6 @@ pub enum StepError {
     UnknownWallet(WalletId),
     #[error("transaction {0} of the transfer is not in the store")]
     UnknownTransaction(TransactionId),
-    #[error("transaction {0} has no signed bytes although its transfer is past signing")]
-    NoSignedBytes(TransactionId),
     #[error("the transfer's source address {0} does not belong to its wallet")]
     UnknownSource(String),
     #[error("the stored recalls do not fit the order: {0}")]

@@ -59,6 +59,10 @@ impl DecodeTransaction for BitcoinAdapter {
     ) -> Result<Vec<SigningPayload>, DecodeError> {
         crate::sighash::payloads(&explain(unsigned, key)?)
     }
+
+    fn fixed_id(&self, unsigned: &UnsignedTransaction) -> Option<String> {
+        Some(parse(&unsigned.bytes).ok()?.unsigned_tx.compute_txid().to_string())
+    }
 }
 
 /// What a PSBT says that one of its inputs is worth.

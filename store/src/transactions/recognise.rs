@@ -14,17 +14,18 @@ use bursar_domain::{chain::BlockRef, ids::TransactionId, time::Timestamp};
 use serde_json::json;
 
 /// Takes what was booked as a foreign spend under `tx_id` as the inclusion of `id`, with the event `account.spend_recognised`.
+/// `tx_id` must be the id of this transaction, signed or not. `false`: no block that is known holds it.
 ///
 /// The halt that it caused stands until a person lifts it: a signature was used that was not ours to send, and other foreign
 /// spends may stand behind the same halt.
-pub(super) async fn in_a_block(
+pub async fn in_a_block(
     tx: &mut WriteTx,
     id: TransactionId,
     tx_id: &str,
     now: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     const OPERATION: &str = "transactions.recognise";
-    let Some(record) = super::get_in(tx, id).await? else { return Ok(()) };
+    let Some(record) = super::get_in(tx, id).await? else { return Ok(false) };
     let mut block = None;
     for resource in &record.effects.resources {
         let row = sqlx::query(
@@ -60,7 +61,7 @@ pub(super) async fn in_a_block(
             .during(OPERATION)?;
         block = Some(found);
     }
-    let Some(block) = block else { return Ok(()) };
+    let Some(block) = block else { return Ok(false) };
     let payload = json!({
         "network": record.network,
         "txId": tx_id,
@@ -68,5 +69,6 @@ pub(super) async fn in_a_block(
         "transactionId": id,
         "block": block,
     });
-    events::append(tx, "account.spend_recognised", Some(record.transfer), now, &payload).await
+    events::append(tx, "account.spend_recognised", Some(record.transfer), now, &payload).await?;
+    Ok(true)
 }

@@ -64,9 +64,11 @@ pub(super) async fn end_siblings(tx: &mut WriteTx, finished: &TransactionRecord)
     if matches!(finished.purpose, Purpose::Child { .. }) {
         return Ok(());
     }
-    let (Some(inclusion), Some(signed)) = (&finished.inclusion, &finished.signed) else {
+    let Some(inclusion) = &finished.inclusion else {
         return Err(refused(OPERATION, finished.id, "it is in no block"));
     };
+    // None of its own where its signature never reached us.
+    let tx_id = finished.signed.as_ref().map_or_else(|| finished.id.to_string(), |it| it.tx_id.clone());
     for sibling in live_in(tx, finished.transfer).await? {
         if sibling.id == finished.id || matches!(sibling.purpose, Purpose::Child { .. }) {
             continue;
@@ -76,7 +78,7 @@ pub(super) async fn end_siblings(tx: &mut WriteTx, finished: &TransactionRecord)
             let reason = format!("{} is final, and shares no resource with it", finished.id);
             return Err(refused(OPERATION, sibling.id, &reason));
         };
-        let (tx_id, block) = (&signed.tx_id, &inclusion.block);
+        let block = &inclusion.block;
         let proof =
             format!("its {shared} was used by {tx_id} in final block {} {}", block.height, block.hash);
         sqlx::query(

@@ -3,7 +3,7 @@
 //! "Maybe sent" is written before the first attempt, so that a crash in between leaves the truth behind. The same bytes are sent
 //! after every doubt; nothing is ever rebuilt here.
 
-use super::{Progress, cooling, dead, find, in_block, left, ports, replace, say, variants};
+use super::{Progress, cooling, dead, find, in_block, left, ports, replace, say, sign, variants};
 use crate::{
     context::Context,
     engine::StepError,
@@ -51,7 +51,9 @@ async fn send(
         return Ok(progress);
     }
     let (_, ports) = ports(context, &transfer)?;
-    let signed = record.signed.as_ref().ok_or(StepError::NoSignedBytes(record.id))?;
+    let Some(signed) = &record.signed else {
+        return sign::again(context, transfer, record.clone()).await;
+    };
     let transfer = match transfer.state {
         State::Signed { .. } | State::Dropped { .. } => {
             advance(context, transfer, Fact::MaybeSent { reason: None }).await?

@@ -3,7 +3,7 @@
 
 use super::{Progress, live, ports, wait};
 use crate::{
-    context::Context,
+    context::{ChainPorts, Context},
     engine::StepError,
     frozen::rebuild_later,
     transition::{advance_in, still},
@@ -42,6 +42,9 @@ pub async fn check(
     if live(variants).next().is_none() || (!ledger_passed && spent_by.is_empty()) {
         return Ok(None);
     }
+    if published(context, ports, variants, &spent_by).await? {
+        return Ok(Some(Progress::Moved));
+    }
     let mut proofs = Vec::new();
     for record in live(variants) {
         match ports.node.liveness(&sent(record, variants, &spent_by)).await? {
@@ -55,6 +58,27 @@ pub async fn check(
         }
     }
     bury(context, transfer.clone(), variants, proofs, ledger_passed && spent_by.is_empty()).await.map(Some)
+}
+
+/// Whether the stranger in the block is one of these under a signature that never reached us; then the block is its own from now on.
+/// Only where signatures are no part of the id. It is not signed again to find out: the order can be too old for that by then.
+async fn published(
+    context: &Context,
+    ports: &ChainPorts,
+    variants: &[TransactionRecord],
+    spent_by: &[SpentBy],
+) -> Result<bool, StepError> {
+    for record in live(variants).filter(|record| record.signed.is_none() && record.has_lost_session()) {
+        let Some(id) = ports.adapter.fixed_id(&record.unsigned) else { continue };
+        if spent_by.iter().any(|used| used.tx_id == id) {
+            let now = context.now();
+            let mut tx = context.store.write().await?;
+            let found = transactions::in_a_block(&mut tx, record.id, &id, now).await?;
+            tx.commit().await?;
+            return Ok(found);
+        }
+    }
+    Ok(false)
 }
 
 /// Used elsewhere, in a block that may still go away. The same bytes are useless until then.
@@ -91,6 +115,10 @@ async fn bury(
         rebuild_later(&mut tx, record, now).await?;
     }
     let proof = proofs.into_iter().next_back().map(|(_, proof)| proof).unwrap_or_default();
+    for child in variants.iter().filter(|record| record.is_child() && record.ended.is_none()) {
+        let because = format!("what it spends can never exist: {proof}");
+        transactions::release_dead(&mut tx, child.id, &because).await?;
+    }
     advance_in(&mut tx, transfer, Fact::ProvenDead { proof, ledger_passed }, now).await?;
     tx.commit().await?;
     Ok(Progress::Moved)

@@ -95,6 +95,34 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
         return Ok(progress);
     }
 
+    ask(context, ports, transfer, record, signing_started).await
+}
+
+/// The block is gone that had held it although its signature never reached us: the same bytes are signed once more, to be sent.
+pub(super) async fn again(
+    context: &Context,
+    transfer: Transfer,
+    record: TransactionRecord,
+) -> Result<Progress, StepError> {
+    let (_, ports) = ports(context, &transfer)?;
+    if context.now() >= transfer.intent.intent.expires_at {
+        let reason = "the block that held it is gone, its signature never reached us, and the co-signers no longer sign this intent; \
+                      its resources stay reserved because whoever has it may send it again";
+        return wait(context, transfer, SubStatus::SigningInconclusive, reason).await;
+    }
+    if let Some(halt) = halted::by(context, &transfer).await? {
+        return wait(context, transfer, SubStatus::AccountHalted, halt).await;
+    }
+    ask(context, ports, transfer, record, true).await
+}
+
+async fn ask(
+    context: &Context,
+    ports: &ChainPorts,
+    transfer: Transfer,
+    record: TransactionRecord,
+    started_before: bool,
+) -> Result<Progress, StepError> {
     let scheme = transfer.intent.intent.wallet.scheme();
     let key = context.group_key(scheme).await?.ok_or(StepError::NoKey(scheme))?;
     let online = context.signer.online(scheme);
@@ -105,7 +133,7 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
         let reason = format!("{online} of {} co-signers are online", key.threshold);
         return wait(context, transfer, SubStatus::SignersOffline, reason).await;
     }
-    sign(context, ports, transfer, record, key, signing_started).await
+    sign(context, ports, transfer, record, key, started_before).await
 }
 
 /// Between two sessions: one `retry` after the first, up to sixteen after many.

@@ -12,7 +12,7 @@ use bursar_domain::{
     effects::{self, Effects, Resource, Validity},
     hd::DeriveError,
     intent::{Destination, Intent, Payment},
-    network::Network,
+    network::{Chain, Network},
     package::{Purpose, SignedTransaction, UnsignedTransaction},
     ports::{
         AssembleError, AssembleTransaction, BuildError, BuildRequest, BuildTransaction, DecodeError,
@@ -203,6 +203,12 @@ impl DecodeTransaction for ModelAdapter {
             message: unsigned.bytes.clone(),
             taproot_tweak: false,
         }])
+    }
+
+    fn fixed_id(&self, unsigned: &UnsignedTransaction) -> Option<String> {
+        let chain = unsigned.wallet.network.chain();
+        let signed = Signed { payload: read(&unsigned.bytes).ok()?, session: 0 };
+        (chain == Chain::Bitcoin).then(|| signed.id(chain))
     }
 }
 
