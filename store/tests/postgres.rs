@@ -16,7 +16,7 @@ const T0: Timestamp = Timestamp::from_secs(1_800_000_000);
 const LONG: Duration = Duration::from_secs(60);
 
 async fn within<F: Future>(what: &str, future: F) -> F::Output {
-    tokio::time::timeout(LONG, future).await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
+    tokio::time::timeout(LONG, future).await.expect(what)
 }
 
 fn wallet(n: u128) -> Wallet {
