@@ -98,12 +98,13 @@ pub async fn stalled(tx: &mut WriteTx, idle: &Idle, why: &str, now: Timestamp) -
 pub(crate) const UNSETTLED: &str = "SELECT tt.transfer FROM transactions x \
      JOIN transfer_transactions tt ON tt.transaction_id = x.id JOIN transfers t ON t.id = tt.transfer \
      WHERE x.network = $1 AND x.tx_id IS NOT NULL AND x.finalized_at IS NULL AND x.ended IS NULL AND t.has_step = 0 \
-     AND NOT EXISTS (SELECT 1 FROM transfer_transactions ot JOIN transactions o ON o.id = ot.transaction_id \
-     WHERE ot.transfer = tt.transfer AND o.finalized_at IS NOT NULL) \
+     AND (x.purpose LIKE '{\"purpose\":\"child\"%' OR NOT EXISTS (\
+     SELECT 1 FROM transfer_transactions ot JOIN transactions o ON o.id = ot.transaction_id \
+     WHERE ot.transfer = tt.transfer AND o.finalized_at IS NOT NULL)) \
      AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.transfer = tt.transfer)";
 
 /// Transfers that have ended although none of their transactions is final any more, and that have no job: a reorganisation took
-/// back what ended them, and the nudge that came with it was lost.
+/// back what ended them, and the nudge that came with it was lost. Also those that left a signed child behind.
 pub async fn unsettled(store: &Store, network: Network) -> Result<BTreeSet<TransferId>, StoreError> {
     let rows = sqlx::query(UNSETTLED)
         .bind(network.to_string())

@@ -80,6 +80,8 @@ pub struct Replacement {
     pub raise_percent: u32,
     /// How often at most without being asked.
     pub max_replacements: usize,
+    /// Where no replacement can be made, have a child pay for what waits (Bitcoin).
+    pub child_pays: bool,
 }
 
 impl Replacement {
@@ -95,6 +97,7 @@ impl Replacement {
             automatic,
             raise_percent: 25,
             max_replacements: 5,
+            child_pays: matches!(chain, Chain::Bitcoin),
         }
     }
 }

@@ -102,10 +102,10 @@ pub async fn look_at(context: &Context, id: TransferId) -> Result<Next, StepErro
 /// since, changes nothing more.
 pub async fn run_step(context: &Context, transfer: Transfer) -> Result<Progress, StepError> {
     let Some(step) = transfer.state.next_step() else {
-        return Ok(match steps::confirm::reopen(context, transfer).await? {
-            true => Progress::Moved,
-            false => Progress::Rest,
-        });
+        return match steps::confirm::reopen(context, transfer.clone()).await? {
+            true => Ok(Progress::Moved),
+            false => steps::child::settle(context, &transfer).await,
+        };
     };
     let started = context.now();
     let name = steps::name(step);

@@ -2,6 +2,7 @@
 
 pub mod authorize;
 pub mod broadcast;
+pub mod child;
 pub mod confirm;
 mod dead;
 mod halted;

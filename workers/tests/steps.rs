@@ -5,6 +5,8 @@
 
 #[path = "steps/audit.rs"]
 mod audit;
+#[path = "steps/child.rs"]
+mod child;
 #[path = "steps/crash.rs"]
 mod crash;
 #[path = "steps/ends.rs"]

@@ -17,6 +17,8 @@ pub struct ReplacementConfig {
     pub raise_percent: Option<u32>,
     /// How often at most without being asked.
     pub max_replacements: Option<usize>,
+    /// Where no replacement can be made, have a child pay for what waits (Bitcoin).
+    pub child_pays: Option<bool>,
 }
 
 impl ReplacementConfig {
@@ -27,6 +29,7 @@ impl ReplacementConfig {
             automatic: self.automatic.unwrap_or(defaults.automatic),
             raise_percent: self.raise_percent.unwrap_or(defaults.raise_percent),
             max_replacements: self.max_replacements.unwrap_or(defaults.max_replacements),
+            child_pays: self.child_pays.unwrap_or(defaults.child_pays),
         }
     }
 }

@@ -70,17 +70,20 @@ pub(super) async fn end_siblings(tx: &mut WriteTx, finished: &TransactionRecord)
     // None of its own where its signature never reached us.
     let tx_id = finished.signed.as_ref().map_or_else(|| finished.id.to_string(), |it| it.tx_id.clone());
     for sibling in live_in(tx, finished.transfer).await? {
-        if sibling.id == finished.id || matches!(sibling.purpose, Purpose::Child { .. }) {
-            continue;
-        }
+        let (height, hash) = (inclusion.block.height, &inclusion.block.hash);
         let (mine, theirs) = (finished.claim(), sibling.claim());
-        let Some(shared) = mine.shared(&theirs) else {
-            let reason = format!("{} is final, and shares no resource with it", finished.id);
-            return Err(refused(OPERATION, sibling.id, &reason));
+        let proof = match (&sibling.purpose, mine.shared(&theirs)) {
+            _ if sibling.id == finished.id => continue,
+            (Purpose::Child { parent }, _) if **parent == finished.unsigned => continue,
+            (Purpose::Child { .. }, _) => {
+                format!("its parent is excluded by {tx_id} in final block {height} {hash}")
+            }
+            (_, Some(shared)) => format!("its {shared} was used by {tx_id} in final block {height} {hash}"),
+            (_, None) => {
+                let reason = format!("{} is final, and shares no resource with it", finished.id);
+                return Err(refused(OPERATION, sibling.id, &reason));
+            }
         };
-        let block = &inclusion.block;
-        let proof =
-            format!("its {shared} was used by {tx_id} in final block {} {}", block.height, block.hash);
         sqlx::query(
             "UPDATE transactions SET ended = 'superseded', proof = $1 WHERE id = $2 AND ended IS NULL",
         )

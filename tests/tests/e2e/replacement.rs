@@ -28,7 +28,8 @@ async fn replacement__should_leave_one_transaction_of_each_transfer() -> world::
         let ethereum = ethereum(environment).await.context("ethereum")?;
         xrp(environment).await.context("xrp")?;
         inconclusive(environment, &ethereum).await.context("inconclusive")?;
-        batch(environment).await.context("batch")
+        batch(environment).await.context("batch")?;
+        child(environment).await.context("child")
     })
     .await
 }
@@ -267,4 +268,47 @@ async fn batch(environment: &mut Environment) -> anyhow::Result<()> {
         ensure!(paid == satoshi, "{address} was paid {paid}");
     }
     Ok(())
+}
+
+/// Where policy allows no replacement a child pays for what is stuck; both are mined, and nothing but their fees is gone.
+async fn child(environment: &mut Environment) -> anyhow::Result<()> {
+    let wallet = Wallet::bitcoin(environment, None, &[10_000_000]).await?;
+    let before = wallet_balance(environment, &wallet, "BTC").await?;
+    environment.orchestrator.kill9()?;
+    let config = environment.orchestrator.config();
+    let policy = "\n[bitcoin.replacement]\nstuck_after_ms = 500\nmax_replacements = 0\n";
+    std::fs::write(config, std::fs::read_to_string(config)? + policy)?;
+    environment.orchestrator.start().await?;
+    let to = recipients::bitcoin(BitcoinType::P2tr);
+    let id = wallet.pay(environment, "BTC", vec![payment(&to, "0.02")]).await?;
+    let parent = sent(environment, &id).await?;
+    let child = until("a child to be accepted by a node", async || {
+        let transfer = environment.api.transfer(&id).await?;
+        let all = transfer["transactions"].as_array().context("transactions")?;
+        let child = all.iter().find(|one| one["purpose"] == "child").context(transfer.to_string())?;
+        ensure!(child["broadcastAt"].is_string(), "{child}");
+        ensure!(transfer["transaction"]["txId"] == *parent, "{transfer}");
+        text(child, "txId")
+    })
+    .await?;
+    let bitcoind = &environment.nodes.bitcoind;
+    let family = bitcoind.call("getmempoolentry", json!([child])).await?;
+    ensure!(family["ancestorcount"] == 2 && family["depends"] == json!([parent]), "{family}");
+    bitcoind.mine(2).await?;
+    completed(environment, &id).await?;
+    let fees = until("the child to be final", async || {
+        let transfer = environment.api.transfer(&id).await?;
+        let all = transfer["transactions"].as_array().context("transactions")?;
+        ensure!(all.len() == 2 && all.iter().all(|one| one["finalizedAt"].is_string()), "{transfer}");
+        all.iter().try_fold(units("0", "BTC")?, |sum, one| anyhow::Ok(sum + units(&text(one, "fee")?, "BTC")?))
+    })
+    .await?;
+    ensure!(bitcoind.balance(&to).await? == 2_000_000, "paid once");
+    let left = wallet_balance(environment, &wallet, "BTC").await?;
+    ensure!(left + fees + units("0.02", "BTC")? == before, "{left} left of {before}, {fees} paid");
+    // What the child made can be spent.
+    let next = wallet.pay(environment, "BTC", vec![payment(&to, "0.07")]).await?;
+    sent(environment, &next).await?;
+    bitcoind.mine(2).await?;
+    completed(environment, &next).await.map(drop)
 }

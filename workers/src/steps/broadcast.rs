@@ -3,7 +3,7 @@
 //! "Maybe sent" is written before the first attempt, so that a crash in between leaves the truth behind. The same bytes are sent
 //! after every doubt; nothing is ever rebuilt here.
 
-use super::{Progress, cooling, dead, find, in_block, left, ports, replace, say, sign, variants};
+use super::{Progress, child, cooling, dead, find, in_block, left, ports, replace, say, sign, variants};
 use crate::{
     context::Context,
     engine::StepError,
@@ -31,11 +31,15 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
     match replace::run(context, transfer, &variants).await? {
         Side::Moved => Ok(Progress::Moved),
         Side::Hold(pause) => Ok(Progress::Wait(pause)),
-        Side::Beside(transfer, None) => send(context, *transfer, record).await,
-        Side::Beside(transfer, Some(pause)) => Ok(match send(context, *transfer, record).await? {
-            Progress::Wait(longer) => Progress::Wait(longer.min(pause)),
-            progress => progress,
-        }),
+        Side::Beside(transfer, pause) => {
+            let (_, ports) = ports(context, &transfer)?;
+            let progress = send(context, *transfer, record).await?;
+            child::send(context, ports, record, &variants).await?;
+            Ok(match (progress, pause) {
+                (Progress::Wait(longer), Some(pause)) => Progress::Wait(longer.min(pause)),
+                (progress, _) => progress,
+            })
+        }
     }
 }
 

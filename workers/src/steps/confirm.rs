@@ -124,7 +124,10 @@ async fn unspent_again(
     if transfer.sub_status != Some(SubStatus::SpentElsewhere) {
         return Ok(None);
     }
-    let dead = || variants.iter().filter(|record| matches!(record.ended, Some(Ended::Dead { .. })));
+    let dead = || {
+        let own = variants.iter().filter(|record| !record.is_child());
+        own.filter(|record| matches!(record.ended, Some(Ended::Dead { .. })))
+    };
     let resources: Vec<_> = dead().flat_map(|record| record.effects.resources.iter().cloned()).collect();
     let network = transfer.intent.intent.network();
     if !chain::foreign_spends(&context.store, network, &resources).await?.is_empty() {

@@ -10,7 +10,9 @@
 //! is never released, and whatever follows must share a resource with it as well.
 
 use super::{
-    REWORD, find, halted, left, live, ports,
+    REWORD, child,
+    child::{Obstacle, Signing},
+    find, halted, left, live, ports,
     prepare::keep,
     sign::{nudge_next, session_pause},
 };
@@ -83,15 +85,27 @@ pub async fn run(
         Some(left) if !left.is_zero() => Some(left),
         _ => None,
     };
-    let Some(goal) = goal(context, &transfer, current, policy) else {
-        return Ok(Side::Beside(Box::new(transfer), until_stuck));
+    let goal = goal(context, &transfer, current, policy);
+    let mut pause = until_stuck;
+    // A payment that is to be taken back is not hurried on.
+    if !goal.as_ref().is_some_and(Goal::cancels) {
+        match child::sign(context, ports, &transfer, current, variants).await? {
+            Signing::Moved => return Ok(Side::Moved),
+            Signing::Later(left) => pause = Some(pause.map_or(left, |pause| pause.min(left))),
+            Signing::Nothing => {}
+        }
+    }
+    let Some(goal) = goal else {
+        return Ok(Side::Beside(Box::new(transfer), pause));
     };
     // A payment that is to be taken back is not sent on the way.
     let hold = goal.cancels() && !matches!(current.purpose, Purpose::Cancel) && goal.asked;
     match pursue(context, ports, transfer, current, variants, goal).await? {
         Pursued::Moved => Ok(Side::Moved),
-        Pursued::Later(_, pause) if hold => Ok(Side::Hold(pause)),
-        Pursued::Later(transfer, pause) => Ok(Side::Beside(transfer, Some(pause))),
+        Pursued::Later(_, later) if hold => Ok(Side::Hold(later)),
+        Pursued::Later(transfer, later) => {
+            Ok(Side::Beside(transfer, Some(pause.map_or(later, |pause| pause.min(later)))))
+        }
     }
 }
 
@@ -171,7 +185,7 @@ async fn pursue(
         return release(context, transfer, stale, None).await;
     }
     match pending {
-        Some(pending) => sign(context, ports, transfer, pending).await,
+        Some(pending) => sign(context, ports, transfer, current, variants, pending).await,
         None => begin(context, ports, transfer, current, variants, goal).await,
     }
 }
@@ -231,7 +245,15 @@ async fn begin(
         variants.iter().filter(|record| record.ended != Some(Ended::Released) && !record.is_child()).count();
     if made > MAX_VARIANTS || (!goal.asked && made > ports.replacement.max_replacements) {
         let reason = format!("replaced {} times already", made - 1);
-        return hinder(context, transfer, SubStatus::TooManyReplacements, reason, true).await;
+        let sub_status = SubStatus::TooManyReplacements;
+        let obstacle = Obstacle { sub_status, reason: &reason };
+        let raise = goal.raise_percent;
+        let by_child = goal.purpose == Purpose::Pay
+            && child::begin(context, ports, &transfer, current, variants, raise, obstacle).await?;
+        return match by_child {
+            true => Ok(Pursued::Moved),
+            false => hinder(context, transfer, sub_status, reason, true).await,
+        };
     }
     if !goal.asked
         && let Some(resource) = current.effects.resources.first()
@@ -244,12 +266,12 @@ async fn begin(
     let wish = Wish {
         intent: &intent,
         purpose: &goal.purpose,
-        earlier: live(variants).map(|record| record.unsigned.clone()).collect(),
+        earlier: with_children(variants).map(|record| record.unsigned.clone()).collect(),
         raise_percent: goal.raise_percent,
     };
     let draft = match redraft(context, wish).await {
         Ok(draft) => draft,
-        Err(error) => return not_drafted(context, transfer, error).await,
+        Err(error) => return not_drafted(context, ports, transfer, current, variants, &goal, error).await,
     };
     let id = TransactionId::new(context.ids.uuid());
     let claim =
@@ -269,7 +291,21 @@ async fn begin(
     Ok(Pursued::Moved)
 }
 
-async fn not_drafted(context: &Context, transfer: Transfer, error: DraftError) -> Result<Pursued, StepError> {
+/// As [`live`], with the children that may be in a mempool: their fees leave it, too.
+fn with_children(variants: &[TransactionRecord]) -> impl Iterator<Item = &TransactionRecord> {
+    let may_be_sent = |record: &TransactionRecord| !record.is_child() || record.signing_started_at.is_some();
+    variants.iter().filter(move |record| record.ended.is_none() && may_be_sent(record))
+}
+
+async fn not_drafted(
+    context: &Context,
+    ports: &ChainPorts,
+    transfer: Transfer,
+    current: &TransactionRecord,
+    variants: &[TransactionRecord],
+    goal: &Goal,
+    error: DraftError,
+) -> Result<Pursued, StepError> {
     let reason = error.to_string();
     let (sub_status, lasting) = match error {
         DraftError::Build(BuildError::FeeAboveCap { .. }) => (SubStatus::FeeCapReached, true),
@@ -283,6 +319,13 @@ async fn not_drafted(context: &Context, transfer: Transfer, error: DraftError) -
         }
         DraftError::Step(error) => return Err(error),
     };
+    // A child alone costs less than all over again, and needs nothing but the change.
+    let obstacle = Obstacle { sub_status, reason: &reason };
+    let may = goal.purpose == Purpose::Pay && (lasting || sub_status == SubStatus::InsufficientFunds);
+    if may && child::begin(context, ports, &transfer, current, variants, goal.raise_percent, obstacle).await?
+    {
+        return Ok(Pursued::Moved);
+    }
     hinder(context, transfer, sub_status, reason, lasting).await
 }
 
@@ -291,6 +334,8 @@ async fn sign(
     context: &Context,
     ports: &ChainPorts,
     transfer: Transfer,
+    current: &TransactionRecord,
+    variants: &[TransactionRecord],
     pending: &TransactionRecord,
 ) -> Result<Pursued, StepError> {
     let scheme = transfer.intent.intent.wallet.scheme();
@@ -323,7 +368,19 @@ async fn sign(
     };
     match context.signer.sign(&package, &payloads).await {
         Ok(signatures) => supersede(context, ports, transfer, pending, &key, &signatures).await,
-        Err(error) => not_signed(context, transfer, pending, error, started_before).await,
+        Err(error) => {
+            let (transfer, sub_status, reason) =
+                match not_signed(context, transfer, pending, error, started_before).await? {
+                    NotSigned::Pursued(pursued) => return Ok(pursued),
+                    NotSigned::Refused(transfer, sub_status, reason) => (transfer, sub_status, reason),
+                };
+            let obstacle = Obstacle { sub_status, reason: &reason };
+            let raise = ports.replacement.raise_percent;
+            if pending.purpose == Purpose::Pay {
+                child::begin(context, ports, &transfer, current, variants, raise, obstacle).await?;
+            }
+            Ok(Pursued::Moved)
+        }
     }
 }
 
@@ -360,13 +417,19 @@ async fn supersede(
     Ok(Pursued::Moved)
 }
 
+enum NotSigned {
+    Pursued(Pursued),
+    /// It was given back, and the transfer says why.
+    Refused(Box<Transfer>, SubStatus, String),
+}
+
 async fn not_signed(
     context: &Context,
     transfer: Transfer,
     pending: &TransactionRecord,
     error: SignError,
     started_before: bool,
-) -> Result<Pursued, StepError> {
+) -> Result<NotSigned, StepError> {
     let reason = error.to_string();
     let (sub_status, lasting) = match &error {
         SignError::Refused { .. } if error.refused_for_the_past() => (SubStatus::Unexplained, true),
@@ -376,7 +439,7 @@ async fn not_signed(
         SignError::Aborted { .. } => (SubStatus::SignerTimeout, false),
     };
     if started_before || error.started() {
-        return hinder(context, transfer, sub_status, reason, lasting).await;
+        return hinder(context, transfer, sub_status, reason, lasting).await.map(NotSigned::Pursued);
     }
     // Nobody took part: the session is taken back, and what was refused is given back.
     let now = context.now();
@@ -386,10 +449,13 @@ async fn not_signed(
     if lasting {
         transactions::release(&mut tx, pending.id).await?;
     }
-    let fact = Fact::ReplacementHindered { sub_status, reason, lasting };
-    advance_in(&mut tx, transfer, fact, now).await?;
+    let fact = Fact::ReplacementHindered { sub_status, reason: reason.clone(), lasting };
+    let transfer = advance_in(&mut tx, transfer, fact, now).await?;
     tx.commit().await?;
-    Ok(Pursued::Moved)
+    Ok(match lasting && sub_status == SubStatus::SignerRejected {
+        true => NotSigned::Refused(Box::new(transfer), sub_status, reason),
+        false => NotSigned::Pursued(Pursued::Moved),
+    })
 }
 
 /// Says why there is no replacement now. Words that move all the time are not written each time.

@@ -10,7 +10,7 @@ use std::{
 };
 
 /// A future that dies at its `polls`-th await point: `None`.
-struct Mortal<F> {
+pub struct Mortal<F> {
     future: Pin<Box<F>>,
     polls: usize,
 }
@@ -29,13 +29,13 @@ impl<F: Future> Future for Mortal<F> {
     }
 }
 
-fn mortal<F: Future>(future: F, polls: usize) -> Mortal<F> {
+pub fn mortal<F: Future>(future: F, polls: usize) -> Mortal<F> {
     Mortal { future: Box::pin(future), polls }
 }
 
 /// Looks in a row that must outlive their time before it is believed that no await point is left: how many there are
 /// depends a little on how fast the database answers.
-const SURVIVORS: usize = 5;
+pub const SURVIVORS: usize = 5;
 
 /// Dies at the first await point of a look, then at the second, … until looks survive; after each death another process
 /// carries on to the end.

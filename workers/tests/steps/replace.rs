@@ -22,7 +22,7 @@ use bursar_workers::{
 };
 use std::{collections::BTreeSet, sync::atomic::Ordering, time::Duration};
 
-const FASTER: Verb = Verb::SpeedUp { raise_percent: None };
+pub const FASTER: Verb = Verb::SpeedUp { raise_percent: None };
 
 impl World {
     pub async fn ask(&self, id: TransferId, verb: Verb) -> Result<Transfer, MoveError> {
@@ -47,7 +47,7 @@ impl World {
     }
 }
 
-fn refused(started: bool) -> SignError {
+pub fn refused(started: bool) -> SignError {
     let (code, reason) = ("INTENT_EXPIRED".into(), "its time is over".into());
     SignError::Refused { party: PartyIndex(1), code, reason, started }
 }

@@ -67,6 +67,41 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "reopen",
         "reorganisations deeper than finality: workers/tests/steps/replace.rs",
     ),
+    (
+        "workers/src/steps/child.rs",
+        "begin",
+        "child pays for parent: workers/tests/steps/child.rs cuts looks off at each await",
+    ),
+    (
+        "workers/src/steps/child.rs",
+        "sign",
+        "child pays for parent: workers/tests/steps/child.rs cuts looks off at each await",
+    ),
+    (
+        "workers/src/steps/child.rs",
+        "start",
+        "child pays for parent: workers/tests/steps/child.rs cuts looks off at each await",
+    ),
+    (
+        "workers/src/steps/child.rs",
+        "not_signed",
+        "child pays for parent: workers/tests/steps/child.rs cuts looks off at each await",
+    ),
+    (
+        "workers/src/steps/child.rs",
+        "release",
+        "child pays for parent: workers/tests/steps/child.rs cuts looks off at each await",
+    ),
+    (
+        "workers/src/steps/child.rs",
+        "send",
+        "child pays for parent: workers/tests/steps/child.rs cuts looks off at each await",
+    ),
+    (
+        "workers/src/steps/child.rs",
+        "settle",
+        "child pays for parent: workers/tests/steps/child.rs cuts looks off at each await",
+    ),
     ("workers/src/steps/dead.rs", "bury", "workers/tests/steps/ends.rs"),
     (
         "workers/src/steps/replace.rs",

@@ -38,6 +38,14 @@ impl Payout {
     pub fn cancels(&self) -> bool {
         self.amount == 0 && self.to == self.account
     }
+    /// A child has an account of its own, which its parent opens: the change that it spends.
+    pub fn parent(&self) -> Option<(&str, u64)> {
+        let (account, number) = self.account.split_once('#')?;
+        Some((account, number.parse().unwrap()))
+    }
+    pub fn owner(&self) -> &str {
+        self.parent().map_or(&self.account, |(account, _)| account)
+    }
     pub fn payments(&self) -> impl Iterator<Item = (&str, u64)> {
         let first = (!self.cancels()).then_some((self.to.as_str(), self.amount));
         first.into_iter().chain(self.more.iter().map(|(to, amount)| (to.as_str(), *amount)))
@@ -85,10 +93,15 @@ pub fn address(network: Network, path: &DerivationPath) -> String {
 impl ReplaceTransaction for FakeAdapter {
     /// The same number at a higher fee. A cancellation pays the account nothing.
     fn replace(&self, request: &ReplaceRequest<'_>) -> Result<UnsignedTransaction, BuildError> {
-        let earlier: Vec<Payout> = request.earlier.iter().map(|one| read(one).unwrap()).collect();
-        let first = earlier.first().ok_or(BuildError::Inconsistent("nothing to replace"))?;
+        let all: Vec<Payout> = request.earlier.iter().map(|one| read(one).unwrap()).collect();
+        if let Purpose::Child { parent } = request.purpose {
+            return Ok(child(&all, &read(parent).unwrap(), request));
+        }
+        let children: u64 = all.iter().filter(|one| one.parent().is_some()).map(|one| one.fee).sum();
+        let earlier: Vec<&Payout> = all.iter().filter(|one| one.parent().is_none()).collect();
+        let first = *earlier.first().ok_or(BuildError::Inconsistent("nothing to replace"))?;
         assert!(earlier.iter().all(|one| one.number == first.number), "one number for all");
-        let highest = earlier.iter().map(|one| one.fee).max().unwrap();
+        let highest = earlier.iter().map(|one| one.fee).max().unwrap() + children;
         let fee = (highest * (100 + u64::from(request.raise_percent)) / 100).max(highest + 1);
         let (fee_amount, cap) = (Amount::from_u64(fee), request.intent.max_fee);
         if fee_amount > cap {
@@ -106,7 +119,7 @@ impl ReplaceTransaction for FakeAdapter {
                 (to, amount, all)
             }
             Purpose::Cancel => (first.account.clone(), 0, vec![]),
-            Purpose::Child { .. } => return Err(BuildError::Inconsistent("no children here")),
+            Purpose::Child { .. } => unreachable!("made above"),
         };
         let payout = Payout { to, amount, more, fee, until, ..first.clone() };
         Ok(UnsignedTransaction {
@@ -115,6 +128,19 @@ impl ReplaceTransaction for FakeAdapter {
             bytes: serde_json::to_vec(&payout).unwrap(),
         })
     }
+}
+
+fn child(earlier: &[Payout], parent: &Payout, request: &ReplaceRequest<'_>) -> UnsignedTransaction {
+    assert_eq!(
+        earlier,
+        std::slice::from_ref(parent),
+        "what it replaces is its own parent's children, and it has none"
+    );
+    let account = format!("{}#{}", parent.account, parent.number);
+    let (to, fee) = (account.clone(), 2 * parent.fee);
+    let payout = Payout { account, number: 0, to, amount: 0, more: vec![], fee, until: None };
+    let bytes = serde_json::to_vec(&payout).unwrap();
+    UnsignedTransaction { wallet: request.intent.wallet, source: request.earlier[0].source, bytes }
 }
 
 fn payments(intent: &Intent) -> Vec<(String, u64)> {
@@ -170,7 +196,7 @@ impl DecodeTransaction for FakeAdapter {
         Ok(Effects {
             network,
             asset: Asset::native(network.chain()),
-            from: vec![payout.account],
+            from: vec![payout.owner().to_owned()],
             payments,
             fee: Amount::from_u64(payout.fee),
             change: vec![],

@@ -116,14 +116,20 @@ impl FakeChain {
         let mut state = lock(&self.state);
         let height = state.height() + 1;
         let mut waiting = std::mem::take(&mut state.mempool);
-        waiting.sort_by_key(|signed| signed.payout.number);
+        waiting.sort_by_key(|signed| (signed.payout.parent().is_some(), signed.payout.number));
         let mut transactions: Vec<SignedPayout> = Vec::new();
         for signed in waiting {
             let payout = &signed.payout;
             let used = state.used(&payout.account)
                 + transactions.iter().filter(|other| other.payout.account == payout.account).count() as u64;
             let alive = payout.until.is_none_or(|until| height <= u64::from(until));
+            // What a child spends is there once its parent is; it came after it, for its number is counted from zero again.
+            let orphan = payout.parent().is_some_and(|(account, number)| {
+                let mut there = state.transactions().chain(&transactions);
+                !there.any(|other| other.payout.account == account && other.payout.number == number)
+            });
             match payout.number {
+                _ if orphan => state.mempool.push(signed),
                 number if number == used && alive => transactions.push(signed),
                 number if number > used && alive => state.mempool.push(signed),
                 _ => {}
@@ -351,7 +357,7 @@ impl ObserveChain for FakeChain {
         let block = state.block_ref(height).ok_or(NodeError::NoBlock { network: self.network, height })?;
         let parent_hash = height.checked_sub(1).and_then(|parent| state.block_ref(parent));
         let content = &state.blocks[usize::try_from(height).unwrap()];
-        let ours = |signed: &&SignedPayout| watch.addresses.contains(&signed.payout.account);
+        let ours = |signed: &&SignedPayout| watch.addresses.contains(signed.payout.owner());
         let payouts = content.transactions.iter().filter(ours).map(|signed| ObservedTransaction {
             tx_id: signed.id(),
             outcome: state.outcome.clone(),

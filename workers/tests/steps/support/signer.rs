@@ -42,6 +42,10 @@ impl FakeSigner {
     pub fn fail(&self, errors: impl IntoIterator<Item = SignError>) {
         lock(&self.script).extend(errors);
     }
+    /// What was scripted and not come to.
+    pub fn forget(&self) {
+        lock(&self.script).clear();
+    }
     pub fn close_gate(&self) {
         self.gate.forget_permits(OPEN);
     }

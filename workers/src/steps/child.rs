@@ -1,0 +1,298 @@
+//! Child pays for parent (Bitcoin): where no replacement can be made, a transaction that spends the payment's change, at a fee for which
+//! miners take both.
+//!
+//! The transfer stays on the parent; the child is a transaction of its own beside it, with its own claim on the change, sessions and
+//! bytes. A parent has one at a time. It is sent whenever its parent is, and looked after until it has ended itself, also when the transfer
+//! has ended before: otherwise the change would stay claimed. It ends in a final block, or when a final block holds what excludes its
+//! parent or itself. Once a session began its claim is never given back without that.
+
+use super::{Progress, halted, left, prepare::keep, sign::session_pause, variants};
+use crate::{
+    context::{ChainPorts, Context},
+    engine::StepError,
+    follower,
+    preflight::{DraftError, Wish, redraft},
+    transition::{MoveError, advance_in, still},
+};
+use bursar_domain::{
+    chain::Liveness,
+    ids::TransactionId,
+    lifecycle::{Fact, State, SubStatus, Transfer},
+    package::{Purpose, SigningPackage},
+    ports::{BroadcastOutcome, SentTransaction, SignError},
+    signing::SignatureBytes,
+};
+use bursar_store::{
+    chain,
+    transactions::{self, TransactionRecord},
+};
+use std::time::Duration;
+
+/// How many children of one parent are drafted, those included that the co-signers refused.
+const MAX_CHILDREN: usize = 3;
+
+/// Why there is no replacement.
+pub(super) struct Obstacle<'a> {
+    pub sub_status: SubStatus,
+    pub reason: &'a str,
+}
+
+/// What became of a child's signature.
+pub(super) enum Signing {
+    /// Something was written: look again.
+    Moved,
+    Later(Duration),
+    /// There is none to be signed.
+    Nothing,
+}
+
+fn is_of(record: &TransactionRecord, parent: &TransactionRecord) -> bool {
+    matches!(&record.purpose, Purpose::Child { parent: own } if **own == parent.unsigned)
+}
+
+/// Drafts a child of the transaction under way, and stores it with its claim and with why there is no replacement. `false`: there
+/// is none, and nothing was written.
+pub(super) async fn begin(
+    context: &Context,
+    ports: &ChainPorts,
+    transfer: &Transfer,
+    parent: &TransactionRecord,
+    variants: &[TransactionRecord],
+    raise_percent: u32,
+    obstacle: Obstacle<'_>,
+) -> Result<bool, StepError> {
+    let under_way =
+        matches!(transfer.state, State::Broadcasting { transaction, .. } if transaction == parent.id);
+    let expired = context.now() >= transfer.intent.intent.expires_at;
+    if !ports.replacement.child_pays || !under_way || expired || parent.purpose != Purpose::Pay {
+        return Ok(false);
+    }
+    let before = || variants.iter().filter(|record| is_of(record, parent));
+    if before().count() >= MAX_CHILDREN || before().any(|record| record.ended.is_none()) {
+        return Ok(false);
+    }
+    let intent = transfer.remaining()?;
+    let purpose = Purpose::Child { parent: Box::new(parent.unsigned.clone()) };
+    let wish =
+        Wish { intent: &intent, purpose: &purpose, earlier: vec![parent.unsigned.clone()], raise_percent };
+    let draft = match redraft(context, wish).await {
+        Ok(draft) => draft,
+        Err(DraftError::Step(StepError::Store(error))) => return Err(error.into()),
+        Err(error) => {
+            tracing::info!(parent = %parent.id, %error, "no child either");
+            return Ok(false);
+        }
+    };
+    let now = context.now();
+    let id = TransactionId::new(context.ids.uuid());
+    let mut tx = context.store.write().await?;
+    still(&mut tx, transfer).await?;
+    if !keep(&mut tx, context, transfer, id, purpose, draft, now).await? {
+        return Ok(false);
+    }
+    let Obstacle { sub_status, reason } = obstacle;
+    let reason = format!("{reason}; a child is to pay for it instead");
+    let fact = Fact::ReplacementHindered { sub_status, reason, lasting: true };
+    advance_in(&mut tx, transfer.clone(), fact, now).await?;
+    tx.commit().await?;
+    Ok(true)
+}
+
+/// Has the child of `parent` signed, if there is one that is not.
+pub(super) async fn sign(
+    context: &Context,
+    ports: &ChainPorts,
+    transfer: &Transfer,
+    parent: &TransactionRecord,
+    variants: &[TransactionRecord],
+) -> Result<Signing, StepError> {
+    let unsigned = |record: &&TransactionRecord| {
+        is_of(record, parent) && record.ended.is_none() && record.signed.is_none()
+    };
+    let Some(child) = variants.iter().find(unsigned) else { return Ok(Signing::Nothing) };
+    let old = context.now().since(child.created_at) > context.settings.package_lifetime;
+    if child.signing_started_at.is_none() && old {
+        release(context, child).await?;
+        return Ok(Signing::Moved);
+    }
+    // No co-signer signs it any more.
+    if context.now() >= transfer.intent.intent.expires_at {
+        return Ok(Signing::Nothing);
+    }
+    let scheme = transfer.intent.intent.wallet.scheme();
+    let key = context.group_key(scheme).await?.ok_or(StepError::NoKey(scheme))?;
+    let offline = context.signer.online(scheme) < key.threshold;
+    if offline || halted::by(context, transfer).await?.is_some() {
+        return Ok(Signing::Later(context.settings.retry));
+    }
+    let payloads = ports.adapter.signing_payloads(&child.unsigned, &key)?;
+    let attempt = start(context, transfer, child.id).await?;
+    tracing::info!(transaction = %child.id, parent = %parent.id, attempt, "asking the co-signers for a child");
+    let package = SigningPackage {
+        transfer: transfer.id,
+        transaction: child.id,
+        intent: transfer.intent.clone(),
+        recalls: transfer.recalls.clone(),
+        purpose: child.purpose.clone(),
+        unsigned: child.unsigned.clone(),
+    };
+    let signatures: Vec<SignatureBytes> = match context.signer.sign(&package, &payloads).await {
+        Ok(signatures) => signatures,
+        Err(error) => {
+            tracing::info!(transaction = %child.id, %error, "the child was not signed");
+            not_signed(context, child, &error).await?;
+            return Ok(Signing::Later(session_pause(context, attempt)));
+        }
+    };
+    let signed = ports.adapter.assemble(&child.unsigned, &key, &signatures)?;
+    let mut tx = context.store.write().await?;
+    if transactions::get_in(&mut tx, child.id).await?.is_none_or(|known| known.ended.is_some()) {
+        return Ok(Signing::Moved);
+    }
+    transactions::store_signed(&mut tx, child.id, &signed, context.now()).await?;
+    tx.commit().await?;
+    metrics::counter!("bursar_replacements_total", "purpose" => child.purpose.name()).increment(1);
+    Ok(Signing::Moved)
+}
+
+/// Commits "a session may begin" before anyone is asked, and gives the session's number.
+async fn start(context: &Context, transfer: &Transfer, child: TransactionId) -> Result<u32, StepError> {
+    let mut tx = context.store.write().await?;
+    still(&mut tx, transfer).await?;
+    if halted::by_in(&mut tx, context, transfer).await?.is_some() {
+        return Err(MoveError::Stale.into());
+    }
+    let attempt = transactions::start_signing(&mut tx, child, context.now()).await?;
+    tx.commit().await?;
+    Ok(attempt)
+}
+
+/// Where nobody took part the session is taken back, and what was refused is given back.
+async fn not_signed(
+    context: &Context,
+    child: &TransactionRecord,
+    error: &SignError,
+) -> Result<(), StepError> {
+    if child.signing_started_at.is_some() || error.started() {
+        return Ok(());
+    }
+    let mut tx = context.store.write().await?;
+    transactions::take_back_session(&mut tx, child.id).await?;
+    if matches!(error, SignError::Refused { .. }) {
+        transactions::release(&mut tx, child.id).await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+async fn release(context: &Context, child: &TransactionRecord) -> Result<(), StepError> {
+    let mut tx = context.store.write().await?;
+    transactions::release(&mut tx, child.id).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Hands the signed child of `parent`, which is in a node's mempool or in a block, to the network.
+pub(super) async fn send(
+    context: &Context,
+    ports: &ChainPorts,
+    parent: &TransactionRecord,
+    variants: &[TransactionRecord],
+) -> Result<(), StepError> {
+    let open = |record: &&TransactionRecord| {
+        is_of(record, parent) && record.ended.is_none() && record.inclusion.is_none()
+    };
+    for child in variants.iter().filter(open) {
+        let Some(signed) = &child.signed else { continue };
+        if child
+            .broadcast_at
+            .is_some_and(|at| left(context.now(), at, context.settings.rebroadcast).is_some())
+        {
+            continue;
+        }
+        match ports.node.broadcast(signed).await {
+            BroadcastOutcome::Accepted | BroadcastOutcome::AlreadyKnown if child.broadcast_at.is_none() => {
+                let mut tx = context.store.write().await?;
+                transactions::mark_broadcast(&mut tx, child.id, context.now()).await?;
+                tx.commit().await?;
+            }
+            BroadcastOutcome::Accepted | BroadcastOutcome::AlreadyKnown => {}
+            BroadcastOutcome::MaybeSent { reason } | BroadcastOutcome::Rejected { reason } => {
+                tracing::info!(transaction = %child.id, reason, "no node has clearly taken the child");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Looks after children whose parent's transfer has ended, until none is open.
+pub async fn settle(context: &Context, transfer: &Transfer) -> Result<Progress, StepError> {
+    let network = transfer.intent.intent.network();
+    let Some(ports) = context.chain(network) else { return Ok(Progress::Rest) };
+    let variants = variants(context, transfer).await?;
+    let mut open = variants
+        .iter()
+        .filter(|record| record.is_child() && record.ended.is_none() && record.finalized_at.is_none());
+    let Some(child) = open.next() else { return Ok(Progress::Rest) };
+    let Some(parent) = variants.iter().find(|record| is_of(child, record)) else { return Ok(Progress::Rest) };
+    if let Some(inclusion) = &child.inclusion {
+        let walked = chain::cursor(&context.store, network).await?.map_or(0, |block| block.height);
+        let tips = ports.fresh_tips(context.now()).await?;
+        if inclusion.block.height > follower::final_height(&tips, walked) {
+            return Ok(Progress::Wait(context.settings.retry));
+        }
+        let mut tx = context.store.write().await?;
+        // The follower may have gone back since we looked.
+        let now_in = transactions::get_in(&mut tx, child.id).await?.and_then(|current| current.inclusion);
+        if now_in.as_ref() == Some(inclusion) {
+            transactions::mark_finalized(&mut tx, child.id, context.now()).await?;
+            tx.commit().await?;
+        }
+        return Ok(Progress::Moved);
+    }
+    if child.signed.is_some() {
+        if let Some(proof) = dead(context, ports, child, parent).await? {
+            let mut tx = context.store.write().await?;
+            transactions::release_dead(&mut tx, child.id, &proof).await?;
+            tx.commit().await?;
+            return Ok(Progress::Moved);
+        }
+        send(context, ports, parent, &variants).await?;
+        return Ok(Progress::Wait(context.settings.rebroadcast));
+    }
+    if child.signing_started_at.is_none() {
+        release(context, child).await?;
+        return Ok(Progress::Moved);
+    }
+    Ok(match sign(context, ports, transfer, parent, &variants).await? {
+        Signing::Moved => Progress::Moved,
+        Signing::Later(pause) => Progress::Wait(pause),
+        Signing::Nothing => Progress::Wait(context.settings.package_lifetime),
+    })
+}
+
+/// The proof, if a final transaction that is not ours has spent the change.
+async fn dead(
+    context: &Context,
+    ports: &ChainPorts,
+    child: &TransactionRecord,
+    parent: &TransactionRecord,
+) -> Result<Option<String>, StepError> {
+    let spent_by = chain::foreign_spends(&context.store, child.network, &child.effects.resources).await?;
+    if spent_by.is_empty() {
+        return Ok(None);
+    }
+    let sent = SentTransaction {
+        transaction: child.id,
+        tx_id: child.signed.as_ref().map(|signed| signed.tx_id.clone()),
+        unsigned: child.unsigned.clone(),
+        siblings: parent.signed.iter().map(|signed| signed.tx_id.clone()).collect(),
+        spent_by,
+        resources: child.effects.resources.clone(),
+        validity: child.effects.validity,
+    };
+    Ok(match ports.node.liveness(&sent).await? {
+        Liveness::Dead { proof } => Some(proof),
+        Liveness::MayConfirm | Liveness::Unexplained { .. } => None,
+    })
+}
