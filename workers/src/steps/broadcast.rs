@@ -12,6 +12,7 @@ use crate::{
 };
 use bursar_domain::{
     lifecycle::{Fact, State, Transfer},
+    package::Purpose,
     ports::BroadcastOutcome,
 };
 use bursar_store::transactions::{self, TransactionRecord};
@@ -28,6 +29,13 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
         return Ok(progress);
     }
     let record = find(&variants, transaction)?;
+    // A reorganisation, or an answer that came late, may have put the payment back in the place of the cancellation.
+    if record.purpose != Purpose::Cancel
+        && let Some(cancellation) = replace::cancellation(&variants)
+    {
+        advance(context, transfer, Fact::Superseded { by: cancellation.id, cancels: true }).await?;
+        return Ok(Progress::Moved);
+    }
     match replace::run(context, transfer, &variants).await? {
         Side::Moved => Ok(Progress::Moved),
         Side::Hold(pause) => Ok(Progress::Wait(pause)),

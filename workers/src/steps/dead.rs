@@ -13,6 +13,7 @@ use bursar_domain::{
     effects::{Resource, Validity},
     ids::TransactionId,
     lifecycle::{Fact, SubStatus, Transfer},
+    package::Purpose,
     ports::{SentTransaction, SpentBy},
 };
 use bursar_store::{
@@ -45,7 +46,7 @@ pub async fn check(
     if published(context, ports, variants, &spent_by).await? {
         return Ok(Some(Progress::Moved));
     }
-    let mut proofs = Vec::new();
+    let (mut proofs, mut alive) = (Vec::new(), Vec::new());
     for record in live(variants) {
         match ports.node.liveness(&sent(record, variants, &spent_by)).await? {
             Liveness::Dead { proof } => proofs.push((record.id, proof)),
@@ -53,9 +54,15 @@ pub async fn check(
                 return wait(context, transfer.clone(), SubStatus::Unexplained, reason).await.map(Some);
             }
             Liveness::MayConfirm if ledger_passed => return Ok(Some(Progress::Wait(context.settings.retry))),
-            // Used in part at most, or not for good: it goes on.
-            Liveness::MayConfirm => return not_final(context, transfer, record, &spent_by).await,
+            Liveness::MayConfirm => alive.push(record),
         }
+    }
+    if let Some(first) = alive.first() {
+        if !proofs.is_empty() && leave_dead(context, transfer, &proofs, &alive).await? {
+            return Ok(Some(Progress::Moved));
+        }
+        // Used in part at most, or not for good: it goes on.
+        return not_final(context, transfer, first, &spent_by).await;
     }
     bury(context, transfer.clone(), variants, proofs, ledger_passed && spent_by.is_empty()).await.map(Some)
 }
@@ -79,6 +86,30 @@ async fn published(
         }
     }
     Ok(false)
+}
+
+/// Of several transactions some are proven dead: those are given up, and one that can still be final is sent in the place of a dead
+/// one. `false` if none of those has a signature that we know; then nothing is changed.
+async fn leave_dead(
+    context: &Context,
+    transfer: &Transfer,
+    proofs: &[(TransactionId, String)],
+    alive: &[&TransactionRecord],
+) -> Result<bool, StepError> {
+    let Some(next) = alive.iter().rev().find(|record| record.signed.is_some()) else { return Ok(false) };
+    let now = context.now();
+    let mut tx = context.store.write().await?;
+    still(&mut tx, transfer).await?;
+    for (id, proof) in proofs {
+        transactions::release_dead(&mut tx, *id, proof).await?;
+    }
+    let current = transfer.state.transaction();
+    if proofs.iter().any(|(id, _)| Some(*id) == current) {
+        let fact = Fact::Superseded { by: next.id, cancels: matches!(next.purpose, Purpose::Cancel) };
+        advance_in(&mut tx, transfer.clone(), fact, now).await?;
+    }
+    tx.commit().await?;
+    Ok(true)
 }
 
 /// Used elsewhere, in a block that may still go away. The same bytes are useless until then.

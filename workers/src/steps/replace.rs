@@ -85,7 +85,7 @@ pub async fn run(
         Some(left) if !left.is_zero() => Some(left),
         _ => None,
     };
-    let goal = goal(context, &transfer, current, policy);
+    let goal = goal(context, &transfer, current, variants, policy);
     let mut pause = until_stuck;
     // A payment that is to be taken back is not hurried on.
     if !goal.as_ref().is_some_and(Goal::cancels) {
@@ -109,6 +109,11 @@ pub async fn run(
     }
 }
 
+/// A signed transaction of the transfer that pays nobody and may still be final.
+pub fn cancellation(variants: &[TransactionRecord]) -> Option<&TransactionRecord> {
+    live(variants).filter(|record| record.signed.is_some()).find(|record| record.purpose == Purpose::Cancel)
+}
+
 /// How long until the transaction counts as stuck; zero from then on. `None` before it was sent.
 fn until_stuck(
     context: &Context,
@@ -126,13 +131,11 @@ fn goal(
     context: &Context,
     transfer: &Transfer,
     current: &TransactionRecord,
+    variants: &[TransactionRecord],
     policy: &Replacement,
 ) -> Option<Goal> {
-    // What was given up to pay nobody never pays again.
-    let same = match current.purpose {
-        Purpose::Cancel => Purpose::Cancel,
-        _ => Purpose::Pay,
-    };
+    // What was given up to pay nobody is not hurried on to pay again.
+    let same = if cancellation(variants).is_some() { Purpose::Cancel } else { Purpose::Pay };
     let by_policy = policy.raise_percent;
     match transfer.replacing.wanted.as_ref().map(|wanted| wanted.verb) {
         Some(Verb::Cancel) if same != Purpose::Cancel => {
@@ -171,9 +174,9 @@ async fn pursue(
     variants: &[TransactionRecord],
     goal: Goal,
 ) -> Result<Pursued, StepError> {
-    let newest =
-        live(variants).next_back().filter(|newest| newest.id != current.id && newest.signed.is_none());
-    let pending = newest.filter(|newest| newest.purpose == goal.purpose);
+    // By what they are, not by their age: clocks of several machines differ.
+    let unsigned = || live(variants).filter(|record| record.id != current.id && record.signed.is_none());
+    let pending = unsigned().find(|record| record.purpose == goal.purpose);
     let given_back = variants.iter().filter(|record| record.ended == Some(Ended::Released)).count();
     if let Some(pause) = resting(context, ports, &transfer, pending, given_back) {
         return Ok(Pursued::Later(Box::new(transfer), pause));
@@ -181,7 +184,8 @@ async fn pursue(
     if let Some(halt) = halted::by(context, &transfer).await? {
         return hinder(context, transfer, SubStatus::AccountHalted, halt, false).await;
     }
-    if let Some(stale) = newest.filter(|newest| is_stale(context, newest, pending.is_some())) {
+    let wanted = |record: &TransactionRecord| pending.is_some_and(|pending| pending.id == record.id);
+    if let Some(stale) = unsigned().find(|record| is_stale(context, record, wanted(record))) {
         return release(context, transfer, stale, None).await;
     }
     match pending {
@@ -209,9 +213,9 @@ fn resting(
 }
 
 /// Nobody began to sign it, and it is not what is wanted any more, or its fees are old.
-fn is_stale(context: &Context, newest: &TransactionRecord, wanted: bool) -> bool {
-    let old = context.now().since(newest.created_at) > context.settings.package_lifetime;
-    newest.signing_started_at.is_none() && (!wanted || old)
+fn is_stale(context: &Context, record: &TransactionRecord, wanted: bool) -> bool {
+    let old = context.now().since(record.created_at) > context.settings.package_lifetime;
+    record.signing_started_at.is_none() && (!wanted || old)
 }
 
 /// Gives back a replacement that nobody began to sign, and says why if that is the end of it.
@@ -284,7 +288,9 @@ async fn begin(
     let mut tx = context.store.write().await?;
     still(&mut tx, &transfer).await?;
     if !keep(&mut tx, context, &transfer, id, goal.purpose, draft, now).await? {
-        return Ok(Pursued::Later(Box::new(transfer), context.settings.retry));
+        drop(tx);
+        let reason = "an output, nonce or Sequence that it needs is taken by another transaction";
+        return hinder(context, transfer, SubStatus::SpentElsewhere, reason, false).await;
     }
     advance_in(&mut tx, transfer, Fact::ReplacementBegun, now).await?;
     tx.commit().await?;

@@ -416,6 +416,47 @@ async fn deep_reorganisation_that_favours_the_other__should_follow_the_chain() {
     assert!(records[0].inclusion.is_some() && records[0].ended.is_none(), "{records:?}");
 }
 
+/// What was given up is not sent again because a block had held it for a while.
+#[tokio::test]
+async fn reorganisation_after_a_cancel_that_lost__should_go_back_to_the_cancellation() {
+    let world = World::ethereum().await;
+    let id = world.broadcast("regretted").await;
+    let payment = world.chain.handed()[0].clone();
+    world.ask(id, Verb::Cancel).await.unwrap();
+    world.look(id).await.unwrap();
+    let cancellation = world.transfer(id).await.state.transaction();
+    world.chain.prefer(&payment);
+    world.mine().await;
+    world.look(id).await.unwrap();
+    assert_eq!(world.status(id).await.0, Status::Confirming);
+    assert_ne!(world.transfer(id).await.state.transaction(), cancellation);
+    world.chain.reorganise(1);
+    world.follow().await;
+    world.look(id).await.unwrap();
+    assert_eq!(world.transfer(id).await.state.transaction(), cancellation);
+    assert!(world.chain.waiting().iter().all(|signed| signed.payout.cancels()));
+    world.assert_ended(id, Status::Replaced).await;
+    assert_eq!(world.chain.paid("regretted"), 0);
+}
+
+/// A machine whose clock is ahead made the payment: a later wish still finds what was made for it, once.
+#[tokio::test]
+async fn clock_that_was_ahead__should_not_multiply_replacements() {
+    let world = World::ethereum().await;
+    let id = world.broadcast("ahead").await;
+    world.clock.set_back(Duration::from_secs(120));
+    world.ask(id, Verb::Cancel).await.unwrap();
+    world.signer.online.store(1, Ordering::SeqCst);
+    for _ in 0..4 {
+        world.look(id).await.unwrap();
+        world.clock.advance(Duration::from_secs(6));
+    }
+    let records = transactions::of_transfer(&world.context.store, id).await.unwrap();
+    assert_eq!(records.len(), 2, "one payment, one cancellation");
+    world.signer.online.store(3, Ordering::SeqCst);
+    world.assert_ended(id, Status::Replaced).await;
+}
+
 #[tokio::test]
 async fn replacing_twice_by_late_workers__should_change_nothing_more() {
     for verb in [Verb::Cancel, FASTER] {

@@ -103,6 +103,8 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "child pays for parent: workers/tests/steps/child.rs cuts looks off at each await",
     ),
     ("workers/src/steps/dead.rs", "bury", "workers/tests/steps/ends.rs"),
+    ("workers/src/steps/dead.rs", "leave_dead", "one commit, found again at the next look"),
+    ("workers/src/steps/dead.rs", "published", "one commit, found again at the next look"),
     (
         "workers/src/steps/replace.rs",
         "not_signed",
