@@ -48,7 +48,9 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
     let relay = match (&config.relay, role) {
         (Some(relay), Role::All | Role::Worker) => Some(bind_relay(relay).await?),
         (None, Role::All | Role::Worker) if single_key.is_none() => {
-            tracing::warn!("no [relay] is configured: this process signs nothing, and leaves that to a worker with the co-signers' relay");
+            tracing::warn!(
+                "no [relay] is configured: this process signs nothing, and leaves that to a worker with the co-signers' relay"
+            );
             None
         }
         _ => None,

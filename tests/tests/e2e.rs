@@ -7,10 +7,10 @@
 mod apart;
 #[path = "e2e/bad_input.rs"]
 mod bad_input;
-#[path = "e2e/chaos.rs"]
-mod chaos;
 #[path = "e2e/bench.rs"]
 mod bench;
+#[path = "e2e/chaos.rs"]
+mod chaos;
 #[path = "e2e/cli.rs"]
 mod cli;
 #[path = "e2e/cosigners.rs"]

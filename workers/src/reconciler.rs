@@ -76,7 +76,8 @@ pub async fn sweep(context: &Context) -> Result<usize, StoreError> {
     let mut found = 0;
     for _ in 0..MAX_BATCHES {
         // Whenever they were touched, by whatever clock.
-        let forgotten = transfers::unfinished(&context.store, now.plus(std::time::Duration::MAX), BATCH).await?;
+        let forgotten =
+            transfers::unfinished(&context.store, now.plus(std::time::Duration::MAX), BATCH).await?;
         if forgotten.is_empty() {
             break;
         }

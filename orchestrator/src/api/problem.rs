@@ -141,7 +141,9 @@ impl From<StoreError> for Problem {
             StoreError::Unavailable { .. } => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "store unavailable");
                 let lacks = match error.lack() {
-                    Some(Lack::Space) => "the database cannot be written: its disk is full, over a limit, or fails",
+                    Some(Lack::Space) => {
+                        "the database cannot be written: its disk is full, over a limit, or fails"
+                    }
                     Some(Lack::WriteAccess) => "the database may only be read",
                     Some(Lack::Turn) => "the database is busy",
                     None => "the database does not answer",

@@ -300,7 +300,8 @@ async fn child(environment: &mut Environment) -> anyhow::Result<()> {
         let transfer = environment.api.transfer(&id).await?;
         let all = transfer["transactions"].as_array().context("transactions")?;
         ensure!(all.len() == 2 && all.iter().all(|one| one["finalizedAt"].is_string()), "{transfer}");
-        all.iter().try_fold(units("0", "BTC")?, |sum, one| anyhow::Ok(sum + units(&text(one, "fee")?, "BTC")?))
+        all.iter()
+            .try_fold(units("0", "BTC")?, |sum, one| anyhow::Ok(sum + units(&text(one, "fee")?, "BTC")?))
     })
     .await?;
     ensure!(bitcoind.balance(&to).await? == 2_000_000, "paid once");
