@@ -101,7 +101,7 @@ impl Database {
     }
 }
 
-/// Wallets with enough for everything that [`load`] asks for.
+/// Wallets with enough for everything that is asked for.
 pub struct Wallets {
     bitcoin: Wallet,
     ethereum: Wallet,
