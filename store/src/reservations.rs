@@ -87,16 +87,7 @@ pub async fn unsigned_ahead(
     network: Network,
     resource: &Resource,
 ) -> Result<Option<Resource>, StoreError> {
-    const OPERATION: &str = "reservations.unsigned_ahead";
-    let Some((account, number)) = numbered(resource) else { return Ok(None) };
-    let row = sqlx::query(UNSIGNED_AHEAD)
-        .bind(network.to_string())
-        .bind(account.to_owned())
-        .bind(to_int(OPERATION, number)?)
-        .fetch_optional(&mut *store.reader().await?)
-        .await
-        .during(OPERATION)?;
-    row.map(|row| Fields::new(&row, "reservations", "resource")?.parse("resource")).transpose()
+    ahead(store, "reservations.unsigned_ahead", UNSIGNED_AHEAD, network, resource).await
 }
 
 pub(crate) const UNSIGNED_AHEAD: &str = "SELECT r.resource FROM reservations r \
@@ -113,15 +104,25 @@ pub async fn live_ahead(
     network: Network,
     resource: &Resource,
 ) -> Result<Option<Resource>, StoreError> {
-    const OPERATION: &str = "reservations.live_ahead";
+    ahead(store, "reservations.live_ahead", LIVE_AHEAD, network, resource).await
+}
+
+/// What `sql` finds below the number of `resource`; nothing for a resource that has none.
+async fn ahead(
+    store: &Store,
+    operation: &'static str,
+    sql: &'static str,
+    network: Network,
+    resource: &Resource,
+) -> Result<Option<Resource>, StoreError> {
     let Some((account, number)) = numbered(resource) else { return Ok(None) };
-    let row = sqlx::query(LIVE_AHEAD)
+    let row = sqlx::query(sql)
         .bind(network.to_string())
         .bind(account.to_owned())
-        .bind(to_int(OPERATION, number)?)
+        .bind(to_int(operation, number)?)
         .fetch_optional(&mut *store.reader().await?)
         .await
-        .during(OPERATION)?;
+        .during(operation)?;
     row.map(|row| Fields::new(&row, "reservations", "resource")?.parse("resource")).transpose()
 }
 

@@ -1,7 +1,7 @@
 //! Lists and single transfers, one request at a time.
 
 use super::scenario::Stage;
-use crate::measure::Percentiles;
+use crate::{measure::Percentiles, waiting::text};
 use anyhow::{Context as _, ensure};
 use serde::Serialize;
 use serde_json::Value;
@@ -103,8 +103,4 @@ impl<'a> Reader<'a> {
         let items = last["items"].as_array().map_or(1, Vec::len);
         Ok(Reads { what, latency: Percentiles::of(latencies), items })
     }
-}
-
-fn text(value: &Value, name: &str) -> anyhow::Result<String> {
-    crate::waiting::text(value, name)
 }
