@@ -6,13 +6,13 @@
 //! has ended before: otherwise the change would stay claimed. It ends in a final block, or when a final block holds what excludes its
 //! parent or itself. Once a session began its claim is never given back without that.
 
-use super::{Progress, halted, left, prepare::keep, sign::session_pause, variants};
+use super::{Progress, halted, left, prepare::keep, replace::begin_session, sign::session_pause, variants};
 use crate::{
     context::{ChainPorts, Context},
     engine::StepError,
     follower,
     preflight::{DraftError, Wish, redraft},
-    transition::{MoveError, advance_in, still},
+    transition::{advance_in, still},
 };
 use bursar_domain::{
     chain::Liveness,
@@ -126,7 +126,7 @@ pub(super) async fn sign(
         return Ok(Signing::Later(context.settings.retry));
     }
     let payloads = ports.adapter.signing_payloads(&child.unsigned, &key)?;
-    let attempt = start(context, transfer, child.id).await?;
+    let attempt = begin_session(context, transfer, child.id).await?;
     tracing::info!(transaction = %child.id, parent = %parent.id, attempt, "asking the co-signers for a child");
     let package = SigningPackage {
         transfer: transfer.id,
@@ -153,18 +153,6 @@ pub(super) async fn sign(
     tx.commit().await?;
     metrics::counter!("bursar_replacements_total", "purpose" => child.purpose.name()).increment(1);
     Ok(Signing::Moved)
-}
-
-/// Commits "a session may begin" before anyone is asked, and gives the session's number.
-async fn start(context: &Context, transfer: &Transfer, child: TransactionId) -> Result<u32, StepError> {
-    let mut tx = context.store.write().await?;
-    still(&mut tx, transfer).await?;
-    if halted::by_in(&mut tx, context, transfer).await?.is_some() {
-        return Err(MoveError::Stale.into());
-    }
-    let attempt = transactions::start_signing(&mut tx, child, context.now()).await?;
-    tx.commit().await?;
-    Ok(attempt)
 }
 
 /// Where nobody took part the session is taken back, and what was refused is given back.

@@ -356,13 +356,7 @@ async fn sign(
     }
     let payloads = ports.adapter.signing_payloads(&pending.unsigned, &key)?;
     let started_before = pending.signing_started_at.is_some();
-    let mut tx = context.store.write().await?;
-    still(&mut tx, &transfer).await?;
-    if halted::by_in(&mut tx, context, &transfer).await?.is_some() {
-        return Err(MoveError::Stale.into());
-    }
-    let attempt = transactions::start_signing(&mut tx, pending.id, context.now()).await?;
-    tx.commit().await?;
+    let attempt = begin_session(context, &transfer, pending.id).await?;
     tracing::info!(transaction = %pending.id, purpose = pending.purpose.name(), attempt, "asking the co-signers for a replacement");
     let package = SigningPackage {
         transfer: transfer.id,
@@ -388,6 +382,22 @@ async fn sign(
             Ok(Pursued::Moved)
         }
     }
+}
+
+/// Commits "a session may begin" for a transaction beside the one under way, before anyone is asked, and gives its number.
+pub(super) async fn begin_session(
+    context: &Context,
+    transfer: &Transfer,
+    transaction: TransactionId,
+) -> Result<u32, StepError> {
+    let mut tx = context.store.write().await?;
+    still(&mut tx, transfer).await?;
+    if halted::by_in(&mut tx, context, transfer).await?.is_some() {
+        return Err(MoveError::Stale.into());
+    }
+    let attempt = transactions::start_signing(&mut tx, transaction, context.now()).await?;
+    tx.commit().await?;
+    Ok(attempt)
 }
 
 /// The signed bytes and the transition are one commit. Whatever happened to the transfer meanwhile, bytes that exist are kept.

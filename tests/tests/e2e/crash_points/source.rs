@@ -79,11 +79,6 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ),
     (
         "workers/src/steps/child.rs",
-        "start",
-        "child pays for parent: workers/tests/steps/child.rs cuts looks off at each await",
-    ),
-    (
-        "workers/src/steps/child.rs",
         "not_signed",
         "child pays for parent: workers/tests/steps/child.rs cuts looks off at each await",
     ),
