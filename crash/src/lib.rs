@@ -16,9 +16,9 @@
 pub mod passages;
 pub mod plan;
 
-pub use passages::{arm, armed, begin, pass, passing};
+pub use passages::{arm, armed, around, begin, pass, passing};
 pub use plan::{InvalidPlan, Phase, Plan};
 
-/// The environment variable that arms a process: `record:FILE` or `abort:N:BOUNDARY`, from the first accepted transfer on; the
-/// same with `-from-start` after the first word, from the process's start on.
+/// The environment variable that arms a process: `record:FILE` or `abort:N:BOUNDARY`, from the first accepted transfer on (at a
+/// co-signer: from the first package that it is shown); the same with `-from-start` after the first word, from the process's start on.
 pub const VARIABLE: &str = "BURSAR_CRASH_POINTS";

@@ -75,6 +75,14 @@ pub fn pass(phase: Phase, boundary: impl Display) {
     }
 }
 
+/// A commit with its two boundaries, where it is made without awaiting.
+pub fn around<T>(boundary: impl Display, commit: impl FnOnce() -> T) -> T {
+    pass(Phase::Before, &boundary);
+    let outcome = commit();
+    pass(Phase::After, &boundary);
+    outcome
+}
+
 /// An act with its two boundaries: what the process does to the world outside of its own store.
 pub async fn passing<T>(boundary: impl Display, act: impl Future<Output = T>) -> T {
     pass(Phase::Before, &boundary);

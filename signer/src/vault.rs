@@ -11,6 +11,7 @@ use std::{
     fs, io,
     io::Write as _,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    panic::Location,
     path::{Path, PathBuf},
 };
 use zeroize::Zeroizing;
@@ -92,7 +93,7 @@ impl Vault {
     pub fn take_primes(&self) -> Result<Option<Primes>, VaultError> {
         let Some(path) = self.prime_files()?.pop() else { return Ok(None) };
         let bytes = self.read(&path)?;
-        fs::remove_file(&path).and_then(|()| sync_folder(&path)).map_err(|source| io_error(&path, source))?;
+        durable("primes taken", &path, || fs::remove_file(&path).and_then(|()| sync_folder(&path)))?;
         let content = |source| VaultError::Content { path: path.clone(), source };
         Primes::from_bytes(&bytes).map(Some).map_err(content)
     }
@@ -138,6 +139,7 @@ impl Vault {
             .map_err(|_| VaultError::Decrypt { path: path.to_owned() })
     }
 
+    #[track_caller]
     fn write(&self, path: &Path, plain: &[u8]) -> Result<(), VaultError> {
         let mut recipient = age::scrypt::Recipient::new(self.passphrase.clone());
         if let Some(log_n) = self.work_factor {
@@ -166,6 +168,7 @@ fn public_path(folder: &Path, scheme: Scheme) -> PathBuf {
 }
 
 /// Writes a file that only its owner may read: whole or not at all, and on disk when it returns.
+#[track_caller]
 pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), VaultError> {
     let write = || -> io::Result<()> {
         if let Some(folder) = path.parent() {
@@ -179,11 +182,21 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), VaultError> {
         fs::rename(&temporary, path)?;
         sync_folder(path)
     };
-    write().map_err(|source| io_error(path, source))
+    durable("written", path, write)
 }
 
+#[track_caller]
 fn rename(from: &Path, to: &Path) -> Result<(), VaultError> {
-    fs::rename(from, to).and_then(|()| sync_folder(to)).map_err(|source| io_error(from, source))
+    durable("put into use", to, || fs::rename(from, to).and_then(|()| sync_folder(to)))
+}
+
+/// Changes a file. All that a vault changes goes through here, so these are its crash points, each named by the line that calls this
+/// or the function around it.
+#[track_caller]
+fn durable(said: &str, path: &Path, change: impl FnOnce() -> io::Result<()>) -> Result<(), VaultError> {
+    let at = Location::caller();
+    let boundary = format_args!("commit {}:{} {said}", at.file(), at.line());
+    bursar_crash::around(boundary, change).map_err(|source| io_error(path, source))
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! `bursar-signer primes` and `bursar-signer keygen`.
 
-use super::{Common, Misconfigured, passphrase::Passphrase, runtime};
+use super::{Common, Misconfigured, crash, passphrase::Passphrase, runtime};
 use bursar_domain::signing::{GroupKey, Scheme};
 use bursar_signer::{
     keygen::{self, Event, Keygen},
@@ -71,6 +71,7 @@ pub struct KeygenCommand {
 impl KeygenCommand {
     pub fn run(self) -> anyhow::Result<()> {
         let config = self.common.config()?;
+        crash::arm_from_environment(&self.common)?;
         if self.insecure_test_primes && !self.common.rules()?.regtest_only() {
             return Err(Misconfigured::Other(
                 "--insecure-test-primes: only if all networks in rules.toml are regtest ones".into(),

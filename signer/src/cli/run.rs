@@ -1,6 +1,6 @@
 //! `bursar-signer run`.
 
-use super::{Common, Misconfigured, passphrase::Passphrase, runtime, status};
+use super::{Common, Misconfigured, crash, passphrase::Passphrase, runtime, status};
 use anyhow::Context as _;
 use bursar_domain::signing::Scheme;
 use bursar_signer::{
@@ -41,6 +41,7 @@ impl Run {
     pub fn run(self) -> anyhow::Result<()> {
         let config = self.common.config()?;
         let rules = self.common.rules()?;
+        crash::arm_from_environment(&self.common)?;
         let identity = Arc::new(self.common.identity()?);
         let vault = self.passphrase.vault(&self.common.dir)?;
         let mut shares = BTreeMap::new();

@@ -5,6 +5,7 @@ use crate::{
     config::RelayAddress,
     verify::{Allowed, Refusal, RefusalCode},
 };
+use bursar_crash::passing;
 use bursar_domain::{package::SigningPackage, signing::PartyIndex};
 use bursar_signer_client::{
     Identity,
@@ -125,11 +126,25 @@ pub(crate) async fn write(
             Ok(None) => return LinkEnded::Protocol("the queue was closed"),
             Err(_) => ToRelay::Ping,
         };
-        match timeout(heartbeat.patience(), writer.send(&message)).await {
+        let sent = match act(&message) {
+            Some(act) => timeout(heartbeat.patience(), passing(act, writer.send(&message))).await,
+            None => timeout(heartbeat.patience(), writer.send(&message)).await,
+        };
+        match sent {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return error.into(),
             Err(_) => return LinkEnded::Protocol("it does not read"),
         }
+    }
+}
+
+/// What sending it is called among the crash points: whatever another party can learn from, or act on.
+const fn act(message: &ToRelay) -> Option<&'static str> {
+    match message {
+        ToRelay::Answer { .. } => Some("act answer"),
+        ToRelay::Peer { .. } => Some("act frame"),
+        ToRelay::Done { .. } => Some("act done"),
+        ToRelay::Hello(_) | ToRelay::Ping => None,
     }
 }
 
@@ -173,6 +188,7 @@ impl Shared {
     }
 
     fn propose(&self, proposal: ProposalId, package: Box<SigningPackage>, tasks: &mut JoinSet<()>) {
+        bursar_crash::begin();
         let mut table = self.table();
         if table.examining.contains_key(&proposal) || table.pending.contains_key(&proposal) {
             // Its answer is on the way, or was given.
