@@ -4,6 +4,7 @@ use crate::{
     amount::Amount,
     asset::Asset,
     canonical::Canonical,
+    fill::{self, InvalidFill},
     ids::ExternalId,
     network::{Chain, Network},
     text::hex_bytes,
@@ -45,6 +46,9 @@ pub struct Intent {
     pub max_fee: Amount,
     /// Nothing is signed after this time. Microseconds since the epoch.
     pub expires_at: Timestamp,
+    /// The nonce that is used up instead of anything being paid: see [`crate::fill`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fills: Option<u64>,
 }
 
 /// The most payouts in one Bitcoin batch: 200 P2TR outputs are 8.6 kvB, far under the standard limit of 100 kvB.
@@ -70,6 +74,8 @@ pub enum InvalidIntent {
     DuplicateDestination { index: usize, first: usize },
     #[error("source: must be absent on Bitcoin, where coins are selected from all of the wallet's addresses")]
     SourceOnBitcoin,
+    #[error("{0}")]
+    Fill(#[from] InvalidFill),
 }
 
 impl Intent {
@@ -79,6 +85,9 @@ impl Intent {
 
     /// What must hold of every intent whatever the chain's state. Addresses are checked by the chain's adapter.
     pub fn validate(&self) -> Result<(), InvalidIntent> {
+        if let Some(nonce) = self.fills {
+            return Ok(fill::validate(self, nonce)?);
+        }
         let chain = self.network().chain();
         let max = if chain == Chain::Bitcoin { MAX_BATCH } else { 1 };
         if self.payments.is_empty() {
@@ -116,9 +125,10 @@ impl Intent {
         Amount::sum(self.payments.iter().map(|payment| payment.amount))
     }
 
-    /// The bytes that an initiator signs.
+    /// The bytes that an initiator signs: under a tag of its own where the order is to fill a nonce.
     pub fn canonical(&self) -> Canonical {
-        let mut out = Canonical::new("bursar/intent/v1")
+        let domain = if self.fills.is_some() { fill::DOMAIN } else { "bursar/intent/v1" };
+        let mut out = Canonical::new(domain)
             .text(&self.external_id)
             .text(self.wallet)
             .text(self.asset)
@@ -129,7 +139,10 @@ impl Intent {
         for Payment { destination, amount } in &self.payments {
             out = out.text(&destination.address).optional(destination.tag).text(amount);
         }
-        out
+        match self.fills {
+            Some(nonce) => out.number(nonce),
+            None => out,
+        }
     }
 
     /// Names this intent everywhere: two intents with the same digest are the same intent.
@@ -206,6 +219,7 @@ mod tests {
             }],
             max_fee: Amount::from_u64(10_000),
             expires_at: Timestamp::from_secs(1_798_761_600),
+            fills: None,
         }
     }
 

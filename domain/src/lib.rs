@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`ids`], [`time`], [`amount`], [`asset`], [`network`] | the units that cross module boundaries |
 //! | [`wallet`], [`hd`] | what a wallet is, and its non-hardened key derivation |
-//! | [`intent`] | what an initiator signs: the one thing that may be paid, at most once |
+//! | [`intent`] | what an initiator signs: the one thing that may be paid, at most once; [`fill`]: or the nonce to use up |
 //! | [`effects`] | what an unsigned transaction does, as decoded; [`verify`] holds it against an intent |
 //! | [`lifecycle`] | the one state machine of a transfer |
 //! | [`package`], [`signing`] | what goes to each co-signer, and what comes back |
@@ -20,6 +20,7 @@ pub mod asset;
 pub mod canonical;
 pub mod chain;
 pub mod effects;
+pub mod fill;
 pub mod hd;
 pub mod health;
 pub mod ids;

@@ -76,7 +76,8 @@ pub struct BuildRequest<'a> {
 /// Composes a transaction that can take the place of earlier ones of the same transfer: it shares a resource with each of them,
 /// so that at most one can ever be final.
 pub trait ReplaceTransaction: Send + Sync {
-    /// [`BuildError::FeeAboveCap`] when the raise does not fit under the intent's `max_fee`.
+    /// [`BuildError::FeeAboveCap`] when the raise does not fit under the intent's `max_fee`, [`BuildError::PriceAboveCap`] when it
+    /// does not under the installation's `price_cap`.
     fn replace(&self, request: &ReplaceRequest<'_>) -> Result<UnsignedTransaction, BuildError>;
 }
 
@@ -96,8 +97,25 @@ pub struct ReplaceRequest<'a> {
     /// The least raise over the highest fee of `earlier`, in percent. The chain's own minimum holds where it is larger (BIP-125
     /// rule 4; 10 % of both fees in Ethereum nodes).
     pub raise_percent: u32,
+    /// What the installation offers at most, whatever the raise asks for.
+    pub price_cap: Option<PriceCap>,
     /// A fresh change address (Bitcoin only).
     pub change: Option<DerivationPath>,
+}
+
+/// The most that an installation offers, in the unit in which the chain is paid: satoshi per 1000 virtual bytes (Bitcoin; of parent and
+/// child together), wei per gas (Ethereum), drops for a transaction (XRP).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PriceCap(pub u128);
+
+impl PriceCap {
+    /// [`BuildError::PriceAboveCap`] unless `price`, in the same unit, is within it.
+    pub fn allows(self, price: u128, unit: &'static str) -> Result<(), BuildError> {
+        if price > self.0 {
+            return Err(BuildError::PriceAboveCap { price, cap: self.0, unit });
+        }
+        Ok(())
+    }
 }
 
 /// Why no transaction can be built now. All amounts are in smallest units.
@@ -109,6 +127,9 @@ pub enum BuildError {
     InsufficientFunds { asset: Asset, required: Amount, available: Amount },
     #[error("the fee would be {fee}, above the transfer's cap of {cap}")]
     FeeAboveCap { fee: Amount, cap: Amount },
+    /// Of a replacement; see [`PriceCap`].
+    #[error("it would have to offer {price} {unit}; this installation's configuration allows {cap}")]
+    PriceAboveCap { price: u128, cap: u128, unit: &'static str },
     #[error("payments[{index}].amount: {amount} is dust; at least {minimum} is needed")]
     Dust { index: usize, amount: Amount, minimum: Amount },
     #[error(
@@ -125,6 +146,9 @@ pub enum BuildError {
     Destination { index: usize, source: InvalidDestination },
     #[error("payments[{index}].amount: {source}")]
     Amount { index: usize, source: AmountError },
+    /// The gap that a filler was ordered for is none (any more).
+    #[error("nonce: {nonce} {reason}: there is nothing to fill")]
+    NothingToFill { nonce: u64, reason: &'static str },
     #[error(transparent)]
     Derive(#[from] DeriveError),
     /// The caller's facts do not fit together: a defect, not a state of the world.

@@ -99,6 +99,7 @@ mod tests {
             payments: vec![payment(1), payment(2), payment(3)],
             max_fee: Amount::from_u64(9),
             expires_at: Timestamp(1),
+            fills: None,
         };
         let signature = key.sign(intent.canonical().as_bytes()).to_bytes();
         SignedIntent { intent, initiator: InitiatorKey(key.verifying_key().to_bytes()), signature }

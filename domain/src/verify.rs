@@ -3,7 +3,7 @@
 use crate::{
     amount::Amount,
     asset::Asset,
-    effects::Effects,
+    effects::{Effects, Resource},
     intent::{Intent, Payment},
     network::Network,
 };
@@ -28,6 +28,8 @@ pub enum EffectsMismatch {
     NoResource,
     #[error("it is to pay nobody, and makes {effects} payments")]
     PaysSomebody { effects: usize },
+    #[error("it uses {effects}, and is to use nonce {intent} of {account} and nothing else")]
+    Nonce { account: String, intent: u64, effects: String },
 }
 
 /// Holds decoded effects against an intent: recipients, tags, amounts and their order, asset, network, source, and a fee
@@ -59,7 +61,20 @@ pub fn effects_match(intent: &Intent, effects: &Effects) -> Result<(), EffectsMi
     if effects.resources.is_empty() {
         return Err(EffectsMismatch::NoResource);
     }
-    Ok(())
+    match intent.fills {
+        Some(nonce) => fills(intent, nonce, effects),
+        None => Ok(()),
+    }
+}
+
+/// A filler uses the very nonce that its order names.
+fn fills(intent: &Intent, nonce: u64, effects: &Effects) -> Result<(), EffectsMismatch> {
+    let account = intent.source.clone().unwrap_or_default();
+    if effects.resources == [Resource::Nonce { account: account.clone(), nonce }] {
+        return Ok(());
+    }
+    let used: Vec<String> = effects.resources.iter().map(ToString::to_string).collect();
+    Err(EffectsMismatch::Nonce { account, intent: nonce, effects: used.join(", ") })
 }
 
 /// Holds decoded effects against an intent whose payment is to be taken back: nobody is paid, at no more than the intent's
@@ -88,7 +103,7 @@ fn payment_matches(index: usize, intended: &Payment, effected: &Payment) -> Resu
 mod tests {
     use super::*;
     use crate::{
-        effects::{Resource, Validity},
+        effects::Validity,
         intent::Destination,
         time::Timestamp,
         wallet::{WalletDescriptor, WalletKind},
@@ -113,6 +128,7 @@ mod tests {
             payments: payments.clone(),
             max_fee: Amount::from_u64(12),
             expires_at: Timestamp(1),
+            fills: None,
         };
         let effects = Effects {
             network,
@@ -162,6 +178,40 @@ mod tests {
         effects.from = vec![OURS.into()];
         effects.resources.clear();
         assert_eq!(cancel_matches(&intent, &effects), Err(EffectsMismatch::NoResource));
+    }
+
+    #[test]
+    fn a_filler_uses_the_nonce_that_it_names_and_pays_nobody() {
+        let intent = crate::fill::tests::order(7).intent();
+        let nonce = |account: &str, nonce| Resource::Nonce { account: account.into(), nonce };
+        let account = intent.source.clone().unwrap();
+        let effects = Effects {
+            network: intent.network(),
+            asset: Asset::Eth,
+            from: vec![account.clone()],
+            payments: Vec::new(),
+            fee: intent.max_fee,
+            change: Vec::new(),
+            resources: vec![nonce(&account, 7)],
+            validity: Validity::Unlimited,
+        };
+        assert_eq!(effects_match(&intent, &effects), Ok(()));
+        assert_eq!(cancel_matches(&intent, &effects), Ok(()));
+        for resources in [
+            vec![nonce(&account, 8)],
+            vec![nonce("0xOther", 7)],
+            vec![nonce(&account, 7), nonce(&account, 8)],
+        ] {
+            let wrong = Effects { resources, ..effects.clone() };
+            assert!(matches!(effects_match(&intent, &wrong), Err(EffectsMismatch::Nonce { .. })));
+            assert!(matches!(cancel_matches(&intent, &wrong), Err(EffectsMismatch::Nonce { .. })));
+        }
+        let pays = Effects { payments: vec![payment("0xThief", None, 1)], ..effects.clone() };
+        assert!(matches!(effects_match(&intent, &pays), Err(EffectsMismatch::PaymentCount { .. })));
+        let token = Effects { asset: Asset::Erc20([1; 20]), ..effects.clone() };
+        assert!(matches!(effects_match(&intent, &token), Err(EffectsMismatch::Asset { .. })));
+        let dear = Effects { fee: intent.max_fee.checked_add(Amount::from_u64(1)).unwrap(), ..effects };
+        assert!(matches!(effects_match(&intent, &dear), Err(EffectsMismatch::Fee { .. })));
     }
 
     #[test]

@@ -76,6 +76,7 @@ fn protected() -> OpenApiRouter<ApiState> {
         .routes(routes!(assets::list))
         .routes(routes!(transfers::create::create, transfers::list::list))
         .routes(routes!(transfers::estimate::estimate))
+        .routes(routes!(transfers::fill::create))
         .routes(routes!(transfers::get::get))
         .routes(routes!(transfers::abort::abort))
         .routes(routes!(transfers::cancel::cancel))

@@ -61,6 +61,7 @@ enum Command {
     /// Ask for payments and follow them.
     #[command(subcommand)]
     Transfers(transfers::Transfers),
+    FillGap(transfers::FillGap),
     /// The event log.
     Events(events::Events),
     Reconcile(reconcile::Reconcile),
@@ -149,6 +150,7 @@ async fn run(command: Command, output: Output) -> anyhow::Result<()> {
         Command::Wallets(command) => wallets::wallets(command, output).await,
         Command::Addresses(command) => wallets::addresses(command, output).await,
         Command::Transfers(command) => transfers::run(command, output).await,
+        Command::FillGap(gap) => transfers::fill_gap(gap, output).await,
         Command::Events(command) => events::run(command, output).await,
         Command::Reconcile(command) => reconcile::run(command, output).await,
         Command::Halts(command) => halts::list(command, output).await,

@@ -4,6 +4,7 @@
 use bursar_domain::{
     amount::{Amount, AmountError},
     asset::{Asset, AssetInfo},
+    fill::{self, FillOrder, InvalidFill},
     intent::{InitiatorKey, Intent, InvalidIntent, Payment, SignedIntent},
     ports::{DeriveAddress, InvalidDestination},
     recall::SignedRecall,
@@ -56,6 +57,68 @@ pub struct PaymentRequest {
     /// Decimal number of the asset.
     #[schema(example = "0.25")]
     pub amount: String,
+}
+
+/// An order to use up one nonce: zero wei from the account to itself, so that what is signed behind the gap can go on.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FillRequest {
+    /// Your own permanent name for this order: 1 to 64 of `A-Z a-z 0-9 . _ : -`. It can be used once, for ever, as those of
+    /// transfers.
+    #[schema(example = "fill-2026-0001")]
+    pub external_id: String,
+    #[schema(format = Uuid)]
+    pub wallet_id: String,
+    /// The address whose nonce it is, as the event `account.gap` names it.
+    #[schema(example = "0x52908400098527886E0F7030069857D2E4169EE7")]
+    pub account: String,
+    /// The nonce that nothing of ours uses, as the event `account.gap` names it.
+    pub nonce: u64,
+    /// The most that the network fee may be in all, raises included, as a decimal number of ETH.
+    #[schema(example = "0.001")]
+    pub max_fee: String,
+    /// Nothing is signed after this time (ISO 8601).
+    #[schema(example = "2027-01-01T00:00:00Z")]
+    pub expires_at: String,
+    /// The initiator's Ed25519 public key, 64 hex digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initiator: Option<String>,
+    /// Ed25519 over the order's canonical bytes (docs/intent.md), 128 hex digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
+}
+
+/// The order that a request means, or everything that is wrong with it.
+pub fn fill(
+    request: &FillRequest,
+    wallet: WalletDescriptor,
+    adapter: &(impl DeriveAddress + ?Sized),
+) -> Result<Intent, Vec<FieldError>> {
+    // Said before what else may be wrong: nothing that could be corrected would help.
+    fill::can_have_gaps(wallet.network.chain())
+        .map_err(|invalid| vec![FieldError::new(fill_field(invalid), invalid)])?;
+    let mut errors = Vec::new();
+    let external_id =
+        request.external_id.parse().map_err(|error| errors.push(FieldError::new("externalId", error))).ok();
+    let fee_decimals = Asset::native_decimals(wallet.network.chain());
+    let max_fee =
+        positive(&request.max_fee, fee_decimals).map_err(|e| errors.push(FieldError::new("maxFee", e))).ok();
+    let expires_at = parse_time(&request.expires_at)
+        .map_err(|error| errors.push(FieldError::new("expiresAt", error)))
+        .ok();
+    let account = adapter
+        .parse_destination(wallet.network, &request.account, None)
+        .map_err(|error| errors.push(FieldError::new("account", error)))
+        .ok();
+    let (Some(external_id), Some(max_fee), Some(expires_at), Some(account)) =
+        (external_id, max_fee, expires_at, account)
+    else {
+        return Err(errors);
+    };
+    let (account, nonce) = (account.address, request.nonce);
+    let intent = FillOrder { external_id, wallet, account, nonce, max_fee, expires_at }.intent();
+    intent.validate().map_err(|invalid| vec![FieldError::new(field_of(&invalid), invalid)])?;
+    Ok(intent)
 }
 
 /// One payout of a batch that is not to be made any more.
@@ -116,7 +179,8 @@ pub fn intent(
     else {
         return Err(errors);
     };
-    let intent = Intent { external_id, wallet, asset: asset.asset, source, payments, max_fee, expires_at };
+    let asset = asset.asset;
+    let intent = Intent { external_id, wallet, asset, source, payments, max_fee, expires_at, fills: None };
     intent.validate().map_err(|invalid| vec![FieldError::new(field_of(&invalid), invalid)])?;
     Ok(intent)
 }
@@ -149,25 +213,34 @@ fn field_of(invalid: &InvalidIntent) -> String {
             format!("payments[{index}].address")
         }
         InvalidIntent::SourceOnBitcoin => "source".into(),
+        InvalidIntent::Fill(invalid) => fill_field(*invalid).into(),
     }
 }
 
-/// Joins the request's signature to its intent, and verifies it.
-pub fn signed(request: &TransferRequest, intent: Intent) -> Result<SignedIntent, Vec<FieldError>> {
+/// Which field of a [`FillRequest`] is wrong.
+fn fill_field(invalid: InvalidFill) -> &'static str {
+    match invalid {
+        InvalidFill::Xrp | InvalidFill::Bitcoin | InvalidFill::Nonce => "nonce",
+        InvalidFill::NoAccount | InvalidFill::AccountLength => "account",
+        InvalidFill::Pays => "payments",
+        InvalidFill::Asset => "asset",
+    }
+}
+
+/// Joins the request's initiator and signature to its intent, and verifies them.
+pub fn signed(
+    initiator: Option<&str>,
+    signature: Option<&str>,
+    intent: Intent,
+) -> Result<SignedIntent, Vec<FieldError>> {
     let missing = |field| {
         FieldError::new(
             field,
-            "is missing: sign the intent with `bursar transfers sign`, or see docs/intent.md",
+            "is missing: sign the intent with `bursar transfers sign` (a filler: `bursar fill-gap`), or see docs/intent.md",
         )
     };
-    let initiator = hex_field::<32>(
-        "initiator",
-        request.initiator.as_deref().ok_or_else(|| vec![missing("initiator")])?,
-    )?;
-    let signature = hex_field::<64>(
-        "signature",
-        request.signature.as_deref().ok_or_else(|| vec![missing("signature")])?,
-    )?;
+    let initiator = hex_field::<32>("initiator", initiator.ok_or_else(|| vec![missing("initiator")])?)?;
+    let signature = hex_field::<64>("signature", signature.ok_or_else(|| vec![missing("signature")])?)?;
     let signed = SignedIntent { intent, initiator: InitiatorKey(initiator), signature };
     signed.verify_signature().map_err(|error| {
         let field = match error {

@@ -51,6 +51,7 @@ impl Case {
             }],
             max_fee: Amount::from_u64(10_000_000_000_000_000),
             expires_at: Timestamp(1),
+            fills: None,
         };
         let state = state(&wallet, own);
         let resource = state.first_unused().and_then(|number| state.resource(number));

@@ -17,6 +17,11 @@
 //! **Expired intents** are cancelled only by parties that took part in what is to be cancelled. Otherwise every intent that ever
 //! expired unused would be worth its `max_fee` to whoever wants to burn money.
 //!
+//! **Fillers** ([`bursar_domain::fill`]) exclude what has their nonce, so they can pay nobody twice; but one could take the place of
+//! another order's payment that is on its way, which only a cancellation of that payment may do. So a party that took part in
+//! a payment with a nonce fills that nonce never, and pays with no nonce that it took part in filling. To see the first, all
+//! that it ever took part in is read: gaps are rare.
+//!
 //! **Input amounts (BIP-143).** A P2WPKH signature commits to the amount of its own input only. From two packages over one
 //! transaction, each with a lie about another input and a fee that looks fair, a hostile orchestrator could put together
 //! a transaction whose inputs are worth far more than both said, and miners would get the difference. An output's amount never changes,
@@ -27,6 +32,7 @@ use bursar_bitcoin::ClaimedInput;
 use bursar_domain::{
     amount::Amount,
     effects::{OutPoint, Resource},
+    network::Network,
     package::PackageDigest,
     time::Timestamp,
 };
@@ -46,6 +52,8 @@ use std::{
 const SESSIONS: TableDefinition<'static, [u8; 32], &[u8]> = TableDefinition::new("sessions");
 const INTENTS: TableDefinition<'static, [u8; 32], &[u8]> = TableDefinition::new("intents");
 const EXTERNAL_IDS: TableDefinition<'static, &str, [u8; 32]> = TableDefinition::new("external_ids");
+/// `<network>/<resource>` that this party took part in filling, to the order.
+const FILLS: TableDefinition<'static, &str, [u8; 32]> = TableDefinition::new("fills");
 /// `<network>/<txid>:<vout>` to satoshi.
 const INPUT_AMOUNTS: TableDefinition<'static, &str, u64> = TableDefinition::new("input_amounts");
 const REFUSALS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("refusals");
@@ -85,6 +93,12 @@ struct TookPart {
     transaction: String,
     #[serde(default = "TookPart::pays")]
     part: Part,
+    /// Not recorded by earlier versions: it may have been any.
+    #[serde(default)]
+    network: Option<Network>,
+    /// Of an order to use up a nonce.
+    #[serde(default)]
+    fills: bool,
     resources: Vec<Resource>,
     /// What it costs at most; not recorded by earlier versions.
     #[serde(default)]
@@ -146,6 +160,7 @@ impl Store {
         write.open_table(SESSIONS)?;
         write.open_table(INTENTS)?;
         write.open_table(EXTERNAL_IDS)?;
+        write.open_table(FILLS)?;
         write.open_table(INPUT_AMOUNTS)?;
         write.open_table(REFUSALS)?;
         write.open_table(COUNTERS)?;
@@ -157,8 +172,9 @@ impl Store {
     pub fn check(&self, allowed: &Allowed, now: Timestamp) -> Result<Result<(), Refusal>, StoreError> {
         let read = self.0.begin_read()?;
         let (intents, externals) = (read.open_table(INTENTS)?, read.open_table(EXTERNAL_IDS)?);
-        let amounts = read.open_table(INPUT_AMOUNTS)?;
-        Ok(history(&intents, &externals, &amounts, allowed, now)?.map(|_| ()))
+        let (amounts, fills) = (read.open_table(INPUT_AMOUNTS)?, read.open_table(FILLS)?);
+        let tables = Tables { intents: &intents, externals: &externals, amounts: &amounts, fills: &fills };
+        Ok(history(&tables, allowed, now)?.map(|_| ()))
     }
 
     /// Burns the session id and records that this party takes part in signing this transaction, if the past allows it. On
@@ -186,7 +202,10 @@ impl Store {
             let mut intents = write.open_table(INTENTS)?;
             let mut externals = write.open_table(EXTERNAL_IDS)?;
             let mut amounts = write.open_table(INPUT_AMOUNTS)?;
-            let mut earlier = match history(&intents, &externals, &amounts, allowed, now)? {
+            let mut fills = write.open_table(FILLS)?;
+            let tables =
+                Tables { intents: &intents, externals: &externals, amounts: &amounts, fills: &fills };
+            let mut earlier = match history(&tables, allowed, now)? {
                 Ok(earlier) => earlier,
                 Err(refusal) => return Ok(Err(refusal)),
             };
@@ -195,6 +214,8 @@ impl Store {
                 earlier.push(TookPart {
                     transaction,
                     part: allowed.part,
+                    network: Some(allowed.network),
+                    fills: allowed.fills,
                     resources: allowed.resources.clone(),
                     fee: Some(allowed.fee),
                     makes: allowed.makes.clone(),
@@ -203,6 +224,11 @@ impl Store {
                 intents.insert(allowed.intent.0, to_json(&earlier).as_slice())?;
             }
             externals.insert(external_key(allowed).as_str(), allowed.intent.0)?;
+            if allowed.fills {
+                for resource in &allowed.resources {
+                    fills.insert(fill_key(allowed, resource).as_str(), allowed.intent.0)?;
+                }
+            }
             for input in &allowed.believed {
                 amounts.insert(amount_key(allowed, input).as_str(), input.value.0)?;
             }
@@ -269,14 +295,26 @@ fn commit(write: WriteTransaction, said: &str) -> Result<(), StoreError> {
     Ok(bursar_crash::around(boundary, || write.commit())?)
 }
 
+/// What decides about the past, read or about to be written.
+struct Tables<'a, I, E, A> {
+    intents: &'a I,
+    externals: &'a E,
+    amounts: &'a A,
+    fills: &'a E,
+}
+
 /// The transactions that this party took part in for the intent, or why no further one is allowed.
 fn history(
-    intents: &impl ReadableTable<[u8; 32], &'static [u8]>,
-    externals: &impl ReadableTable<&'static str, [u8; 32]>,
-    amounts: &impl ReadableTable<&'static str, u64>,
+    tables: &Tables<
+        '_,
+        impl ReadableTable<[u8; 32], &'static [u8]>,
+        impl ReadableTable<&'static str, [u8; 32]>,
+        impl ReadableTable<&'static str, u64>,
+    >,
     allowed: &Allowed,
     now: Timestamp,
 ) -> Result<Result<Vec<TookPart>, Refusal>, StoreError> {
+    let Tables { intents, externals, amounts, fills } = tables;
     if let Some(known) = externals.get(external_key(allowed).as_str())?
         && known.value() != allowed.intent.0
     {
@@ -288,6 +326,9 @@ fn history(
         None => Vec::new(),
     };
     if let Err(refusal) = fits(&earlier, allowed, now) {
+        return Ok(Err(refusal));
+    }
+    if let Some(refusal) = gap(*intents, *fills, allowed)? {
         return Ok(Err(refusal));
     }
     for input in &allowed.believed {
@@ -304,6 +345,36 @@ fn history(
         }
     }
     Ok(Ok(earlier))
+}
+
+/// Why a nonce is not to be filled, or is filled already.
+fn gap(
+    intents: &impl ReadableTable<[u8; 32], &'static [u8]>,
+    fills: &impl ReadableTable<&'static str, [u8; 32]>,
+    allowed: &Allowed,
+) -> Result<Option<Refusal>, StoreError> {
+    if !allowed.fills {
+        for resource in allowed.resources.iter().filter(|one| matches!(one, Resource::Nonce { .. })) {
+            if fills.get(fill_key(allowed, resource).as_str())?.is_some() {
+                let reason = format!("{resource} was signed for to be filled; it pays nobody");
+                return Ok(Some(Refusal::new(RefusalCode::NonceFilled, reason)));
+            }
+        }
+        return Ok(None);
+    }
+    for row in intents.iter()? {
+        let (_, row) = row?;
+        let earlier: Vec<TookPart> = from_json("intents", row.value())?;
+        let same =
+            |one: &&TookPart| !one.fills && one.network.is_none_or(|network| network == allowed.network);
+        let mut used = earlier.iter().filter(same).flat_map(|one| &one.resources);
+        if let Some(resource) = used.find(|used| allowed.resources.contains(used)) {
+            let reason =
+                format!("{resource} was signed for with a payment, which only its own order replaces");
+            return Ok(Some(Refusal::new(RefusalCode::NonceTaken, reason)));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether what this party took part in for the intent leaves room for this.
@@ -349,6 +420,10 @@ fn adopts(earlier: &[TookPart], allowed: &Allowed) -> Result<(), Refusal> {
         }
     }
     Ok(())
+}
+
+fn fill_key(allowed: &Allowed, resource: &Resource) -> String {
+    format!("{}/{resource}", allowed.network)
 }
 
 fn amount_key(allowed: &Allowed, input: &ClaimedInput) -> String {

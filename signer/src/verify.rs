@@ -9,7 +9,8 @@
 //! A package says what it is for ([`Purpose`]), and each purpose is held against what it may do. A **payment** makes exactly the
 //! payments that remain of the intent after the recalls, each of which its initiator signed. A **cancellation** pays nobody.
 //! A **child** pays nobody either, spends nothing but change of a payment of this intent, and costs no more than what that
-//! payment leaves of the fee that the intent allows. So what a hostile orchestrator gains from the last two is fees, once for
+//! payment leaves of the fee that the intent allows. A **filler** is an order of its own kind ([`bursar_domain::fill`]): it uses up
+//! the one nonce that its initiator named and pays nobody, whatever the purpose says. So what a hostile orchestrator gains from the last two is fees, once for
 //! each intent, up to its `max_fee`.
 
 use crate::{
@@ -78,6 +79,8 @@ codes! {
     ExternalIdReused = "EXTERNAL_ID_REUSED",
     WouldPayTwice = "WOULD_PAY_TWICE",
     ChildOf = "CHILD_OF",
+    NonceTaken = "NONCE_TAKEN",
+    NonceFilled = "NONCE_FILLED",
     UnknownParent = "UNKNOWN_PARENT",
     InputAmountChanged = "INPUT_AMOUNT_CHANGED",
     Overloaded = "OVERLOADED",
@@ -111,6 +114,8 @@ pub struct Allowed {
     pub network: Network,
     pub expires_at: Timestamp,
     pub part: Part,
+    /// The order is to use up its nonce and pay nobody.
+    pub fills: bool,
     pub resources: Vec<Resource>,
     /// The most that it costs.
     pub fee: Amount,
@@ -244,6 +249,7 @@ pub fn verify(
         network: effects.network,
         expires_at: intent.expires_at,
         part,
+        fills: intent.fills.is_some(),
         resources: effects.resources,
         fee: effects.fee,
         fee_cap: intent.max_fee.min(rule.max_fee),

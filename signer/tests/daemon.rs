@@ -385,6 +385,7 @@ fn payment(key: &GroupKey, initiator: &SigningKey) -> SigningPackage {
         payments: vec![Payment { destination, amount: Amount::from_u64(1_000_000) }],
         max_fee: Amount::from_u64(50),
         expires_at: Timestamp(i64::MAX / 2),
+        fills: None,
     };
     let state = AccountState::Xrp(XrpAccount {
         address: address.clone(),

@@ -4,13 +4,15 @@
 use crate::{
     context::{ChainPorts, Context},
     engine::StepError,
+    readings::Reading,
 };
 use bursar_domain::{
     account::{AccountQuery, AccountState},
     effects::{Effects, Resource},
     intent::Intent,
+    lifecycle::Transfer,
     package::{Purpose, UnsignedTransaction},
-    ports::{BuildError, BuildRequest, NodeError, ReadAccountError, ReplaceRequest},
+    ports::{BuildError, BuildRequest, NodeError, PriceCap, ReadAccountError, ReplaceRequest},
     signing::GroupKey,
     verify::{cancel_matches, effects_match},
     wallet::{Branch, DerivationPath},
@@ -26,6 +28,18 @@ pub struct Draft {
     pub effects: Effects,
     /// The change address that it pays, still to be recorded.
     pub change: Option<ChangeAddress>,
+    /// What the node said that it was built on. `None` of a replacement.
+    pub reading: Option<Reading>,
+}
+
+impl Draft {
+    /// Keeps what the node said, for the transfer that is built from the same intent in a moment.
+    pub fn keep_reading(self, context: &Context, transfer: &Transfer) {
+        let ports = context.chain(transfer.intent.intent.network());
+        if let (Some(ports), Some(reading)) = (ports, self.reading) {
+            ports.readings.put(transfer.id, reading);
+        }
+    }
 }
 
 pub struct ChangeAddress {
@@ -65,6 +79,20 @@ impl From<bursar_store::StoreError> for DraftError {
 /// Reads the account, picks the resource, builds, and holds the result against the intent with the decoder that the co-signers
 /// use.
 pub async fn draft(context: &Context, intent: &Intent) -> Result<Draft, DraftError> {
+    draft_on(context, intent, None).await
+}
+
+/// The draft of what remains of a transfer, on a fresh reading that was [kept](Draft::keep_reading) for it if there is one.
+pub(crate) async fn draft_for(context: &Context, transfer: &Transfer) -> Result<Draft, DraftError> {
+    let remaining = transfer.remaining().map_err(StepError::from)?;
+    let ports = context.chain(remaining.network());
+    let told = ports.and_then(|ports| ports.readings.take(transfer.id, context.now()));
+    // It was made for all of the order.
+    let told = told.filter(|_| transfer.recalls.is_empty());
+    draft_on(context, &remaining, told).await
+}
+
+async fn draft_on(context: &Context, intent: &Intent, told: Option<Reading>) -> Result<Draft, DraftError> {
     let network = intent.network();
     let ports = context.chain(network).ok_or(StepError::UnservedNetwork(network))?;
     let wallet = wallets::by_descriptor(&context.store, &intent.wallet).await?;
@@ -74,7 +102,14 @@ pub async fn draft(context: &Context, intent: &Intent) -> Result<Draft, DraftErr
     let key = context.group_key(scheme).await?.ok_or(StepError::NoKey(scheme))?;
     let source = source_path(context, &wallet, intent).await?;
 
-    let mut state = ports.node.account_state(AccountQuery { intent, key: &key, source }).await?;
+    let reading = match told {
+        Some(told) => told,
+        None => {
+            let at = context.now();
+            Reading { state: ports.node.account_state(AccountQuery { intent, key: &key, source }).await?, at }
+        }
+    };
+    let mut state = reading.state.clone();
     let (resource, change) = match &mut state {
         AccountState::Bitcoin(account) => {
             account.utxos = utxos::available(&context.store, wallet.id).await?;
@@ -82,10 +117,10 @@ pub async fn draft(context: &Context, intent: &Intent) -> Result<Draft, DraftErr
             let index = addresses::peek_index(&context.store, wallet.id, Branch::Change).await?;
             (None, Some(wallet.descriptor.path(Branch::Change, index)))
         }
-        state => (Some(lowest_free(context, intent, state).await?), None),
+        state => (Some(number(context, intent, state).await?), None),
     };
     let (unsigned, effects) = build(ports, intent, &key, state, source, resource, change).await?;
-    Ok(Draft { change: fresh_change(change, &effects), unsigned, effects })
+    Ok(Draft { change: fresh_change(change, &effects), unsigned, effects, reading: Some(reading) })
 }
 
 /// What a replacement is to be.
@@ -96,11 +131,13 @@ pub struct Wish<'a> {
     /// All transactions of the transfer that may still be final, oldest first.
     pub earlier: Vec<UnsignedTransaction>,
     pub raise_percent: u32,
+    /// What this installation offers at most.
+    pub price_cap: Option<PriceCap>,
 }
 
 /// As [`draft`], for a transaction that is to take the place of earlier ones: it needs what they need, whoever else waits for it.
 pub async fn redraft(context: &Context, wish: Wish<'_>) -> Result<Draft, DraftError> {
-    let Wish { intent, purpose, earlier, raise_percent } = wish;
+    let Wish { intent, purpose, earlier, raise_percent, price_cap } = wish;
     let network = intent.network();
     let ports = context.chain(network).ok_or(StepError::UnservedNetwork(network))?;
     let wallet = wallets::by_descriptor(&context.store, &intent.wallet).await?;
@@ -125,6 +162,7 @@ pub async fn redraft(context: &Context, wish: Wish<'_>) -> Result<Draft, DraftEr
             state: &state,
             earlier: &earlier,
             raise_percent,
+            price_cap,
             change,
         };
         let unsigned = adapter.replace(&request)?;
@@ -137,7 +175,7 @@ pub async fn redraft(context: &Context, wish: Wish<'_>) -> Result<Draft, DraftEr
         Ok::<_, DraftError>((unsigned, effects))
     };
     let (unsigned, effects) = tokio::task::spawn_blocking(work).await.map_err(StepError::from)??;
-    Ok(Draft { change: fresh_change(change, &effects), unsigned, effects })
+    Ok(Draft { change: fresh_change(change, &effects), unsigned, effects, reading: None })
 }
 
 /// The change address, if the transaction pays it: only then is it to be recorded.
@@ -190,6 +228,31 @@ async fn source_path(
         }
         None if intent.network().chain() == Chain::Bitcoin => Ok(None),
         None => Ok(Some(wallet.descriptor.path(Branch::Receive, 0))),
+    }
+}
+
+/// The nonce that a filler names, if it is to be filled still; of a payment the [lowest free](lowest_free) number.
+async fn number(context: &Context, intent: &Intent, state: &AccountState) -> Result<Resource, DraftError> {
+    match (intent.fills, state) {
+        (None, _) => lowest_free(context, intent, state).await,
+        (Some(nonce), AccountState::Ethereum(account)) => {
+            let nothing = |reason| DraftError::Build(BuildError::NothingToFill { nonce, reason });
+            if nonce < account.nonce {
+                return Err(nothing("is used on the chain"));
+            }
+            let taken =
+                reservations::taken_from(&context.store, intent.network(), &account.address, account.nonce)
+                    .await?;
+            if taken.contains(&nonce) {
+                return Err(nothing("is used by a transfer of its own"));
+            }
+            // Without it, the filler would be what waits behind a gap.
+            if taken.last().is_none_or(|last| *last < nonce) {
+                return Err(nothing("has nothing of ours waiting behind it"));
+            }
+            Ok(Resource::Nonce { account: account.address.clone(), nonce })
+        }
+        (Some(_), _) => Err(DraftError::Build(BuildError::Inconsistent("only nonces are filled"))),
     }
 }
 

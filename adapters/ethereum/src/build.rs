@@ -37,9 +37,12 @@ impl BuildTransaction for EthereumAdapter {
         let source = request.source.ok_or(BuildError::Inconsistent("no paying account was chosen"))?;
         let call = Call::of(intent)?;
         let (account, nonce) = self.account(request, &source)?;
-        let fee = check_fee(intent, account)?;
-        check_funds(intent.asset, call.amount, fee, account)?;
-        encode(intent, account, nonce, call, source)
+        // What does nothing is explained with this gas only.
+        let gas_limit = if intent.fills.is_some() { MIN_GAS_LIMIT } else { account.gas_limit };
+        let account = EthereumAccount { gas_limit, ..account.clone() };
+        let fee = check_fee(intent, &account)?;
+        check_funds(intent.asset, call.amount, fee, &account)?;
+        encode(intent, &account, nonce, call, source)
     }
 }
 
@@ -88,7 +91,11 @@ impl EthereumAdapter {
         let from = self.address(&wallet, request.key, source)?;
         own_account(request.intent, &from, account)?;
         let nonce = match request.resource {
-            Some(Resource::Nonce { account, nonce }) if *account == from => *nonce,
+            Some(Resource::Nonce { account, nonce })
+                if *account == from && request.intent.fills.is_none_or(|fills| fills == *nonce) =>
+            {
+                *nonce
+            }
             _ => return Err(BuildError::Inconsistent("no nonce of the paying account is reserved")),
         };
         // EIP-2681: the nonce 2^64 - 1 is never valid.
@@ -122,6 +129,10 @@ pub(crate) struct Call {
 
 impl Call {
     pub(crate) fn of(intent: &Intent) -> Result<Self, BuildError> {
+        if intent.fills.is_some() {
+            let account = intent.source.as_deref();
+            return Self::nothing(account.ok_or(BuildError::Inconsistent("the filler names no account"))?);
+        }
         let [Payment { destination, amount }] = intent.payments.as_slice() else {
             return Err(BuildError::Inconsistent("an Ethereum transaction makes exactly one payment"));
         };
@@ -154,6 +165,14 @@ impl Call {
             }
             Asset::Btc | Asset::Xrp => Err(BuildError::Inconsistent("the asset is of another chain")),
         }
+    }
+}
+
+impl Call {
+    /// Zero wei from the account to itself: it uses up a nonce and pays nobody.
+    fn nothing(account: &str) -> Result<Self, BuildError> {
+        let to = account.parse().map_err(|_| BuildError::Inconsistent("a derived address does not parse"))?;
+        Ok(Self { to, value: Amount::ZERO, input: Bytes::new(), amount: Amount::ZERO })
     }
 }
 

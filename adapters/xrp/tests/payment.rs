@@ -122,6 +122,7 @@ impl Setup {
             payments: vec![Payment { destination, amount: Amount::from_u64(case.amount) }],
             max_fee: Amount::from_u64(2_000_000),
             expires_at: Timestamp(0),
+            fills: None,
         };
         let state = XrpAccount {
             address: account.clone(),

@@ -116,6 +116,7 @@ impl Ledger {
             }],
             max_fee: Amount::from_u64(2_000),
             expires_at: Timestamp(0),
+            fills: None,
         }
     }
 
@@ -185,6 +186,7 @@ impl Ledger {
             state: &state,
             earlier: &earlier,
             raise_percent: 0,
+            price_cap: None,
             change: None,
         });
         self.sign(unsigned.unwrap())

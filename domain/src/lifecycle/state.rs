@@ -293,6 +293,8 @@ pub enum SubStatus {
     Unexplained,
     IntentExpired,
     LedgerExpired,
+    /// The nonce that was to be filled is used, or nothing of ours waits behind it any more.
+    NothingToFill,
     InvalidTransaction,
 }
 

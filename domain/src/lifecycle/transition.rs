@@ -511,6 +511,7 @@ mod tests {
             payments: vec![],
             max_fee: Amount::from_u64(9),
             expires_at: Timestamp(1),
+            fills: None,
         };
         let order = SignedIntent { intent, initiator: InitiatorKey([1; 32]), signature: [2; 64] };
         let id = |n| uuid::Uuid::from_u128(n);

@@ -4,6 +4,7 @@ pub mod abort;
 pub mod cancel;
 pub mod create;
 pub mod estimate;
+pub mod fill;
 pub mod get;
 pub mod list;
 pub mod recalls;

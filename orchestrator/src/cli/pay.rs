@@ -4,7 +4,7 @@ use super::admin;
 use crate::{
     api::{assets::AssetView, problem::FieldError},
     client::Client,
-    intake::{self, PaymentRequest, RecallRequest, TransferRequest},
+    intake::{self, FillRequest, PaymentRequest, RecallRequest, TransferRequest},
 };
 use anyhow::Context as _;
 use bursar_bitcoin::BitcoinAdapter;
@@ -80,6 +80,28 @@ pub async fn sign(
     show(&intent);
     let signature = key.sign(intent.canonical().as_bytes());
     Ok(TransferRequest {
+        initiator: Some(hex::encode(key.verifying_key().as_bytes())),
+        signature: Some(hex::encode(signature.to_bytes())),
+        ..request
+    })
+}
+
+/// The order to fill a gap, signed.
+pub async fn fill(client: &Client, request: FillRequest, key_file: &Path) -> anyhow::Result<FillRequest> {
+    let key = admin::load_initiator_key(key_file)?;
+    let wallet: WalletInfo = client.get(&format!("/v1/wallets/{}", request.wallet_id), &[]).await?;
+    let adapter = adapter(wallet.descriptor.network.chain());
+    let intent = intake::fill(&request, wallet.descriptor, adapter).map_err(InvalidRequest)?;
+    eprintln!(
+        "signing {}: nonce {} of {} ({}) is used up and pays nobody, fee at most {} wei",
+        intent.external_id,
+        request.nonce,
+        intent.source.as_deref().unwrap_or_default(),
+        intent.wallet,
+        intent.max_fee
+    );
+    let signature = key.sign(intent.canonical().as_bytes());
+    Ok(FillRequest {
         initiator: Some(hex::encode(key.verifying_key().as_bytes())),
         signature: Some(hex::encode(signature.to_bytes())),
         ..request

@@ -6,7 +6,11 @@ use super::{
     pay::{self, To},
     wallets::Paging,
 };
-use crate::{api::extract, client::Client, intake::TransferRequest};
+use crate::{
+    api::extract,
+    client::Client,
+    intake::{FillRequest, TransferRequest},
+};
 use anyhow::Context as _;
 use bursar_domain::{ids::TransferId, lifecycle::Status};
 use clap::{Args, Subcommand};
@@ -138,8 +142,6 @@ pub struct PaymentArgs {
 
 impl PaymentArgs {
     fn request(self) -> TransferRequest {
-        let expires_at =
-            Timestamp::now().saturating_add(SignedDuration::from_mins(i64::from(self.valid_minutes)));
         TransferRequest {
             external_id: self.external_id.unwrap_or_else(fresh_external_id),
             wallet_id: self.wallet,
@@ -147,16 +149,81 @@ impl PaymentArgs {
             source: self.source,
             payments: self.to.into_iter().map(|To(payment)| payment).collect(),
             max_fee: self.max_fee,
-            expires_at: expires_at.unwrap_or(Timestamp::MAX).to_string(),
+            expires_at: expires_in(self.valid_minutes),
             initiator: None,
             signature: None,
         }
     }
 }
 
+fn expires_in(minutes: u32) -> String {
+    let at = Timestamp::now().saturating_add(SignedDuration::from_mins(i64::from(minutes)));
+    at.unwrap_or(Timestamp::MAX).to_string()
+}
+
 fn fresh_external_id() -> String {
     use bursar_domain::ids::IdSource;
     format!("cli-{}", crate::compose::SystemIds.uuid())
+}
+
+/// Sign an order to use up a nonce that nothing uses, and ask for it (Ethereum; see the event account.gap).
+#[derive(Debug, Args)]
+pub struct FillGap {
+    /// Your own permanent name for it; a fresh one when absent.
+    #[arg(long)]
+    external_id: Option<String>,
+    /// The account's wallet (id).
+    #[arg(long)]
+    wallet: String,
+    /// The account whose nonce it is.
+    #[arg(long)]
+    account: String,
+    #[arg(long)]
+    nonce: u64,
+    /// The most that the network fee may be in all, in ETH.
+    #[arg(long)]
+    max_fee: String,
+    /// Nothing is signed after this many minutes.
+    #[arg(long, default_value_t = 60)]
+    valid_minutes: u32,
+    /// The initiator's key (see `bursar initiator-key`).
+    #[arg(long)]
+    key: PathBuf,
+    /// Follow it until it ends.
+    #[arg(long)]
+    watch: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+pub async fn fill_gap(gap: FillGap, output: Output) -> anyhow::Result<()> {
+    let client = gap.connection.client()?;
+    let request = FillRequest {
+        external_id: gap.external_id.unwrap_or_else(fresh_external_id),
+        wallet_id: gap.wallet,
+        account: gap.account,
+        nonce: gap.nonce,
+        max_fee: gap.max_fee,
+        expires_at: expires_in(gap.valid_minutes),
+        initiator: None,
+        signature: None,
+    };
+    let request = pay::fill(&client, request, &gap.key).await?;
+    let created: Value = client.post_once("/v1/fills", &request.external_id, &request).await?;
+    created_or_followed(&client, &created, gap.watch, output).await
+}
+
+async fn created_or_followed(
+    client: &Client,
+    created: &Value,
+    follow: bool,
+    output: Output,
+) -> anyhow::Result<()> {
+    if !follow {
+        output.value(created);
+        return Ok(());
+    }
+    watch(client, created["id"].as_str().context("the answer has no id")?, output).await
 }
 
 pub async fn run(command: Transfers, output: Output) -> anyhow::Result<()> {
@@ -165,12 +232,7 @@ pub async fn run(command: Transfers, output: Output) -> anyhow::Result<()> {
             let client = connection.client()?;
             let request = pay::sign(&client, payment.request(), &key).await?;
             let created: Value = client.post_once("/v1/transfers", &request.external_id, &request).await?;
-            if !follow {
-                output.value(&created);
-                return Ok(());
-            }
-            let id = created["id"].as_str().context("the answer has no id")?;
-            watch(&client, id, output).await
+            created_or_followed(&client, &created, follow, output).await
         }
         Transfers::Sign { file, key, connection } => {
             let mut text = Vec::new();

@@ -389,6 +389,7 @@ fn intent(
             .collect(),
         max_fee: Amount::from_u64(max_fee),
         expires_at: NOW.plus(Duration::from_secs(3600)),
+        fills: None,
     }
 }
 

@@ -1,11 +1,11 @@
 //! QUEUED → PENDING_SIGNATURE: every choice (inputs, nonce, fee, change address) is made, reserved and stored in one transaction
 //! with the transition. Nothing that follows chooses again.
 
-use super::{Progress, cooling, expire_if_over, halted, wait};
+use super::{Progress, cooling, expire_if_over, halted, sign, wait};
 use crate::{
     context::Context,
     engine::StepError,
-    preflight::{Draft, DraftError, draft},
+    preflight::{Draft, DraftError, draft_for},
     transition::{advance, advance_in, still},
 };
 use bursar_domain::{
@@ -34,7 +34,7 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
     {
         return Ok(progress);
     }
-    match draft(context, &transfer.remaining()?).await {
+    match draft_for(context, &transfer).await {
         Ok(draft) => freeze(context, transfer, draft).await,
         Err(DraftError::Build(error)) => match fate(&error) {
             Fate::Wait(sub_status) => wait(context, transfer, sub_status, error).await,
@@ -66,10 +66,11 @@ enum Fate {
 fn fate(error: &BuildError) -> Fate {
     match error {
         BuildError::InsufficientFunds { .. } => Fate::Wait(SubStatus::InsufficientFunds),
-        BuildError::FeeAboveCap { .. } => Fate::Wait(SubStatus::MaxFeeExceeded),
+        BuildError::FeeAboveCap { .. } | BuildError::PriceAboveCap { .. } => Fate::Wait(SubStatus::MaxFeeExceeded),
         BuildError::Dust { .. } | BuildError::BelowReserve { .. } => Fate::Fail(SubStatus::AmountTooSmall),
         BuildError::TagRequired { .. } => Fate::Fail(SubStatus::MissingTagOrMemo),
         BuildError::DepositRefused { .. } => Fate::Fail(SubStatus::DestinationRefuses),
+        BuildError::NothingToFill { .. } => Fate::Fail(SubStatus::NothingToFill),
         BuildError::Destination { .. }
         | BuildError::Amount { .. }
         | BuildError::Derive(_)
@@ -77,21 +78,38 @@ fn fate(error: &BuildError) -> Fate {
     }
 }
 
-/// Stores the package and claims its resources. If another transfer was faster with one of them, everything is decided anew.
+/// Stores the package and claims its resources, and where its co-signers can be asked at once, says so in the same commit. If another
+/// transfer was faster with a resource, everything is decided anew.
 async fn freeze(context: &Context, transfer: Transfer, draft: Draft) -> Result<Progress, StepError> {
     let now = context.now();
     let transaction = TransactionId::new(context.ids.uuid());
+    let session = sign::session(context, &transfer, &draft.unsigned).await?;
+    let reading = draft.reading.clone();
     let mut tx = context.store.write().await?;
     still(&mut tx, &transfer).await?;
-    if !keep(&mut tx, context, &transfer, transaction, Purpose::Pay, draft, now).await? {
+    let kept = keep(&mut tx, context, &transfer, transaction, Purpose::Pay, draft, now).await?;
+    let Some(record) = kept else {
+        drop(tx);
+        // What the account has is not what was in the way.
+        if let (Some(ports), Some(reading)) = (context.chain(transfer.intent.intent.network()), reading) {
+            ports.readings.put(transfer.id, reading);
+        }
         return Ok(Progress::Moved);
-    }
-    advance_in(&mut tx, transfer, Fact::Frozen { transaction }, now).await?;
+    };
+    let transfer = advance_in(&mut tx, transfer, Fact::Frozen { transaction }, now).await?;
+    let Some(session) = session else {
+        tx.commit().await?;
+        return Ok(Progress::Moved);
+    };
+    let (transfer, begun) = sign::start_with_package(&mut tx, context, transfer, &record, now).await?;
     tx.commit().await?;
-    Ok(Progress::Moved)
+    match begun {
+        Some(attempt) => sign::propose(context, transfer, record, session, attempt, false).await,
+        None => Ok(Progress::Moved),
+    }
 }
 
-/// Stores a draft with its change address and claims its resources. `false`: another transfer was faster; drop `tx`.
+/// Stores a draft with its change address and claims its resources. `None`: another transfer was faster; drop `tx`.
 pub(super) async fn keep(
     tx: &mut WriteTx,
     context: &Context,
@@ -100,11 +118,11 @@ pub(super) async fn keep(
     purpose: Purpose,
     draft: Draft,
     now: Timestamp,
-) -> Result<bool, StepError> {
+) -> Result<Option<TransactionRecord>, StepError> {
     if let Some(change) = draft.change {
         let next = addresses::next_index(tx, transfer.wallet, change.path.branch).await?;
         if next != change.path.index {
-            return Ok(false);
+            return Ok(None);
         }
         let address = AddressRecord {
             id: AddressId::new(context.ids.uuid()),
@@ -119,7 +137,7 @@ pub(super) async fn keep(
     let record = TransactionRecord::fresh(id, transfer.id, purpose, draft.unsigned, draft.effects, now);
     if let Err(conflict) = transactions::insert(tx, &record).await? {
         tracing::debug!(resource = %conflict.resource, "reserved by another transfer meanwhile; choosing again");
-        return Ok(false);
+        return Ok(None);
     }
-    Ok(true)
+    Ok(Some(record))
 }

@@ -179,6 +179,7 @@ impl World {
             }],
             max_fee: Amount::from_u64(500),
             expires_at: self.time.now().plus(Duration::from_secs(lifetime)),
+            fills: None,
         };
         let signature = key.sign(intent.canonical().as_bytes()).to_bytes();
         let intent =

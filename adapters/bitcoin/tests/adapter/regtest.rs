@@ -97,6 +97,7 @@ async fn payments_of_both_wallet_kinds_confirm() {
             payments,
             max_fee: Amount::from_u64(50_000),
             expires_at: Timestamp(0),
+            fills: None,
         };
         let query = AccountQuery { intent: &intent, key: &group, source: None };
         let AccountState::Bitcoin(mut account) = node.account_state(query).await.unwrap() else {
@@ -230,6 +231,7 @@ async fn signed_payment(bitcoind: &Bitcoind, node: &BitcoinNode, rng: &mut StdRn
         payments: vec![Payment { destination, amount: Amount::from_u64(50_000) }],
         max_fee: Amount::from_u64(10_000),
         expires_at: Timestamp(0),
+        fills: None,
     };
     let utxos = vec![Utxo { outpoint, value: Satoshi(100_000), path }];
     let state = AccountState::Bitcoin(BitcoinAccount { fee_rate: Satoshi(2_000), utxos });

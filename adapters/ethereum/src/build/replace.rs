@@ -4,11 +4,10 @@ use super::{Call, check_fee, check_funds, encode, own_account};
 use crate::{EthereumAdapter, MIN_GAS_LIMIT};
 use alloy::{
     consensus::{TxEip1559, transaction::RlpEcdsaDecodableTx},
-    primitives::{Address, Bytes, TxKind},
+    primitives::TxKind,
 };
 use bursar_domain::{
     account::{AccountState, EthereumAccount},
-    amount::Amount,
     asset::Asset,
     package::{Purpose, UnsignedTransaction},
     ports::{BuildError, DeriveAddress, ReplaceRequest, ReplaceTransaction},
@@ -31,12 +30,7 @@ impl ReplaceTransaction for EthereumAdapter {
         own_account(intent, &address, state)?;
         let call = match request.purpose {
             Purpose::Pay => Call::of(intent)?,
-            Purpose::Cancel => {
-                let to: Address = address
-                    .parse()
-                    .map_err(|_| BuildError::Inconsistent("a derived address does not parse"))?;
-                Call { to, value: Amount::ZERO, input: Bytes::new(), amount: Amount::ZERO }
-            }
+            Purpose::Cancel => Call::nothing(&address)?,
             Purpose::Child { .. } => {
                 return Err(BuildError::Inconsistent("no transaction pays for another on this chain"));
             }
@@ -55,6 +49,9 @@ impl ReplaceTransaction for EthereumAdapter {
             max_priority_fee_per_gas: priority.max(state.max_priority_fee_per_gas),
             ..state.clone()
         };
+        if let Some(cap) = request.price_cap {
+            cap.allows(account.max_fee_per_gas, "wei per gas")?;
+        }
         let fee = check_fee(intent, &account)?;
         // Tokens are not asked about: what an earlier payment of this transfer may have done to the balance is not known.
         check_funds(Asset::Eth, call.value, fee, &account)?;

@@ -30,6 +30,10 @@ const CALL: &str = "eth_call";
 impl ReadAccount for EthereumNode {
     async fn account_state(&self, query: AccountQuery<'_>) -> Result<AccountState, ReadAccountError> {
         let intent = query.intent;
+        // It does nothing, so there is nothing to simulate.
+        if intent.fills.is_some() {
+            return self.replacement_state(query).await;
+        }
         let (address, from) = self.own_account(query)?;
         let call = Call::of(intent)?;
 

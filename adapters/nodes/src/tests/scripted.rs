@@ -252,6 +252,7 @@ pub fn intent() -> (Intent, GroupKey) {
         payments: Vec::new(),
         max_fee: Amount::from_u64(1),
         expires_at: Timestamp(0),
+        fills: None,
     };
     let key = GroupKey {
         scheme: Scheme::EcdsaSecp256k1,

@@ -14,11 +14,16 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use bursar_domain::{ids::TransferId, intent::Intent, lifecycle::Transfer};
+use bursar_domain::{
+    ids::{ApiKeyId, TransferId, WalletId},
+    intent::Intent,
+    lifecycle::Transfer,
+};
 use bursar_store::{
     idempotency::{self, Begun},
     transfers::{self, Submitted},
 };
+use bursar_workers::preflight::Draft;
 
 /// Ask for a payment.
 ///
@@ -37,24 +42,61 @@ pub async fn create(
     headers: HeaderMap,
     Body { value: request, digest }: Body<TransferRequest>,
 ) -> Result<Response, Problem> {
-    let key = idempotency_key(&headers)?;
-    let context = &state.context;
-    if let Some(key) = &key
-        && let Some(answer) = known_answer(idempotency::peek(&context.store, api_key, key, &digest).await?)?
-    {
+    let asked = Asked { api_key, key: idempotency_key(&headers)?, digest };
+    if let Some(answer) = asked.before(&state).await? {
         return Ok(answer);
     }
     let (wallet, intent) = understand(&state, &request).await?;
-    if let Some(existing) = transfers::by_external_id(&context.store, &intent.external_id).await? {
-        return known_transfer(&state, existing, &intent, request.initiator.as_deref()).await;
+    let TransferRequest { initiator, signature, .. } = request;
+    let order = Order { intent: intent.clone(), initiator, signature, wallet: wallet.id };
+    submit(&state, asked, order, refusal::check(&state, &wallet, &intent)).await
+}
+
+/// Who asks, under which Idempotency-Key, with which bytes.
+pub(super) struct Asked {
+    pub api_key: ApiKeyId,
+    pub key: Option<String>,
+    pub digest: [u8; 32],
+}
+
+impl Asked {
+    /// The answer that was given to the same request before.
+    pub(super) async fn before(&self, state: &ApiState) -> Result<Option<Response>, Problem> {
+        let Some(key) = &self.key else { return Ok(None) };
+        known_answer(idempotency::peek(&state.context.store, self.api_key, key, &self.digest).await?)
     }
-    not_expired(&state, &intent)?;
-    let signed = intake::signed(&request, intent).map_err(Problem::invalid)?;
-    refusal::check(&state, &wallet, &signed.intent).await?;
+}
+
+/// What was asked for, not verified yet.
+pub(super) struct Order {
+    pub intent: Intent,
+    pub initiator: Option<String>,
+    pub signature: Option<String>,
+    pub wallet: WalletId,
+}
+
+/// Verifies the signature, lets `check` say what can only fail, and keeps the order: once for each external id. What the node said of
+/// the account for the draft that `check` made serves the worker, too.
+pub(super) async fn submit(
+    state: &ApiState,
+    asked: Asked,
+    order: Order,
+    check: impl Future<Output = Result<Option<Draft>, Problem>> + Send,
+) -> Result<Response, Problem> {
+    let context = &state.context;
+    let Asked { api_key, key, digest } = asked;
+    let Order { intent, initiator, signature, wallet } = order;
+    if let Some(existing) = transfers::by_external_id(&context.store, &intent.external_id).await? {
+        return known_transfer(state, existing, &intent, initiator.as_deref()).await;
+    }
+    not_expired(state, &intent)?;
+    let signed = intake::signed(initiator.as_deref(), signature.as_deref(), intent);
+    let signed = signed.map_err(Problem::invalid)?;
+    let draft = check.await?;
 
     let now = context.now();
-    let transfer = Transfer::submitted(TransferId::new(context.ids.uuid()), wallet.id, signed, now);
-    let body = serde_json::to_string(&view::of(&state, transfer.clone(), Vec::new(), None))
+    let transfer = Transfer::submitted(TransferId::new(context.ids.uuid()), wallet, signed, now);
+    let body = serde_json::to_string(&view::of(state, transfer.clone(), Vec::new(), None))
         .map_err(|error| Problem::internal(&error))?;
     let mut tx = context.store.write().await?;
     if let Some(key) = &key
@@ -64,11 +106,14 @@ pub async fn create(
     }
     if let Submitted::Existing(existing) = transfers::submit(&mut tx, &transfer).await? {
         drop(tx);
-        return known_transfer(&state, *existing, &transfer.intent.intent, request.initiator.as_deref())
-            .await;
+        return known_transfer(state, *existing, &transfer.intent.intent, initiator.as_deref()).await;
     }
     if let Some(key) = &key {
         idempotency::complete(&mut tx, api_key, key, StatusCode::CREATED.as_u16(), &body).await?;
+    }
+    // Before a worker can look.
+    if let Some(draft) = draft {
+        draft.keep_reading(context, &transfer);
     }
     tx.commit().await?;
     tracing::info!(transfer = %transfer.id, "transfer accepted");
@@ -80,7 +125,7 @@ pub async fn create(
     Ok(response)
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     match value.to_str() {
         Ok(key) if (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) => {

@@ -21,7 +21,7 @@ pub async fn check(state: &ApiState, wallet: &Wallet, intent: &Intent) -> Result
             Err(Problem::invalid_field("payments[0]", format!("would fail on chain: {reason}")))
         }
         Err(DraftError::Step(StepError::UnknownSource(_))) => Err(Problem::invalid_field(
-            "source",
+            if intent.fills.is_some() { "account" } else { "source" },
             "is not an address of this wallet: see GET /v1/wallets/{id}/addresses",
         )),
         Err(DraftError::Step(StepError::Store(error))) => Err(error.into()),
@@ -54,7 +54,9 @@ async fn refuse(
                 shown(required),
                 shown(available)
             );
-            FieldError::new(field(0, "amount"), message)
+            // A filler has no payment; what lacks is the fee.
+            let place = if intent.fills.is_some() { "account".to_owned() } else { field(0, "amount") };
+            FieldError::new(place, message)
         }
         BuildError::FeeAboveCap { fee: needed, cap } => FieldError::new(
             "maxFee",
@@ -80,6 +82,7 @@ async fn refuse(
         }
         BuildError::Destination { index, source } => FieldError::new(field(index, "address"), source),
         BuildError::Amount { index, source } => FieldError::new(field(index, "amount"), source),
+        error @ BuildError::NothingToFill { .. } => FieldError::new("nonce", error),
         error @ (BuildError::Derive(_) | BuildError::Inconsistent(_)) => {
             return Err(Problem::internal(&error));
         }

@@ -32,6 +32,9 @@ pub struct TransferView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     pub payments: Vec<PaymentView>,
+    /// The nonce that it uses up instead of paying anybody; on fillers only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fills: Option<u64>,
     pub max_fee: String,
     #[schema(value_type = String, example = "PENDING_SIGNATURE")]
     pub status: Status,
@@ -171,6 +174,7 @@ pub fn of(
         asset: intent.asset,
         source: intent.source.clone(),
         payments: payments.collect(),
+        fills: intent.fills,
         max_fee: fee(intent.max_fee, intent.asset),
         status: transfer.status(),
         sub_status: transfer.sub_status,

@@ -144,6 +144,7 @@ impl World {
                 .collect(),
             max_fee: Amount::from_u64(500),
             expires_at: self.clock.now().plus(Duration::from_secs(100_000)),
+            fills: None,
         };
         let signature = key.sign(intent.canonical().as_bytes()).to_bytes();
         let initiator = InitiatorKey(key.verifying_key().to_bytes());
