@@ -1,6 +1,6 @@
 //! What every step is given.
 
-use crate::crash;
+use crate::{crash, readings::Readings};
 use bursar_domain::{
     asset::Asset,
     chain::Tips,
@@ -31,6 +31,7 @@ pub struct ChainPorts {
     /// What is done about transactions that no block takes.
     pub replacement: Replacement,
     tips: Arc<Mutex<Option<(Tips, Timestamp)>>>,
+    pub(crate) readings: Arc<Readings>,
 }
 
 impl ChainPorts {
@@ -43,7 +44,7 @@ impl ChainPorts {
     ) -> Self {
         let node = crash::node(node);
         let replacement = Replacement::of(node.network().chain());
-        Self { adapter, node, start_height, poll, tokens, replacement, tips: Arc::default() }
+        Self { adapter, node, start_height, poll, tokens, replacement, tips: Arc::default(), readings: Arc::default() }
     }
 
     pub fn with_replacement(self, replacement: Replacement) -> Self {

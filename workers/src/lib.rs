@@ -15,6 +15,7 @@ pub mod frozen;
 pub mod gaps;
 pub mod preflight;
 pub mod queue;
+mod readings;
 pub mod reconciler;
 pub mod requests;
 pub mod runtime;

@@ -9,11 +9,15 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
     if expire_if_over(context, &transfer).await? {
         return Ok(Progress::Moved);
     }
-    let fact = match transfer.intent.verify_signature() {
+    let fact = decide(&transfer);
+    advance(context, transfer, fact).await?;
+    Ok(Progress::Moved)
+}
+
+pub(super) fn decide(transfer: &Transfer) -> Fact {
+    match transfer.intent.verify_signature() {
         Ok(()) => Fact::Authorized { sub_status: Some(SubStatus::NotAuthorized) },
         // Checked when it was submitted; a row that changed since is not paid.
         Err(invalid) => Fact::Rejected { sub_status: None, reason: invalid.to_string() },
-    };
-    advance(context, transfer, fact).await?;
-    Ok(Progress::Moved)
+    }
 }

@@ -87,7 +87,7 @@ pub(super) async fn begin(
     let id = TransactionId::new(context.ids.uuid());
     let mut tx = context.store.write().await?;
     still(&mut tx, transfer).await?;
-    if !keep(&mut tx, context, transfer, id, purpose, draft, now).await? {
+    if keep(&mut tx, context, transfer, id, purpose, draft, now).await?.is_none() {
         return Ok(false);
     }
     let Obstacle { sub_status, reason } = obstacle;

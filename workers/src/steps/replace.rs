@@ -287,7 +287,7 @@ async fn begin(
     let now = context.now();
     let mut tx = context.store.write().await?;
     still(&mut tx, &transfer).await?;
-    if !keep(&mut tx, context, &transfer, id, goal.purpose, draft, now).await? {
+    if keep(&mut tx, context, &transfer, id, goal.purpose, draft, now).await?.is_none() {
         drop(tx);
         let reason = "an output, nonce or Sequence that it needs is taken by another transaction";
         return hinder(context, transfer, SubStatus::SpentElsewhere, reason, false).await;

@@ -1,17 +1,24 @@
 //! KYT and travel rule. No provider can be configured yet: the transfer passes and says that nothing was checked.
 
-use super::{Progress, expire_if_over};
-use crate::{context::Context, engine::StepError, transition::advance};
+use super::{Progress, authorize, expire_if_over};
+use crate::{context::Context, engine::StepError, transition::advance_in};
 use bursar_domain::lifecycle::{Fact, State, SubStatus, Transfer};
 
+/// Nobody is asked here or in [`authorize`], so nothing has to be written down before an answer is waited for: all of it is one
+/// commit. Each state is taken, and has its event, all the same.
 pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, StepError> {
     if expire_if_over(context, &transfer).await? {
         return Ok(Progress::Moved);
     }
-    let fact = match transfer.state {
-        State::Submitted => Fact::ScreeningStarted,
-        _ => Fact::ScreeningPassed { sub_status: Some(SubStatus::NotScreened) },
-    };
-    advance(context, transfer, fact).await?;
+    let started = matches!(transfer.state, State::Submitted).then_some(Fact::ScreeningStarted);
+    let passed = Fact::ScreeningPassed { sub_status: Some(SubStatus::NotScreened) };
+    let decided = authorize::decide(&transfer);
+    let now = context.now();
+    let mut tx = context.store.write().await?;
+    let mut transfer = transfer;
+    for fact in started.into_iter().chain([passed, decided]) {
+        transfer = advance_in(&mut tx, transfer, fact, now).await?;
+    }
+    tx.commit().await?;
     Ok(Progress::Moved)
 }

@@ -14,10 +14,10 @@ use crate::{
 use bursar_domain::{
     effects::Validity,
     ids::TransactionId,
-    lifecycle::{Fact, State, SubStatus, Transfer},
-    package::SigningPackage,
+    lifecycle::{Fact, Replacing, State, SubStatus, Transfer},
+    package::{SigningPackage, UnsignedTransaction},
     ports::SignError,
-    signing::{GroupKey, SignatureBytes},
+    signing::{GroupKey, SignatureBytes, SigningPayload},
     time::Timestamp,
 };
 use bursar_store::{
@@ -151,6 +151,66 @@ async fn sign(
 ) -> Result<Progress, StepError> {
     let payloads = ports.adapter.signing_payloads(&record.unsigned, &key)?;
     let (transfer, attempt) = start(context, transfer, record.id, started_before).await?;
+    propose(context, transfer, record, Session { key, payloads }, attempt, started_before).await
+}
+
+/// What a session needs besides the package.
+pub(super) struct Session {
+    key: GroupKey,
+    payloads: Vec<SigningPayload>,
+}
+
+/// What the session over a package that is about to be frozen needs; `None` if its co-signers cannot be asked now.
+pub(super) async fn session(
+    context: &Context,
+    transfer: &Transfer,
+    unsigned: &UnsignedTransaction,
+) -> Result<Option<Session>, StepError> {
+    let (_, ports) = ports(context, transfer)?;
+    let scheme = transfer.intent.intent.wallet.scheme();
+    let Some(key) = context.group_key(scheme).await? else { return Ok(None) };
+    if context.signer.online(scheme) < key.threshold {
+        return Ok(None);
+    }
+    let payloads = ports.adapter.signing_payloads(unsigned, &key)?;
+    Ok(Some(Session { key, payloads }))
+}
+
+/// Writes "a session may begin" into the transaction that freezes the package, if nothing else has to come first: one commit
+/// then says both, before any co-signer is asked. Gives the session's number.
+pub(super) async fn start_with_package(
+    tx: &mut WriteTx,
+    context: &Context,
+    transfer: Transfer,
+    record: &TransactionRecord,
+    now: Timestamp,
+) -> Result<(Transfer, Option<u32>), StepError> {
+    if halted::by_in(tx, context, &transfer).await?.is_some() {
+        return Ok((transfer, None));
+    }
+    if let Some(resource) = record.effects.resources.first()
+        // What was reserved below it was committed before this transaction had its turn.
+        && reservations::unsigned_ahead(&context.store, record.network, resource).await?.is_some()
+    {
+        return Ok((transfer, None));
+    }
+    let attempt = transactions::start_signing(tx, record.id, now).await?;
+    tracing::info!(transaction = %record.id, attempt, "asking the co-signers");
+    let transfer = advance_in(tx, transfer, Fact::SigningStarted, now).await?;
+    Ok((transfer, Some(attempt)))
+}
+
+/// Asks the co-signers. That a signature may exist is written down.
+pub(super) async fn propose(
+    context: &Context,
+    transfer: Transfer,
+    record: TransactionRecord,
+    session: Session,
+    attempt: u32,
+    started_before: bool,
+) -> Result<Progress, StepError> {
+    let (_, ports) = ports(context, &transfer)?;
+    let Session { key, payloads } = session;
     let package = SigningPackage {
         transfer: transfer.id,
         transaction: record.id,
@@ -226,7 +286,12 @@ async fn store_signed(
     // Where another transaction has taken its place meanwhile, these bytes are kept all the same: they can be in a block.
     let still_signing = |current: &Transfer| matches!(current.state, State::PendingSignature { transaction, .. } if transaction == record.id);
     if let Some(current) = current.filter(still_signing) {
-        advance_in(&mut tx, current, Fact::Signed, now).await?;
+        let signed = advance_in(&mut tx, current, Fact::Signed, now).await?;
+        // What is sent next may be said now, with the bytes: one commit instead of two. Not if somebody wants another one in its
+        // place, which may keep it from being sent at all.
+        if signed.replacing == Replacing::default() {
+            advance_in(&mut tx, signed, Fact::MaybeSent { reason: None }, now).await?;
+        }
     }
     nudge_next(&mut tx, record, now).await?;
     tx.commit().await?;
