@@ -17,8 +17,10 @@ mod statement;
 mod wire;
 
 use bursar_domain::network::Network;
+use fees::Market;
 use rpc::Rpc;
 use std::time::Duration;
+use tokio::sync::Mutex;
 
 /// How to reach a node and what to make of it.
 #[derive(Clone)]
@@ -48,6 +50,9 @@ pub struct FeePolicy {
     pub gas_margin_percent: u32,
     /// A transfer that needs more gas than this is not built. At most [`MAX_GAS_LIMIT`](crate::MAX_GAS_LIMIT).
     pub gas_limit_cap: u64,
+    /// What was read of base fee and tips serves every payment that is built within this time; the fees of a replacement are always
+    /// read anew. Zero: so are those of each payment. Well below the six blocks that an offer is made for.
+    pub kept_for: Duration,
 }
 
 impl Default for FeePolicy {
@@ -60,6 +65,7 @@ impl Default for FeePolicy {
             base_fee_multiplier_percent: 200,
             gas_margin_percent: 25,
             gas_limit_cap: 500_000,
+            kept_for: Duration::from_secs(2),
         }
     }
 }
@@ -104,6 +110,8 @@ pub struct EthereumNode {
     rpc: Rpc,
     chain_id: u64,
     fees: FeePolicy,
+    /// What fees were when they were last read.
+    market: Mutex<Option<Market>>,
     finality: Finality,
 }
 
@@ -115,7 +123,13 @@ impl EthereumNode {
         if finality == Finality::Depth(0) {
             return Err(InvalidNodeConfig::Depth);
         }
-        Ok(Self { rpc: Rpc::new(chain_id, &url, timeout)?, chain_id, fees, finality })
+        Ok(Self {
+            rpc: Rpc::new(chain_id, &url, timeout)?,
+            chain_id,
+            fees,
+            market: Mutex::default(),
+            finality,
+        })
     }
 
     fn network_id(&self) -> Network {

@@ -1,7 +1,9 @@
 //! Reads what a payment depends on, and rehearses it.
 
 use super::{
-    EthereumNode, error_text, revert,
+    EthereumNode, error_text,
+    fees::Market,
+    revert,
     rpc::{CallError, shorten},
 };
 use crate::{
@@ -37,7 +39,7 @@ impl ReadAccount for EthereumNode {
         let (address, from) = self.own_account(query)?;
         let call = Call::of(intent)?;
 
-        let base_fee = self.base_fee().await?;
+        let Market { base_fee, usual_tip, .. } = self.market().await?;
         let nonce: U64 = self.rpc.read("eth_getTransactionCount", (checksummed(&from), "latest")).await?;
         let balance = self.eth_balance(from).await?;
         let token_balance = match intent.asset {
@@ -46,7 +48,6 @@ impl ReadAccount for EthereumNode {
         };
 
         // Before any simulation, which would only say it less clearly.
-        let usual_tip = self.usual_tip().await?;
         let offer = self.fees.offer(base_fee, usual_tip);
         let offer = offer.ok_or_else(|| self.fees.above_cap(base_fee, MIN_GAS_LIMIT))?;
         let short = |fee: Amount| insufficient(intent.asset, call.amount, fee, balance, token_balance);
@@ -91,10 +92,10 @@ impl ReadAccount for EthereumNode {
     /// `token_balance` is not read.
     async fn replacement_state(&self, query: AccountQuery<'_>) -> Result<AccountState, ReadAccountError> {
         let (address, from) = self.own_account(query)?;
-        let base_fee = self.base_fee().await?;
+        let Market { base_fee, usual_tip, .. } = self.market_now().await?;
         let nonce: U64 = self.rpc.read("eth_getTransactionCount", (checksummed(&from), "latest")).await?;
         let balance = self.eth_balance(from).await?;
-        let offer = self.fees.offer(base_fee, self.usual_tip().await?);
+        let offer = self.fees.offer(base_fee, usual_tip);
         let offer = offer.ok_or_else(|| self.fees.above_cap(base_fee, MIN_GAS_LIMIT))?;
         Ok(AccountState::Ethereum(EthereumAccount {
             address,

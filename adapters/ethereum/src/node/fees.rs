@@ -11,10 +11,20 @@ use bursar_domain::{
     amount::Amount,
     ports::{BuildError, NodeError},
 };
+use tokio::time::Instant;
 
 /// How far back tips are looked at, and the percentile of each block.
 const HISTORY_BLOCKS: u64 = 10;
 const HISTORY_PERCENTILE: f64 = 50.0;
+
+/// What the chain takes now, in wei per gas.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Market {
+    pub base_fee: u128,
+    pub usual_tip: u128,
+    /// Before the node was asked.
+    read_at: Instant,
+}
 
 /// Wei per gas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,8 +87,26 @@ impl FeePolicy {
 }
 
 impl EthereumNode {
+    /// Of the last `kept_for`. Whoever comes while it is read waits for that answer.
+    pub(super) async fn market(&self) -> Result<Market, NodeError> {
+        let mut kept = self.market.lock().await;
+        if let Some(market) = *kept
+            && market.read_at.elapsed() < self.fees.kept_for
+        {
+            return Ok(market);
+        }
+        let market = self.market_now().await?;
+        *kept = Some(market);
+        Ok(market)
+    }
+
+    pub(super) async fn market_now(&self) -> Result<Market, NodeError> {
+        let read_at = Instant::now();
+        Ok(Market { base_fee: self.base_fee().await?, usual_tip: self.usual_tip().await?, read_at })
+    }
+
     /// Wei per gas of the latest block.
-    pub(super) async fn base_fee(&self) -> Result<u128, NodeError> {
+    async fn base_fee(&self) -> Result<u128, NodeError> {
         const METHOD: &str = "eth_getBlockByNumber";
         let header: Option<Header> = self.rpc.read(METHOD, ("latest", false)).await?;
         let header = header.ok_or_else(|| self.rpc.malformed(METHOD, "no latest block"))?;
@@ -89,7 +117,7 @@ impl EthereumNode {
     }
 
     /// Median over recent blocks of the median tip in each; where the node keeps no history, its own suggestion.
-    pub(super) async fn usual_tip(&self) -> Result<u128, NodeError> {
+    async fn usual_tip(&self) -> Result<u128, NodeError> {
         const METHOD: &str = "eth_feeHistory";
         let params = (format!("{HISTORY_BLOCKS:#x}"), "latest", [HISTORY_PERCENTILE]);
         let history: FeeHistory = match self.rpc.call(METHOD, params).await {
@@ -121,6 +149,7 @@ fn saturate(wei: U256) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     const POLICY: FeePolicy = FeePolicy {
         max_fee_cap_wei_per_gas: 1_000,
@@ -129,6 +158,7 @@ mod tests {
         base_fee_multiplier_percent: 200,
         gas_margin_percent: 25,
         gas_limit_cap: 100_000,
+        kept_for: Duration::ZERO,
     };
 
     #[test]
