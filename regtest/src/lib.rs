@@ -7,6 +7,7 @@
 
 pub mod anvil;
 pub mod bitcoind;
+pub mod certificates;
 pub mod error;
 pub mod fault_proxy;
 pub mod ports;
@@ -20,6 +21,7 @@ pub mod xrpl;
 
 pub use anvil::{Anvil, AnvilOptions, Mining, TokenKind};
 pub use bitcoind::{Bitcoind, StartOptions};
+pub use certificates::Authority;
 pub use error::RegtestError;
 pub use fault_proxy::{Fault, FaultProxy, Rule};
 pub use ports::free_port;

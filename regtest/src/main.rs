@@ -69,6 +69,9 @@ enum Command {
         /// Above 1024 transactions must carry it, at or below they must not.
         #[arg(long, default_value_t = 0)]
         network_id: u32,
+        /// Port of a further node that shows the same ledger, with faults of its own. May be given more than once.
+        #[arg(long)]
+        view_port: Vec<u16>,
     },
     /// Start a Postgres server with a cluster of its own.
     Postgres(Node),
@@ -188,13 +191,14 @@ async fn run(command: Command, json: bool) -> anyhow::Result<()> {
             nodes::wait_for_end(json).await?;
             node.stop().await?;
         }
-        Command::Xrpl { node: Node { data_dir, port }, close_interval_ms, network_id } => {
+        Command::Xrpl { node: Node { data_dir, port }, close_interval_ms, network_id, view_port } => {
             std::fs::create_dir_all(&data_dir)
                 .map_err(RegtestError::io("could not create folder", &data_dir))?;
             let config = xrpl::Config {
                 network_id,
+                views: view_port.into_iter().map(|port| (Ipv4Addr::LOCALHOST, port).into()).collect(),
                 close_interval: close_interval_ms.map(Duration::from_millis),
-                state_file: Some(data_dir.join("ledgers.journal")),
+                state_file: Some(data_dir.join(bursar_regtest::xrp_ledger::JOURNAL)),
                 ..xrpl::Config::new((Ipv4Addr::LOCALHOST, port.unwrap_or(0)).into())
             };
             let server = xrpl::serve(config).await?;

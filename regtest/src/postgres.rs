@@ -16,6 +16,9 @@ const USER: &str = "bursar";
 const PASSWORD: &str = "regtest-only";
 /// The database that is there from the start.
 const DATABASE: &str = "bursar";
+/// In the cluster's folder.
+const CERTIFICATE: &str = "regtest.crt";
+const KEY: &str = "regtest.key";
 
 const INITDB_WITHIN: Duration = Duration::from_secs(90);
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -35,11 +38,22 @@ pub struct PostgresOptions {
     pub fsync: bool,
     /// Further settings, e.g. `("max_connections", "20")`.
     pub settings: Vec<(String, String)>,
+    /// Starts as a standby that follows nobody: it can be read, and not written until [`Postgres::promote`].
+    pub standby: bool,
+    /// TLS: the server's certificate and its key, as PEM. Clients may still come without.
+    pub tls: Option<(String, String)>,
 }
 
 impl PostgresOptions {
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        Self { data_dir: data_dir.into(), port: None, fsync: true, settings: Vec::new() }
+        Self {
+            data_dir: data_dir.into(),
+            port: None,
+            fsync: true,
+            settings: Vec::new(),
+            standby: false,
+            tls: None,
+        }
     }
 
     pub fn with_port(mut self, port: u16) -> Self {
@@ -49,6 +63,16 @@ impl PostgresOptions {
 
     pub fn without_fsync(mut self) -> Self {
         self.fsync = false;
+        self
+    }
+
+    pub fn as_standby(mut self) -> Self {
+        self.standby = true;
+        self
+    }
+
+    pub fn with_tls(mut self, certificate: impl Into<String>, key: impl Into<String>) -> Self {
+        self.tls = Some((certificate.into(), key.into()));
         self
     }
 
@@ -76,13 +100,23 @@ impl Postgres {
     /// of the log.
     pub async fn start(options: PostgresOptions) -> Result<Self, RegtestError> {
         let programs = tools::postgres_bin()?;
-        let dir = &options.data_dir;
-        std::fs::create_dir_all(dir).map_err(RegtestError::io("could not create folder", dir))?;
-        let dir = dir.canonicalize().map_err(RegtestError::io("could not resolve folder", dir))?;
+        let dir = options.data_dir.clone();
+        std::fs::create_dir_all(&dir).map_err(RegtestError::io("could not create folder", &dir))?;
+        let dir = dir.canonicalize().map_err(RegtestError::io("could not resolve folder", &dir))?;
         let place = Place::prepare(&dir)?;
         let log = dir.join("postgres.log");
         if !place.data.join("PG_VERSION").exists() {
             initdb(&programs, &place, &log).await?;
+        }
+        let mut options = options;
+        if options.standby {
+            place.give("standby.signal", "")?;
+        }
+        if let Some((certificate, key)) = &options.tls {
+            place.give(CERTIFICATE, certificate)?;
+            place.give(KEY, key)?;
+            let files = [("ssl", "on"), ("ssl_cert_file", CERTIFICATE), ("ssl_key_file", KEY)];
+            options.settings.extend(files.map(|(name, value)| (name.to_owned(), value.to_owned())));
         }
         let port = options.port.map_or_else(free_port, Ok)?;
         let deadline = tokio::time::Instant::now() + LINGERING;
@@ -155,6 +189,14 @@ impl Postgres {
     /// Runs `sql` in `database` as the owner; the rows, one to a line, columns separated by `|`.
     pub async fn psql(&self, database: &str, sql: &str) -> Result<String, RegtestError> {
         psql(&self.programs, self.port, database, sql).await
+    }
+
+    /// Lets a standby be written; returns when it can.
+    pub async fn promote(&self) -> Result<(), RegtestError> {
+        match self.psql("postgres", "SELECT pg_promote()").await?.as_str() {
+            "t" => Ok(()),
+            other => Err(RegtestError::Invalid { field: "pg_promote", reason: other.to_owned() }),
+        }
     }
 
     /// Asks the server to end in order, closing the connections of its clients.

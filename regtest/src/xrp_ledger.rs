@@ -16,6 +16,8 @@ use crate::{Process, RegtestError, free_port, tools};
 const GENESIS_SEED: &str = "snoPBrXtMeMyMHUVTgbuqAfg1SUTb";
 /// Drops paid per transaction of the harness, above the base fee of 10 also when the ledger is a little busy.
 const FEE_DROPS: u64 = 1_000;
+/// In the data folder: closed ledgers.
+pub const JOURNAL: &str = "ledgers.journal";
 const READY_WITHIN: Duration = Duration::from_secs(30);
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 
@@ -29,11 +31,14 @@ pub struct XrpLedgerOptions {
     pub close_interval: Option<Duration>,
     /// Above 1024 transactions must carry it, at or below they must not.
     pub network_id: u32,
+    /// How many further nodes show the same ledger, on free ports, each with faults of its own. They run in the one process: what
+    /// differs between them is what they answer.
+    pub views: usize,
 }
 
 impl XrpLedgerOptions {
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        Self { data_dir: data_dir.into(), port: None, close_interval: None, network_id: 0 }
+        Self { data_dir: data_dir.into(), port: None, close_interval: None, network_id: 0, views: 0 }
     }
 
     pub fn with_port(mut self, port: u16) -> Self {
@@ -53,6 +58,8 @@ pub struct XrpLedger {
     process: Process,
     rpc: RpcClient,
     port: u16,
+    views: Vec<RpcClient>,
+    journal: PathBuf,
     network_id: u32,
     /// The genesis account's Sequence is read, used and read again: one payment at a time.
     funding: tokio::sync::Mutex<()>,
@@ -73,11 +80,24 @@ impl XrpLedger {
         if let Some(interval) = options.close_interval {
             command.args(["--close-interval-ms", &interval.as_millis().to_string()]);
         }
+        let mut views = Vec::new();
+        for _ in 0..options.views {
+            let port = free_port()?;
+            command.args(["--view-port", &port.to_string()]);
+            views.push(RpcClient::new(format!("http://127.0.0.1:{port}"), Dialect::Rippled, None)?);
+        }
         command.arg("--data-dir").arg(&dir);
         let process = Process::spawn("xrpl", command, dir.join("xrpl.log"))?;
         let rpc = RpcClient::new(format!("http://127.0.0.1:{port}"), Dialect::Rippled, None)?;
-        let mut node =
-            Self { process, rpc, port, network_id: options.network_id, funding: tokio::sync::Mutex::new(()) };
+        let mut node = Self {
+            process,
+            rpc,
+            port,
+            views,
+            journal: dir.join(JOURNAL),
+            network_id: options.network_id,
+            funding: tokio::sync::Mutex::new(()),
+        };
         let rpc = node.rpc.clone();
         node.process
             .wait_ready(READY_WITHIN, || async {
@@ -99,6 +119,24 @@ impl XrpLedger {
 
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The further nodes that show the same ledger: to be asked, and to be told their faults (`standin_fault`).
+    pub fn views(&self) -> &[RpcClient] {
+        &self.views
+    }
+
+    /// Another node in a folder of its own, whose ledgers are the same up to now, and which goes its own way from here.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn fork(&self, options: XrpLedgerOptions) -> Result<Self, RegtestError> {
+        let dir = &options.data_dir;
+        std::fs::create_dir_all(dir).map_err(RegtestError::io("could not create folder", dir))?;
+        let copy = dir.join(JOURNAL);
+        // A ledger that is being written is cut off at the start.
+        std::fs::copy(&self.journal, &copy).map_err(RegtestError::io("could not write", &copy))?;
+        Self::start(XrpLedgerOptions { network_id: self.network_id, ..options }).await
     }
 
     pub fn process(&mut self) -> &mut Process {

@@ -51,6 +51,8 @@ const LEDGER_STREAM_BUFFER: usize = 64;
 pub struct Config {
     /// Port 0 takes a free one; see [`Running::addr`].
     pub listen: SocketAddr,
+    /// Further nodes that show the same ledger, each with faults of its own (`standin_fault` sent to it).
+    pub views: Vec<SocketAddr>,
     /// Above 1024 transactions must carry it, at or below they must not.
     pub network_id: u32,
     /// Closes a ledger by itself this often; `None`: only on `ledger_accept`.
@@ -73,6 +75,7 @@ impl Config {
     pub fn new(listen: SocketAddr) -> Self {
         Self {
             listen,
+            views: Vec::new(),
             network_id: 0,
             close_interval: None,
             state_file: None,
@@ -127,25 +130,42 @@ impl Drop for Running {
 /// # Errors
 /// [`ServeError`] when the port is taken or the state file is unusable.
 pub async fn serve(config: Config) -> Result<Running, ServeError> {
-    let listen = |source| ServeError::Listen { addr: config.listen, source };
-    let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
-    let addr = listener.local_addr().map_err(listen)?;
+    let listener = bind(config.listen).await?;
+    let addr = listener.local_addr().map_err(|source| ServeError::Listen { addr: config.listen, source })?;
+    let mut views = Vec::new();
+    for view in &config.views {
+        views.push(bind(*view).await?);
+    }
     let (stop, stopped) = watch::channel(false);
     let server = Server::new(open_state(&config)?, stopped.clone());
-    let router = server.clone().router();
     let interval = config.close_interval;
+    let mut serving = tokio::task::JoinSet::new();
+    let routers = std::iter::once(server.clone()).chain(views.iter().map(|_| server.view()));
+    let routers: Vec<_> = routers.map(Server::router).collect();
+    for (listener, router) in std::iter::once(listener).chain(views).zip(routers) {
+        let stopped = stopped.clone();
+        let until = server::told_to_stop(stopped);
+        serving.spawn(axum::serve(listener, router).with_graceful_shutdown(until).into_future());
+    }
     let task = tokio::spawn(async move {
-        let serving = axum::serve(listener, router).with_graceful_shutdown(server::told_to_stop(stopped));
-        tokio::select! {
-            result = serving => {
-                if let Err(error) = result {
-                    tracing::error!(%error, "the XRP Ledger stand-in stopped serving");
+        let serving = async {
+            while let Some(served) = serving.join_next().await {
+                if !matches!(served, Ok(Ok(()))) {
+                    tracing::error!(?served, "the XRP Ledger stand-in stopped serving");
+                    return;
                 }
             }
+        };
+        tokio::select! {
+            () = serving => {}
             () = close_ledgers(server, interval) => {}
         }
     });
     Ok(Running { addr, stop, server: Some(task) })
+}
+
+async fn bind(addr: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(addr).await.map_err(|source| ServeError::Listen { addr, source })
 }
 
 fn open_state(config: &Config) -> Result<State, JournalError> {

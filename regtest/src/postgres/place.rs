@@ -39,6 +39,20 @@ impl Place {
         private_folder(&data, Some(user))?;
         Ok(Self { data, run_as: Some(user) })
     }
+
+    /// Writes a file into the cluster's folder that the server alone may read.
+    pub fn give(&self, name: &str, text: &str) -> Result<(), RegtestError> {
+        let file = self.data.join(name);
+        fs::write(&file, text).map_err(RegtestError::io("could not write", &file))?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600))
+            .map_err(RegtestError::io("could not protect", &file))?;
+        match self.run_as {
+            Some(RunAs { uid, gid }) => {
+                chown(&file, Some(uid), Some(gid)).map_err(RegtestError::io("could not give away", &file))
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 fn unprivileged() -> Result<RunAs, RegtestError> {

@@ -1,5 +1,6 @@
 //! HTTP and WebSocket on one port: `POST /` is JSON-RPC, `GET /` upgrades.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
@@ -12,7 +13,7 @@ use axum::routing::get;
 use serde_json::{Value, json};
 use tokio::sync::{broadcast, watch};
 
-use super::faults::take_one;
+use super::faults::{Faults, take_one};
 use super::rpc::{self, Answer, Fields};
 use super::state::State;
 
@@ -22,7 +23,50 @@ const MAX_REQUEST_BYTES: usize = 1024 * 1024;
 #[derive(Clone)]
 pub struct Server {
     state: Arc<Mutex<State>>,
+    /// Of a further view of the same ledger; `None`: those of the ledger itself.
+    faults: Option<Arc<Mutex<Faults>>>,
     stopped: watch::Receiver<bool>,
+}
+
+/// The state as one view shows it: with its own faults in the place of the ledger's, as long as this lives.
+struct Seen<'a> {
+    state: MutexGuard<'a, State>,
+    own: Option<MutexGuard<'a, Faults>>,
+}
+
+impl<'a> Seen<'a> {
+    fn of(server: &'a Server) -> Self {
+        let state = server.state();
+        let own = server.faults.as_ref().map(|own| own.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut seen = Self { state, own };
+        seen.swap();
+        seen
+    }
+
+    fn swap(&mut self) {
+        if let Some(own) = &mut self.own {
+            std::mem::swap(&mut self.state.chain.faults, own);
+        }
+    }
+}
+
+impl Deref for Seen<'_> {
+    type Target = State;
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Seen<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl Drop for Seen<'_> {
+    fn drop(&mut self) {
+        self.swap();
+    }
 }
 
 /// Resolves when the server is to end, also when whoever could say so is gone.
@@ -40,7 +84,14 @@ enum Reply {
 impl Server {
     #[must_use]
     pub fn new(state: State, stopped: watch::Receiver<bool>) -> Self {
-        Self { state: Arc::new(Mutex::new(state)), stopped }
+        Self { state: Arc::new(Mutex::new(state)), faults: None, stopped }
+    }
+
+    /// A further node that shows the same ledger, with faults of its own: what it is asked for, it may lag behind with, miss or lose.
+    /// What becomes of transactions when a ledger closes is for the ledger's own faults.
+    #[must_use]
+    pub fn view(&self) -> Self {
+        Self { faults: Some(Arc::default()), ..self.clone() }
     }
 
     /// The state. A panic under the lock would leave a half-applied transaction; the view rolls those back, so the
@@ -57,7 +108,7 @@ impl Server {
     }
 
     fn call(&self, method: &str, params: &Fields) -> Reply {
-        let mut state = self.state();
+        let mut state = Seen::of(self);
         let answer = rpc::call(&mut state, method, params);
         if method == "submit" && take_one(&mut state.chain.faults.lose_submit_reply) {
             return Reply::Lost;
@@ -192,7 +243,7 @@ fn subscribe(
     if streams.iter().any(|stream| stream != "ledger") {
         return Err(rpc::RpcError::new("malformedStream", 68, "Stream malformed."));
     }
-    let state = server.state();
+    let state = Seen::of(server);
     if command == "unsubscribe" || streams.is_empty() {
         *ledgers = None;
         return Ok(Fields::new());

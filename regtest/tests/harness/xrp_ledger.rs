@@ -57,3 +57,30 @@ async fn xrp_ledger__should_close_by_itself_when_told_so() {
     .await
     .unwrap();
 }
+
+#[tokio::test]
+async fn views_of_a_ledger__should_lag_and_be_whole_apart_from_each_other_and_a_fork_go_its_own_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = XrpLedgerOptions { views: 2, ..XrpLedgerOptions::new(dir.path().join("one")) };
+    let node = XrpLedger::start(options).await.unwrap();
+    node.fund(RECIPIENT, 25_000_000).await.unwrap();
+    let fork = node.fork(XrpLedgerOptions::new(dir.path().join("other"))).await.unwrap();
+    assert_eq!(fork.balance(RECIPIENT).await.unwrap(), 25_000_000);
+
+    let [late, early] = node.views() else { panic!("two views") };
+    late.call("standin_fault", json!({ "stale": 1 })).await.unwrap();
+    node.fund(RECIPIENT, 1).await.unwrap();
+    let request = json!({ "account": RECIPIENT, "ledger_index": "validated" });
+    let mut seen = Vec::new();
+    for view in [late, early] {
+        let info = view.call("account_info", request.clone()).await.unwrap();
+        seen.push(info["account_data"]["Balance"].clone());
+    }
+    assert_eq!(seen, [json!("25000000"), json!("25000001")]);
+    assert_eq!(node.balance(RECIPIENT).await.unwrap(), 25_000_001);
+
+    for _ in 0..3 {
+        fork.accept().await.unwrap();
+    }
+    assert_eq!(fork.balance(RECIPIENT).await.unwrap(), 25_000_000, "it heard of nothing");
+}
