@@ -137,6 +137,10 @@ pub(crate) mod tests {
             number(7),
         ];
         assert_eq!(intent.canonical().as_bytes(), expected.concat());
+        assert_eq!(
+            intent.digest().to_string(),
+            "91f2cd0495071d426988a9a2f5de0d4c77e34f091502b1c8f069cacb360d9d44"
+        );
     }
 
     #[test]

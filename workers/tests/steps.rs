@@ -11,6 +11,8 @@ mod child;
 mod crash;
 #[path = "steps/ends.rs"]
 mod ends;
+#[path = "steps/fill.rs"]
+mod fill;
 #[path = "steps/follow.rs"]
 mod follow;
 #[path = "steps/halts.rs"]

@@ -289,7 +289,7 @@ impl Group {
                 intent: &payment.intent,
                 key: &self.keys[&wallet.kind.scheme()],
                 state: &payment.state,
-                source: (network == XRP).then(|| wallet.path(Branch::Receive, 0)),
+                source: (network != BTC).then(|| wallet.path(Branch::Receive, 0)),
                 resource: payment.resource.as_ref(),
                 change: (network == BTC).then(|| wallet.path(Branch::Change, 0)),
             })

@@ -105,7 +105,7 @@ async fn stream(environment: &Environment, wallet: &Wallet, to: &str, known: &[i
     Ok(())
 }
 
-const ROUTES: [(&str, &[&str]); 22] = [
+const ROUTES: [(&str, &[&str]); 23] = [
     ("/health", &["get"]),
     ("/health/nodes", &["get"]),
     ("/ready", &["get"]),
@@ -126,6 +126,7 @@ const ROUTES: [(&str, &[&str]); 22] = [
     ("/v1/transfers/{id}/cancel", &["post"]),
     ("/v1/transfers/{id}/recalls", &["post"]),
     ("/v1/transfers/{id}/speed-up", &["post"]),
+    ("/v1/fills", &["post"]),
     ("/v1/events", &["get"]),
     ("/v1/events/stream", &["get"]),
 ];

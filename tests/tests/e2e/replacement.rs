@@ -2,6 +2,7 @@
 
 use crate::{
     cli::Cli,
+    gaps,
     world::{self, PATIENCE, Wallet, completed, text, until},
 };
 use anyhow::{Context as _, ensure};
@@ -26,6 +27,7 @@ async fn replacement__should_leave_one_transaction_of_each_transfer() -> world::
     world::run_on(options, nodes, async |environment| {
         bitcoin(environment).await.context("bitcoin")?;
         let ethereum = ethereum(environment).await.context("ethereum")?;
+        gaps::gap(environment).await.context("gap")?;
         xrp(environment).await.context("xrp")?;
         inconclusive(environment, &ethereum).await.context("inconclusive")?;
         batch(environment).await.context("batch")?;

@@ -1,0 +1,236 @@
+//! Orders to fill a nonce: the one transaction that they allow, and what keeps fillers and payments out of each other's way.
+
+use crate::support::{Group, NOW, Payments, deadlines, package, signed_by};
+use bursar_domain::{
+    account::{AccountState, EthereumAccount},
+    amount::Amount,
+    asset::Asset,
+    effects::Resource,
+    fill::FillOrder,
+    intent::{Destination, Intent, Payment},
+    network::Network,
+    package::{Purpose, SigningPackage, UnsignedTransaction},
+    ports::ReplaceRequest,
+    signing::{PartyRole, Scheme},
+    time::Timestamp,
+    wallet::{Branch, WalletDescriptor, WalletKind},
+};
+use bursar_signer::{
+    adapters::by_chain,
+    rules::{AssetRule, Initiator, Rules},
+    verify::{RefusalCode, verify},
+};
+use bursar_signer_client::message::SessionId;
+use ed25519_dalek::SigningKey;
+use std::time::Duration;
+
+const ETH: Network = Network::Ethereum(31_337);
+const OTHER: Network = Network::Ethereum(1337);
+/// 21000 gas at a maximum of 10 wei.
+const FEE: u64 = 210_000;
+
+fn platform() -> SigningKey {
+    SigningKey::from_bytes(&[43; 32])
+}
+
+async fn group() -> Group {
+    let allow = |rules: &mut Rules| {
+        rules.networks.extend([ETH, OTHER]);
+        rules.assets.push(AssetRule {
+            asset: Asset::Eth,
+            max_amount: Amount::from_u64(1000),
+            max_fee: Amount::from_u64(4 * FEE),
+        });
+        rules.initiators.push(Initiator {
+            name: "platform".into(),
+            role: PartyRole::CustodyPlatform,
+            public_key: bursar_domain::intent::InitiatorKey(platform().verifying_key().to_bytes()),
+        });
+    };
+    Group::with(2, 2, true, deadlines(), allow).await
+}
+
+fn wallet(network: Network) -> WalletDescriptor {
+    WalletDescriptor::new(network, WalletKind::Ethereum, 0).unwrap()
+}
+
+fn account(group: &Group, network: Network) -> String {
+    let (wallet, key) = (wallet(network), &group.keys[&Scheme::EcdsaSecp256k1]);
+    by_chain(network.chain()).address(&wallet, key, &wallet.path(Branch::Receive, 0)).unwrap()
+}
+
+fn filler(group: &Group, network: Network, name: &str, nonce: u64) -> Intent {
+    let order = FillOrder {
+        external_id: name.parse().unwrap(),
+        wallet: wallet(network),
+        account: account(group, network),
+        nonce,
+        max_fee: Amount::from_u64(3 * FEE),
+        expires_at: NOW.plus(Duration::from_secs(3600)),
+    };
+    order.intent()
+}
+
+fn payment(group: &Group, network: Network, name: &str) -> Intent {
+    let address = "0x52908400098527886E0F7030069857D2E4169EE7".to_owned();
+    let paid = Payment { destination: Destination { address, tag: None }, amount: Amount::from_u64(1000) };
+    Intent { payments: vec![paid], fills: None, source: None, ..filler(group, network, name, 0) }
+}
+
+/// What the intent says, with this nonce.
+fn payments(group: &Group, intent: Intent, nonce: u64) -> Payments {
+    let address = account(group, intent.network());
+    let state = EthereumAccount {
+        address: address.clone(),
+        balance: Amount::from_u64(1_000_000_000),
+        token_balance: None,
+        nonce: 0,
+        gas_limit: 21_000,
+        max_fee_per_gas: 10,
+        max_priority_fee_per_gas: 1,
+    };
+    let resource = Some(Resource::Nonce { account: address, nonce });
+    Payments { intent, state: AccountState::Ethereum(state), resource }
+}
+
+fn unsigned(group: &Group, intent: Intent, nonce: u64) -> UnsignedTransaction {
+    group.build(&payments(group, intent, nonce))
+}
+
+fn fill(group: &Group, name: &str, nonce: u64) -> SigningPackage {
+    let intent = filler(group, ETH, name, nonce);
+    package(group.sign_intent(intent.clone()), unsigned(group, intent, nonce))
+}
+
+fn pay(group: &Group, name: &str, nonce: u64) -> SigningPackage {
+    let intent = payment(group, ETH, name);
+    package(group.sign_intent(intent.clone()), unsigned(group, intent, nonce))
+}
+
+fn replaced(group: &Group, package: &SigningPackage, purpose: Purpose, raise_percent: u32) -> SigningPackage {
+    let intent = package.intent.intent.clone();
+    let payments = payments(group, intent, 0);
+    let unsigned = by_chain(ETH.chain()).replace(&ReplaceRequest {
+        intent: &payments.intent,
+        purpose: &purpose,
+        key: &group.keys[&Scheme::EcdsaSecp256k1],
+        state: &payments.state,
+        earlier: std::slice::from_ref(&package.unsigned),
+        raise_percent,
+        price_cap: None,
+        change: None,
+    });
+    SigningPackage { purpose, unsigned: unsigned.unwrap(), ..package.clone() }
+}
+
+fn decide(group: &Group, package: &SigningPackage) -> Result<(), RefusalCode> {
+    group.daemons[&0].cosigner.decide(package).map(|_| ()).map_err(|refusal| refusal.code)
+}
+
+fn remember(group: &Group, package: &SigningPackage) {
+    let allowed = group.daemons[&0].cosigner.decide(package).unwrap();
+    let session = SessionId(package.digest().0);
+    group.daemons[&0].cosigner.store.take_part(session, b"message", &allowed, NOW).unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn filler__should_be_signed_with_its_nonce_and_nothing_else() {
+    let group = group().await;
+    let honest = fill(&group, "fill-7", 7);
+    group.sign(&honest).await.unwrap();
+
+    let with = |bytes: UnsignedTransaction| SigningPackage { unsigned: bytes, ..honest.clone() };
+    let another_nonce = with(unsigned(&group, filler(&group, ETH, "fill-7", 8), 8));
+    assert_eq!(decide(&group, &another_nonce), Err(RefusalCode::EffectsOther));
+    let pays = with(unsigned(&group, payment(&group, ETH, "fill-7"), 7));
+    assert_eq!(decide(&group, &pays), Err(RefusalCode::EffectsOther));
+    let elsewhere = with(unsigned(&group, filler(&group, OTHER, "fill-7", 7), 7));
+    assert_eq!(decide(&group, &elsewhere), Err(RefusalCode::MalformedPackage));
+    // A payment order is not filled, and a filler is no payment.
+    let order = group.sign_intent(payment(&group, ETH, "invoice-1"));
+    let not_paid = package(order, honest.unsigned.clone());
+    assert_eq!(decide(&group, &not_paid), Err(RefusalCode::EffectsOther));
+}
+
+#[tokio::test]
+async fn filler__should_be_ordered_by_a_pinned_initiator_in_time_and_within_the_fee() {
+    let group = group().await;
+    let honest = fill(&group, "fill-7", 7);
+    let by = |key: &SigningKey| SigningPackage {
+        intent: signed_by(key, honest.intent.intent.clone()),
+        ..honest.clone()
+    };
+    assert_eq!(decide(&group, &by(&SigningKey::from_bytes(&[66; 32]))), Err(RefusalCode::UnknownInitiator));
+    assert_eq!(decide(&group, &by(&platform())), Err(RefusalCode::InitiatorRole));
+    let mut forged = honest.clone();
+    forged.intent.intent.fills = Some(8);
+    assert_eq!(decide(&group, &forged), Err(RefusalCode::InitiatorSignature));
+    // Who leaves the nonce out has neither a filler nor a payment under the initiator's signature.
+    forged.intent.intent.fills = None;
+    assert_eq!(decide(&group, &forged), Err(RefusalCode::InitiatorSignature));
+    let stripped = SigningPackage {
+        intent: group.sign_intent(Intent { fills: None, ..honest.intent.intent.clone() }),
+        ..honest.clone()
+    };
+    assert_eq!(decide(&group, &stripped), Err(RefusalCode::InvalidIntent));
+
+    let key = group.keys.get(&Scheme::EcdsaSecp256k1);
+    let code = |package: &SigningPackage, now: Timestamp| {
+        verify(package, &group.rules, key, by_chain(ETH.chain()), now)
+            .map(|_| ())
+            .map_err(|refusal| refusal.code)
+    };
+    assert_eq!(code(&honest, NOW), Ok(()));
+    assert_eq!(code(&honest, NOW.plus(Duration::from_secs(3600))), Err(RefusalCode::IntentExpired));
+    assert_eq!(code(&honest, Timestamp(0)), Err(RefusalCode::ExpiryTooFar));
+
+    let costing = |order: u64, built: u64| {
+        let intent = |max_fee| Intent { max_fee: Amount::from_u64(max_fee), ..honest.intent.intent.clone() };
+        let mut payments = payments(&group, intent(u64::MAX), 7);
+        let AccountState::Ethereum(state) = &mut payments.state else { unreachable!("of this chain") };
+        state.max_fee_per_gas = u128::from(built / 21_000);
+        package(group.sign_intent(intent(order)), group.build(&payments))
+    };
+    assert_eq!(decide(&group, &costing(FEE, FEE)), Ok(()));
+    assert_eq!(decide(&group, &costing(FEE - 1, FEE)), Err(RefusalCode::EffectsFee));
+    assert_eq!(decide(&group, &costing(9 * FEE, 4 * FEE)), Ok(()));
+    assert_eq!(decide(&group, &costing(9 * FEE, 5 * FEE)), Err(RefusalCode::FeeAboveCap));
+}
+
+#[tokio::test]
+async fn filler__should_not_take_the_place_of_a_payment() {
+    let group = group().await;
+    remember(&group, &pay(&group, "invoice-1", 7));
+    assert_eq!(decide(&group, &fill(&group, "fill-7", 7)), Err(RefusalCode::NonceTaken));
+    // Whatever the orchestrator calls it.
+    let cancels = SigningPackage { purpose: Purpose::Cancel, ..fill(&group, "fill-7", 7) };
+    assert_eq!(decide(&group, &cancels), Err(RefusalCode::NonceTaken));
+    // Another nonce, and the same one of the same account elsewhere, are not in question.
+    decide(&group, &fill(&group, "fill-8", 8)).unwrap();
+    let elsewhere = filler(&group, OTHER, "fill-7", 7);
+    let elsewhere = package(group.sign_intent(elsewhere.clone()), unsigned(&group, elsewhere, 7));
+    decide(&group, &elsewhere).unwrap();
+}
+
+#[tokio::test]
+async fn payment__should_not_be_signed_with_a_nonce_that_was_filled() {
+    let group = group().await;
+    let first = fill(&group, "fill-7", 7);
+    remember(&group, &first);
+    assert_eq!(decide(&group, &pay(&group, "invoice-1", 7)), Err(RefusalCode::NonceFilled));
+    decide(&group, &pay(&group, "invoice-1", 8)).unwrap();
+
+    // The same order may offer more, and a further one may, too: one of them is final at most, and none pays.
+    let raised = replaced(&group, &first, Purpose::Pay, 100);
+    decide(&group, &raised).unwrap();
+    remember(&group, &raised);
+    let cancelled = replaced(&group, &first, Purpose::Cancel, 100);
+    decide(&group, &cancelled).unwrap();
+    decide(&group, &fill(&group, "again-7", 7)).unwrap();
+    let beyond = SigningPackage {
+        intent: group
+            .sign_intent(Intent { max_fee: Amount::from_u64(2 * FEE - 1), ..first.intent.intent.clone() }),
+        ..raised
+    };
+    assert_eq!(decide(&group, &beyond), Err(RefusalCode::EffectsFee));
+}
