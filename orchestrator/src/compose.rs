@@ -11,7 +11,7 @@ use bursar_domain::{
     ids::IdSource,
     network::{Chain, Network},
     package::SigningPackage,
-    ports::{Node, SignError, ThresholdSigner},
+    ports::{Node, PriceCap, SignError, ThresholdSigner},
     signing::{GroupKey, Scheme, SignatureBytes, SigningPayload},
     statement::ReadStatement,
     time::{Clock, Timestamp},
@@ -192,12 +192,13 @@ fn bitcoin_ports(config: &BitcoinConfig) -> anyhow::Result<ChainPorts> {
         Duration::from_millis(config.poll_ms),
         BTreeSet::new(),
     )
-    .with_replacement(config.replacement.of(Chain::Bitcoin)))
+    .with_replacement(config.replacement.of(Chain::Bitcoin, PriceCap(config.fee_cap.into()))))
 }
+
+const GWEI: u128 = 1_000_000_000;
 
 /// Each node of the section, by name.
 fn ethereum_nodes(config: &EthereumConfig) -> anyhow::Result<Vec<(String, Arc<EthereumNode>)>> {
-    const GWEI: u128 = 1_000_000_000;
     let connect = |(name, url): (String, Hidden)| {
         let node = EthereumNode::new(EthereumNodeConfig {
             chain_id: config.chain_id,
@@ -224,7 +225,9 @@ fn ethereum_ports(config: &EthereumConfig) -> anyhow::Result<ChainPorts> {
         Duration::from_millis(config.poll_ms),
         config.tokens.iter().map(|token| token.contract).collect(),
     )
-    .with_replacement(config.replacement.of(Chain::Ethereum)))
+    .with_replacement(
+        config.replacement.of(Chain::Ethereum, PriceCap(u128::from(config.max_fee_gwei) * GWEI)),
+    ))
 }
 
 /// Each node of the section, by name.
@@ -251,7 +254,7 @@ fn xrp_ports(config: &XrpConfig) -> anyhow::Result<ChainPorts> {
         Duration::from_millis(config.poll_ms),
         BTreeSet::new(),
     )
-    .with_replacement(config.replacement.of(Chain::Xrp)))
+    .with_replacement(config.replacement.of(Chain::Xrp, PriceCap(config.fee_cap_drops.into()))))
 }
 
 /// The nodes of a chain behind the ports of one.

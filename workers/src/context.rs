@@ -6,7 +6,7 @@ use bursar_domain::{
     chain::Tips,
     ids::IdSource,
     network::{Chain, Network},
-    ports::{Adapter, Node, NodeError, ThresholdSigner},
+    ports::{Adapter, Node, NodeError, PriceCap, ThresholdSigner},
     signing::{GroupKey, Scheme},
     time::{Clock, Timestamp},
 };
@@ -44,7 +44,16 @@ impl ChainPorts {
     ) -> Self {
         let node = crash::node(node);
         let replacement = Replacement::of(node.network().chain());
-        Self { adapter, node, start_height, poll, tokens, replacement, tips: Arc::default(), readings: Arc::default() }
+        Self {
+            adapter,
+            node,
+            start_height,
+            poll,
+            tokens,
+            replacement,
+            tips: Arc::default(),
+            readings: Arc::default(),
+        }
     }
 
     pub fn with_replacement(self, replacement: Replacement) -> Self {
@@ -70,7 +79,8 @@ impl ChainPorts {
     }
 }
 
-/// When a transaction counts as stuck, and what is then done. What it may cost is the intent's `max_fee`, always.
+/// When a transaction counts as stuck, and what is then done. What it may cost is the intent's `max_fee`, always, and `price_cap`
+/// where there is one, whoever asks for more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replacement {
     /// In no block for this long since it was first sent: stuck. Also how long a refused attempt rests.
@@ -83,6 +93,8 @@ pub struct Replacement {
     pub max_replacements: usize,
     /// Where no replacement can be made, have a child pay for what waits (Bitcoin).
     pub child_pays: bool,
+    /// The most that is offered.
+    pub price_cap: Option<PriceCap>,
 }
 
 impl Replacement {
@@ -99,6 +111,7 @@ impl Replacement {
             raise_percent: 25,
             max_replacements: 5,
             child_pays: matches!(chain, Chain::Bitcoin),
+            price_cap: None,
         }
     }
 }

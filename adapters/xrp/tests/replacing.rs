@@ -6,7 +6,7 @@ use bursar_domain::{
     amount::{Amount, Drops},
     effects::Validity,
     package::{Purpose, UnsignedTransaction},
-    ports::{BuildError, DecodeError, DecodeTransaction, ReplaceRequest, ReplaceTransaction},
+    ports::{BuildError, DecodeError, DecodeTransaction, PriceCap, ReplaceRequest, ReplaceTransaction},
     verify::{cancel_matches, effects_match},
 };
 use bursar_xrp::XrpAdapter;
@@ -26,6 +26,7 @@ pub fn replace(
         state: &AccountState::Xrp(setup.state.clone()),
         earlier,
         raise_percent,
+        price_cap: None,
         change: None,
     })
 }
@@ -120,6 +121,29 @@ fn an_account_set_that_sets_something_is_refused() {
     ] {
         let decoded = with(name, value);
         assert!(matches!(decoded, Err(DecodeError::Unexplained { .. })), "{name}: {decoded:?}");
+    }
+}
+
+#[test]
+fn what_the_installation_offers_at_most_holds_for_every_raise() {
+    let setup = Setup::new(&a_case());
+    let first = setup.build().unwrap();
+    for purpose in [Purpose::Pay, Purpose::Cancel] {
+        let within = |cap| {
+            XrpAdapter.replace(&ReplaceRequest {
+                intent: &setup.intent,
+                purpose: &purpose,
+                key: &setup.signer.key,
+                state: &AccountState::Xrp(setup.state.clone()),
+                earlier: std::slice::from_ref(&first),
+                raise_percent: 0,
+                price_cap: Some(PriceCap(cap)),
+                change: None,
+            })
+        };
+        assert!(within(16).is_ok());
+        let refused = BuildError::PriceAboveCap { price: 16, cap: 15, unit: "drops" };
+        assert_eq!(within(15), Err(refused));
     }
 }
 

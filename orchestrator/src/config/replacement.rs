@@ -1,11 +1,12 @@
 //! When a transaction counts as stuck, and what is then done about it.
 
-use bursar_domain::network::Chain;
+use bursar_domain::{network::Chain, ports::PriceCap};
 use bursar_workers::Replacement;
 use serde::Deserialize;
 use std::time::Duration;
 
-/// `[<chain>.replacement]`; each chain has defaults of its own. What it may cost is bounded by each transfer's `maxFee`.
+/// `[<chain>.replacement]`; each chain has defaults of its own. What it may cost is bounded by each transfer's `maxFee`, and by the
+/// section's own cap (`fee_cap`, `max_fee_gwei`, `fee_cap_drops`).
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReplacementConfig {
@@ -22,7 +23,8 @@ pub struct ReplacementConfig {
 }
 
 impl ReplacementConfig {
-    pub fn of(&self, chain: Chain) -> Replacement {
+    /// `most` is the most that the chain's section lets be offered.
+    pub fn of(&self, chain: Chain, most: PriceCap) -> Replacement {
         let defaults = Replacement::of(chain);
         Replacement {
             stuck_after: self.stuck_after_ms.map_or(defaults.stuck_after, Duration::from_millis),
@@ -30,6 +32,7 @@ impl ReplacementConfig {
             raise_percent: self.raise_percent.unwrap_or(defaults.raise_percent),
             max_replacements: self.max_replacements.unwrap_or(defaults.max_replacements),
             child_pays: self.child_pays.unwrap_or(defaults.child_pays),
+            price_cap: Some(most),
         }
     }
 }

@@ -38,6 +38,7 @@ fn replace(
         state: &payment.state,
         earlier: &earlier,
         raise_percent,
+        price_cap: None,
         change: (wallet.network == crate::support::BTC).then(|| wallet.path(Branch::Change, 9)),
     })
 }

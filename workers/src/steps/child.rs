@@ -73,8 +73,13 @@ pub(super) async fn begin(
     }
     let intent = transfer.remaining()?;
     let purpose = Purpose::Child { parent: Box::new(parent.unsigned.clone()) };
-    let wish =
-        Wish { intent: &intent, purpose: &purpose, earlier: vec![parent.unsigned.clone()], raise_percent };
+    let wish = Wish {
+        intent: &intent,
+        purpose: &purpose,
+        earlier: vec![parent.unsigned.clone()],
+        raise_percent,
+        price_cap: ports.replacement.price_cap,
+    };
     let draft = match redraft(context, wish).await {
         Ok(draft) => draft,
         Err(DraftError::Step(StepError::Store(error))) => return Err(error.into()),

@@ -66,7 +66,9 @@ enum Fate {
 fn fate(error: &BuildError) -> Fate {
     match error {
         BuildError::InsufficientFunds { .. } => Fate::Wait(SubStatus::InsufficientFunds),
-        BuildError::FeeAboveCap { .. } | BuildError::PriceAboveCap { .. } => Fate::Wait(SubStatus::MaxFeeExceeded),
+        BuildError::FeeAboveCap { .. } | BuildError::PriceAboveCap { .. } => {
+            Fate::Wait(SubStatus::MaxFeeExceeded)
+        }
         BuildError::Dust { .. } | BuildError::BelowReserve { .. } => Fate::Fail(SubStatus::AmountTooSmall),
         BuildError::TagRequired { .. } => Fate::Fail(SubStatus::MissingTagOrMemo),
         BuildError::DepositRefused { .. } => Fate::Fail(SubStatus::DestinationRefuses),

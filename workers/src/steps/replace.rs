@@ -272,6 +272,7 @@ async fn begin(
         purpose: &goal.purpose,
         earlier: with_children(variants).map(|record| record.unsigned.clone()).collect(),
         raise_percent: goal.raise_percent,
+        price_cap: ports.replacement.price_cap,
     };
     let draft = match redraft(context, wish).await {
         Ok(draft) => draft,
@@ -314,7 +315,9 @@ async fn not_drafted(
 ) -> Result<Pursued, StepError> {
     let reason = error.to_string();
     let (sub_status, lasting) = match error {
-        DraftError::Build(BuildError::FeeAboveCap { .. }) => (SubStatus::FeeCapReached, true),
+        DraftError::Build(BuildError::FeeAboveCap { .. } | BuildError::PriceAboveCap { .. }) => {
+            (SubStatus::FeeCapReached, true)
+        }
         DraftError::Build(BuildError::InsufficientFunds { .. }) => (SubStatus::InsufficientFunds, false),
         DraftError::Build(_) => (SubStatus::InvalidTransaction, true),
         DraftError::WouldFail { .. } => (SubStatus::WouldFail, true),

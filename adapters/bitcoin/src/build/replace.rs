@@ -21,7 +21,7 @@ use bursar_domain::{
     asset::Asset,
     effects::OutPoint,
     package::{Purpose, UnsignedTransaction},
-    ports::{BuildError, ReplaceRequest, ReplaceTransaction},
+    ports::{BuildError, PriceCap, ReplaceRequest, ReplaceTransaction},
     wallet::DerivationPath,
 };
 use std::collections::BTreeSet;
@@ -153,6 +153,9 @@ fn replacement(
         .cloned()
         .collect();
     let settled = extend(&costs, &mut coins, &fresh, cap(request), payments.is_empty())?;
+    let value: u64 = coins.iter().map(|coin| coin.value.0).sum();
+    let fee = value.saturating_sub(costs.payments).saturating_sub(settled);
+    within_price(request, fee, costs.vsize(coins.len(), settled > 0))?;
     compose(request, coins, payments, settled, change)
 }
 
@@ -164,6 +167,15 @@ fn raised(amount: u64, percent: u32) -> u64 {
 
 fn cap(request: &ReplaceRequest<'_>) -> u64 {
     Satoshi::try_from(request.intent.max_fee).unwrap_or(Satoshi::MAX).0
+}
+
+/// Holds a fee against what the installation offers for so many virtual bytes, rounded up as fees are.
+fn within_price(request: &ReplaceRequest<'_>, fee: u64, vsize: u64) -> Result<(), BuildError> {
+    let Some(PriceCap(most)) = request.price_cap else { return Ok(()) };
+    if u128::from(fee) <= u128::from(vsize).saturating_mul(most).div_ceil(1_000) {
+        return Ok(());
+    }
+    PriceCap(most).allows(per_kvb(fee, vsize).into(), "satoshi per 1000 virtual bytes")
 }
 
 /// Adds the largest of `fresh` to `coins` until payments and fee are covered, and says what is left as change. One more is
@@ -251,6 +263,8 @@ fn child(
         },
         other => other,
     })?;
+    let fee = explained.fee.saturating_add(value.0.saturating_sub(left));
+    within_price(request, fee, explained.vsize.saturating_add(costs.vsize(1, true)))?;
     compose(request, coins, Vec::new(), left, change)
 }
 

@@ -9,7 +9,8 @@ use bursar_domain::{
     effects::{Effects, OutPoint, Resource},
     package::{Purpose, UnsignedTransaction},
     ports::{
-        AssembleTransaction, BuildError, DecodeTransaction, DeriveAddress, ReplaceRequest, ReplaceTransaction,
+        AssembleTransaction, BuildError, DecodeTransaction, DeriveAddress, PriceCap, ReplaceRequest,
+        ReplaceTransaction,
     },
     verify::{cancel_matches, effects_match},
 };
@@ -29,6 +30,7 @@ pub fn replace(
         state: &scenario.state,
         earlier,
         raise_percent,
+        price_cap: None,
         change: Some(scenario.change),
     })
 }
@@ -168,6 +170,36 @@ fn the_fee_comes_out_of_the_change_first_and_stays_below_the_cap() {
             match replace(&scenario, std::slice::from_ref(&first), &purpose, 100) {
                 Err(BuildError::FeeAboveCap { fee, cap }) => {
                     assert!(fee > cap && cap == scenario.intent.max_fee)
+                }
+                other => panic!("{purpose:?}: {other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn what_the_installation_offers_at_most_holds_for_every_raise() {
+    for kind in KINDS {
+        let mut scenario = small(kind);
+        let first = scenario.build().unwrap();
+        scenario.account_mut().fee_rate = Satoshi(20_000);
+        for purpose in [Purpose::Pay, Purpose::Cancel, child_of(&first)] {
+            let within = |cap| {
+                BitcoinAdapter.replace(&ReplaceRequest {
+                    intent: &scenario.intent,
+                    purpose: &purpose,
+                    key: &scenario.group,
+                    state: &scenario.state,
+                    earlier: std::slice::from_ref(&first),
+                    raise_percent: 10,
+                    price_cap: Some(PriceCap(cap)),
+                    change: Some(scenario.change),
+                })
+            };
+            assert!(within(20_000).is_ok(), "{purpose:?}");
+            match within(19_000) {
+                Err(BuildError::PriceAboveCap { price, cap: 19_000, .. }) => {
+                    assert!((20_000..20_100).contains(&price), "{purpose:?}: {price}");
                 }
                 other => panic!("{purpose:?}: {other:?}"),
             }

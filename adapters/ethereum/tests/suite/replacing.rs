@@ -10,7 +10,7 @@ use bursar_domain::{
     amount::Amount,
     asset::Asset,
     package::{Purpose, UnsignedTransaction},
-    ports::{BuildError, DecodeError, DecodeTransaction, ReplaceRequest, ReplaceTransaction},
+    ports::{BuildError, DecodeError, DecodeTransaction, PriceCap, ReplaceRequest, ReplaceTransaction},
     verify::{cancel_matches, effects_match},
 };
 use bursar_ethereum::{EthereumAdapter, MIN_GAS_LIMIT};
@@ -32,6 +32,7 @@ pub fn replace(
         state: &AccountState::Ethereum(account),
         earlier,
         raise_percent,
+        price_cap: None,
         change: None,
     })
 }
@@ -132,6 +133,29 @@ fn payment() -> Case {
 }
 
 #[test]
+fn what_the_installation_offers_at_most_holds_for_every_raise() {
+    let (key, case) = (LocalKey::new(1), payment());
+    let first = case.build(&key).unwrap();
+    let within = |purpose: &Purpose, cap: u128| {
+        EthereumAdapter.replace(&ReplaceRequest {
+            intent: &case.intent(),
+            purpose,
+            key: &key.group,
+            state: &AccountState::Ethereum(case.account(&key)),
+            earlier: std::slice::from_ref(&first),
+            raise_percent: 10,
+            price_cap: Some(PriceCap(cap)),
+            change: None,
+        })
+    };
+    for purpose in [Purpose::Pay, Purpose::Cancel] {
+        assert!(within(&purpose, 1_100).is_ok());
+        let refused = BuildError::PriceAboveCap { price: 1_100, cap: 1_099, unit: "wei per gas" };
+        assert_eq!(within(&purpose, 1_099), Err(refused));
+    }
+}
+
+#[test]
 fn caps_funds_and_facts_that_do_not_fit_are_refused() {
     let (key, case) = (LocalKey::new(1), payment());
     let first = case.build(&key).unwrap();
@@ -146,6 +170,7 @@ fn caps_funds_and_facts_that_do_not_fit_are_refused() {
             state: &AccountState::Ethereum(account),
             earlier,
             raise_percent: 10,
+            price_cap: None,
             change: None,
         })
     };

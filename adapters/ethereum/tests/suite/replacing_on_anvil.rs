@@ -41,6 +41,7 @@ async fn replace(
             state: &state,
             earlier,
             raise_percent: 0,
+            price_cap: None,
             change: None,
         })
         .unwrap()

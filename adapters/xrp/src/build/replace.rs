@@ -31,6 +31,9 @@ impl ReplaceTransaction for XrpAdapter {
         if Amount::from(fee) > cap {
             return Err(BuildError::FeeAboveCap { fee: fee.into(), cap });
         }
+        if let Some(cap) = request.price_cap {
+            cap.allows(fee.0.into(), "drops")?;
+        }
         let state = XrpAccount { fee, ..state.clone() };
         let action = match request.purpose {
             Purpose::Pay => {

@@ -83,7 +83,8 @@ async fn refuse(
         BuildError::Destination { index, source } => FieldError::new(field(index, "address"), source),
         BuildError::Amount { index, source } => FieldError::new(field(index, "amount"), source),
         error @ BuildError::NothingToFill { .. } => FieldError::new("nonce", error),
-        error @ (BuildError::Derive(_) | BuildError::Inconsistent(_)) => {
+        // Of replacements only, which this is none of.
+        error @ (BuildError::Derive(_) | BuildError::Inconsistent(_) | BuildError::PriceAboveCap { .. }) => {
             return Err(Problem::internal(&error));
         }
     };
