@@ -6,6 +6,7 @@
 mod anvil;
 mod codec;
 mod differential;
+mod fills;
 mod replacing;
 #[cfg(feature = "node")]
 mod replacing_on_anvil;
