@@ -23,6 +23,7 @@ async fn frequent_queries_use_their_indexes() {
         (reservations::LIVE, "reservations_live"),
         (sweep::IDLE, "transfers_unfinished"),
         (sweep::UNSETTLED, "transactions_watched"),
+        (sweep::CHILDREN_LEFT, "transactions_unsigned"),
         (reservations::USED, "reservations_used"),
         (reservations::UNSIGNED_AHEAD, "reservations_live"),
         (gaps::SIGNED, "reservations_live"),

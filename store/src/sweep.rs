@@ -103,13 +103,27 @@ pub(crate) const UNSETTLED: &str = "SELECT tt.transfer FROM transactions x \
      WHERE ot.transfer = tt.transfer AND o.finalized_at IS NOT NULL)) \
      AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.transfer = tt.transfer)";
 
+pub(crate) const CHILDREN_LEFT: &str = "SELECT tt.transfer FROM transactions x \
+     JOIN transfer_transactions tt ON tt.transaction_id = x.id JOIN transfers t ON t.id = tt.transfer \
+     WHERE x.network = $1 AND x.tx_id IS NULL AND x.finalized_at IS NULL AND x.ended IS NULL AND t.has_step = 0 \
+     AND x.purpose LIKE '{\"purpose\":\"child\"%' \
+     AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.transfer = tt.transfer)";
+
 /// Transfers that have ended although none of their transactions is final any more, and that have no job: a reorganisation took
-/// back what ended them, and the nudge that came with it was lost. Also those that left a signed child behind.
+/// back what ended them, and the nudge that came with it was lost. Also those that left a child behind, which holds the change
+/// until it has ended itself, signed or not.
 pub async fn unsettled(store: &Store, network: Network) -> Result<BTreeSet<TransferId>, StoreError> {
-    let rows = sqlx::query(UNSETTLED)
-        .bind(network.to_string())
-        .fetch_all(&mut *store.reader().await?)
-        .await
-        .during("transfers.unsettled")?;
-    rows.iter().map(|row| Fields::new(row, "transfers", "transfer")?.parse("transfer")).collect()
+    let mut connection = store.reader().await?;
+    let mut found = BTreeSet::new();
+    for sql in [UNSETTLED, CHILDREN_LEFT] {
+        let rows = sqlx::query(sql)
+            .bind(network.to_string())
+            .fetch_all(&mut *connection)
+            .await
+            .during("transfers.unsettled")?;
+        for row in &rows {
+            found.insert(Fields::new(row, "transfers", "transfer")?.parse("transfer")?);
+        }
+    }
+    Ok(found)
 }

@@ -11,7 +11,7 @@ mod recognise;
 mod siblings;
 
 pub use recognise::in_a_block;
-pub use siblings::{live_in, revive};
+pub use siblings::{give_up_child, live_in, revive};
 pub(crate) use siblings::{nothing_may_pay, revive_siblings};
 
 use crate::{
@@ -102,7 +102,7 @@ impl TransactionRecord {
 pub enum Ended {
     /// It was never signed, and its resources were given back.
     Released,
-    /// Another transaction of the transfer is final.
+    /// Another transaction of the transfer is final, so that this one can be in no block, or nothing needs it (a child of it).
     Superseded { proof: String },
     /// It can never take effect.
     Dead { proof: String },

@@ -1,7 +1,12 @@
 //! The transactions of one transfer among each other: what may stand beside what, and what the end of one means for the rest.
 
 use super::{Ended, TransactionRecord, decode, refused};
-use crate::{StoreError, WriteTx, error::During, reservations, row::Fields};
+use crate::{
+    StoreError, WriteTx,
+    error::During,
+    reservations,
+    row::{Fields, plain},
+};
 use bursar_domain::{
     ids::{TransactionId, TransferId},
     lifecycle::exclusivity::{self, Claim, NotExclusive},
@@ -97,12 +102,50 @@ pub(super) async fn end_siblings(tx: &mut WriteTx, finished: &TransactionRecord)
     Ok(())
 }
 
-/// The final block that had ended the siblings of `reopened` is gone: they may be in a block after all.
+/// Gives back what a child would spend although a signature of it may exist. Refused unless its parent is final, no signature
+/// of it has reached us, and no block holds it.
+///
+/// No payment depends on it: a child pays nobody, and its parent needs it no more. Should its signature surface, whatever spends
+/// the change by then is a rival of it like any other; the chain takes one of them. `proof` says why no signature will come.
+pub async fn give_up_child(tx: &mut WriteTx, id: TransactionId, proof: &str) -> Result<(), StoreError> {
+    const OPERATION: &str = "transactions.give_up_child";
+    let Some(child) = super::get_in(tx, id).await? else {
+        return Err(StoreError::NotFound { table: "transactions", key: id.to_string() });
+    };
+    if child.ended.is_some() {
+        return Ok(());
+    }
+    let Purpose::Child { parent } = &child.purpose else {
+        return Err(refused(OPERATION, id, "it is no child"));
+    };
+    let own = live_in(tx, child.transfer).await?;
+    if !own.iter().any(|record| record.unsigned == **parent && record.finalized_at.is_some()) {
+        return Err(refused(OPERATION, id, "its parent is not final"));
+    }
+    let given_up = sqlx::query(
+        "UPDATE transactions SET ended = 'superseded', proof = $1 WHERE id = $2 AND ended IS NULL AND tx_id IS NULL \
+         AND block_height IS NULL",
+    )
+    .bind(plain(proof))
+    .bind(id.to_string())
+    .execute(tx.connection())
+    .await
+    .during(OPERATION)?;
+    match given_up.rows_affected() {
+        0 => Err(refused(OPERATION, id, "it is signed, or a block holds it")),
+        _ => reservations::free(tx, id).await,
+    }
+}
+
+/// The final block that had ended the siblings of `reopened` is gone: they may be in a block after all. What a child's block
+/// says is nothing about its parent's rivals.
 pub(crate) async fn revive_siblings(tx: &mut WriteTx, reopened: TransactionId) -> Result<(), StoreError> {
     const OPERATION: &str = "transactions.revive_siblings";
     let rows = sqlx::query(
-        "SELECT s.id FROM transfer_transactions mine JOIN transfer_transactions theirs ON theirs.transfer = mine.transfer \
-         JOIN transactions s ON s.id = theirs.transaction_id WHERE mine.transaction_id = $1 AND s.ended = 'superseded'",
+        "SELECT s.id FROM transactions t JOIN transfer_transactions mine ON mine.transaction_id = t.id \
+         JOIN transfer_transactions theirs ON theirs.transfer = mine.transfer \
+         JOIN transactions s ON s.id = theirs.transaction_id \
+         WHERE t.id = $1 AND t.purpose NOT LIKE '{\"purpose\":\"child\"%' AND s.ended = 'superseded'",
     )
     .bind(reopened.to_string())
     .fetch_all(tx.connection())
