@@ -7,10 +7,8 @@
 mod action;
 #[path = "model/actor.rs"]
 mod actor;
-#[path = "model/adapter.rs"]
-mod adapter;
-#[path = "model/basics.rs"]
-mod basics;
+#[path = "model/books.rs"]
+mod books;
 #[path = "model/broken.rs"]
 mod broken;
 #[path = "model/clocks.rs"]
@@ -23,6 +21,10 @@ mod node;
 mod rules;
 #[path = "model/run.rs"]
 mod run;
+#[path = "model/sabotage.rs"]
+mod sabotage;
+#[path = "support/shared.rs"]
+mod shared;
 #[path = "model/signer.rs"]
 mod signer;
 #[path = "model/world.rs"]

@@ -25,6 +25,8 @@ mod recall;
 mod repeat;
 #[path = "steps/replace.rs"]
 mod replace;
+#[path = "support/shared.rs"]
+mod shared;
 #[path = "steps/signing.rs"]
 mod signing;
 #[path = "steps/support.rs"]

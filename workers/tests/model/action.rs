@@ -13,8 +13,14 @@ pub const ACTORS: usize = 5;
 pub enum Wish {
     /// As long as nobody began to sign.
     Abort,
-    SpeedUp,
+    SpeedUp {
+        percent: u32,
+    },
     CancelOnChain,
+    /// One payout of a batch is taken back.
+    Recall {
+        payment: u32,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -44,8 +50,14 @@ pub enum Action {
     Lift {
         points: u32,
     },
+    /// To so many recipients.
     Submit {
         lifetime: u32,
+        payments: usize,
+    },
+    /// The queue forgets all that it was to do.
+    LoseJobs {
+        points: u32,
     },
 
     /// Blocks with these transactions of the pool.
@@ -63,9 +75,10 @@ pub enum Action {
     Evict {
         mask: u64,
     },
-    /// A signature that exists somewhere is published.
+    /// A signature that exists somewhere is published; `lost`: one that never reached us.
     Publish {
         which: usize,
+        lost: bool,
     },
     /// Someone else who has the key uses what is next.
     Rob {
@@ -100,7 +113,13 @@ fn points() -> impl Strategy<Value = u32> {
 }
 
 fn wish() -> impl Strategy<Value = Wish> {
-    prop_oneof![1 => Just(Wish::Abort), 2 => Just(Wish::SpeedUp), 2 => Just(Wish::CancelOnChain)]
+    prop_oneof![
+        1 => Just(Wish::Abort),
+        2 => Just(Wish::SpeedUp { percent: 20 }),
+        1 => Just(Wish::SpeedUp { percent: 400 }),
+        2 => Just(Wish::CancelOnChain),
+        2 => (0u32..3).prop_map(|payment| Wish::Recall { payment }),
+    ]
 }
 
 /// Usually everything, sometimes some.
@@ -139,16 +158,18 @@ pub fn action() -> impl Strategy<Value = Action> {
         8 => (0..2usize, 0..4usize, points()).prop_map(|(worker, transfer, points)| Action::Look { worker, transfer, points }),
         5 => (0..ACTORS).prop_map(|actor| Action::Crash { actor }),
         6 => (0..4usize, wish(), points()).prop_map(|(transfer, wish, points)| Action::Ask { transfer, wish, points }),
-        1 => points().prop_map(|points| Action::Lift { points }),
-        2 => prop_oneof![Just(100_000), Just(400)].prop_map(|lifetime| Action::Submit { lifetime }),
+        3 => points().prop_map(|points| Action::Lift { points }),
+        2 => (prop_oneof![Just(100_000), Just(400)], 1..4usize)
+            .prop_map(|(lifetime, payments)| Action::Submit { lifetime, payments }),
+        1 => points().prop_map(|points| Action::LoseJobs { points }),
 
         12 => (1u8..4, mask(), prop_oneof![9 => Just(0), 1 => any::<u64>()])
             .prop_map(|(blocks, mask, fails)| Action::Mine { blocks, mask, fails }),
         2 => Just(Action::Mine { blocks: 10, mask: 0, fails: 0 }),
         4 => (1..6usize, any::<bool>(), mask()).prop_map(|(depth, kept, mask)| Action::Reorganise { depth, kept, mask }),
         2 => any::<u64>().prop_map(|mask| Action::Evict { mask }),
-        3 => (0..8usize).prop_map(|which| Action::Publish { which }),
-        1 => (0..4usize).prop_map(|choice| Action::Rob { choice }),
+        4 => (0..8usize, any::<bool>()).prop_map(|(which, lost)| Action::Publish { which, lost }),
+        2 => (0..4usize).prop_map(|choice| Action::Rob { choice }),
 
         6 => fault().prop_map(Action::Fault),
         1 => (0u64..3).prop_map(|blocks| Action::Lag { blocks }),

@@ -1,6 +1,6 @@
 //! Somebody in the middle of something: a future that is polled only when it is its turn, and that dies when it is dropped.
 
-use super::basics::lock;
+use crate::shared::basics::lock;
 use std::{
     future::Future,
     pin::Pin,

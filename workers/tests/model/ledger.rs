@@ -3,73 +3,16 @@
 //! One model for three kinds. On Bitcoin a transaction uses outputs, which exist once. On Ethereum and XRP it uses an account's
 //! next number. On XRP it also says after which ledger it is void, and what is validated stays validated.
 
-use super::basics::fingerprint;
+use crate::shared::{
+    basics::fingerprint,
+    payload::{Payload, Payout, Signed, numbered},
+};
 use bursar_domain::{
     chain::BlockRef,
     effects::{OutPoint, Resource},
     network::Chain,
-    wallet::DerivationPath,
 };
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-
-/// What is signed.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Payload {
-    pub uses: Vec<Resource>,
-    pub from: Vec<String>,
-    /// `None`: it takes the place of another, and pays nobody.
-    pub pays: Option<Payout>,
-    pub fee: u64,
-    pub change: Option<Change>,
-    /// No block above this height takes it.
-    pub until: Option<u32>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Payout {
-    pub to: String,
-    pub amount: u64,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Change {
-    pub address: String,
-    pub amount: u64,
-    pub path: DerivationPath,
-}
-
-impl Payload {
-    pub fn pays(&self, to: &str) -> bool {
-        self.pays.as_ref().is_some_and(|payout| payout.to == to)
-    }
-}
-
-/// A payload and the signature that one session gave it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Signed {
-    pub payload: Payload,
-    pub session: u64,
-}
-
-impl Signed {
-    /// On Bitcoin the signature is no part of the id (BIP-141); elsewhere each session's transaction has its own.
-    pub fn id(&self, chain: Chain) -> String {
-        match chain {
-            Chain::Bitcoin => format!("{:064x}", fingerprint(&self.payload)),
-            _ => format!("{:016x}", fingerprint(self)),
-        }
-    }
-    /// The output at `vout`: 0 is the payment, 1 the change.
-    pub fn outpoint(&self, vout: u32) -> OutPoint {
-        let mut txid = [0; 32];
-        txid[24..].copy_from_slice(&fingerprint(&self.payload).to_be_bytes());
-        OutPoint { txid, vout }
-    }
-    fn makes(&self, outpoint: &OutPoint) -> bool {
-        *outpoint == self.outpoint(0) || (self.payload.change.is_some() && *outpoint == self.outpoint(1))
-    }
-}
 
 #[derive(Debug, Clone)]
 pub struct Mined {
@@ -169,7 +112,7 @@ impl Ledger {
     fn coin_exists(&self, outpoint: &OutPoint) -> bool {
         let deposited =
             self.blocks.iter().any(|block| block.deposits.iter().any(|coin| coin.outpoint == *outpoint));
-        deposited || self.mined().any(|(_, mined)| mined.signed.makes(outpoint))
+        deposited || self.mined().any(|(_, mined)| mined.signed.payload.makes(outpoint))
     }
     /// Coins at these addresses that nobody has spent.
     pub fn coins(&self) -> Vec<OutPoint> {
@@ -177,7 +120,7 @@ impl Ledger {
         let change = self
             .mined()
             .filter(|(_, mined)| mined.signed.payload.change.is_some())
-            .map(|(_, mined)| mined.signed.outpoint(1));
+            .map(|(_, mined)| mined.signed.payload.outpoint(1));
         deposits.chain(change).filter(|outpoint| self.user(&Resource::Utxo(*outpoint)).is_none()).collect()
     }
 
@@ -197,13 +140,23 @@ impl Ledger {
             })
     }
 
+    /// Something in the pool that excludes it and costs as much.
+    pub fn outbids(&self, signed: &Signed) -> Option<&Signed> {
+        let rival = |other: &&Signed| {
+            !same(self.chain, other, signed)
+                && other.payload.shares(&signed.payload)
+                && other.payload.fee >= signed.payload.fee
+        };
+        self.pool.iter().find(rival)
+    }
+
     /// Whether a node would keep it in its pool: nobody in a block has used what it needs, and what it spends is in a block or comes
     /// with another that waits.
     pub fn relays(&self, signed: &Signed) -> bool {
         signed.payload.uses.iter().all(|resource| match resource {
             _ if self.user(resource).is_some() => false,
             Resource::Utxo(outpoint) => {
-                let parent = self.pool.iter().find(|waiting| waiting.makes(outpoint));
+                let parent = self.pool.iter().find(|waiting| waiting.payload.makes(outpoint));
                 self.coin_exists(outpoint) || parent.is_some_and(|parent| self.relays(parent))
             }
             _ => true,
@@ -218,10 +171,15 @@ impl Ledger {
         if signed.payload.until.is_some_and(|until| self.height() >= u64::from(until)) {
             return true;
         }
-        signed.payload.uses.iter().any(|resource| match self.user(resource) {
+        let used_up = signed.payload.uses.iter().any(|resource| match self.user(resource) {
             Some((user, is_final)) => is_final && !same(self.chain, user, signed),
             None => false,
-        })
+        });
+        // What a child spends is there only if its parent is. (Signatures are no part of an id where there are children.)
+        used_up
+            || signed.payload.parent.as_ref().is_some_and(|parent| {
+                self.dead(&Signed { payload: parent.as_ref().clone(), session: signed.session })
+            })
     }
 
     /// A block with what of the pool is chosen by `mask` (a bit for each, in turn) and fits; `fails` says which have no effect.
@@ -283,10 +241,11 @@ impl Ledger {
         let payload = Payload {
             uses: vec![uses],
             from: vec![account.to_owned()],
-            pays: Some(Payout { to: "thief".into(), amount: 1 }),
+            pays: vec![Payout { to: "thief".into(), amount: 1 }],
             fee: 1,
             change: None,
             until: None,
+            parent: None,
         };
         self.pool.insert(0, Signed { payload, session: u64::MAX });
         self.mine(1, 0);
@@ -316,14 +275,6 @@ pub struct Found {
 /// Whether the chain tells the two apart.
 pub fn same(chain: Chain, one: &Signed, other: &Signed) -> bool {
     one.payload == other.payload && (chain == Chain::Bitcoin || one.session == other.session)
-}
-
-pub fn numbered(chain: Chain, account: &str, number: u64) -> Resource {
-    let account = account.to_owned();
-    match chain {
-        Chain::Xrp => Resource::Sequence { account, sequence: number.try_into().unwrap() },
-        _ => Resource::Nonce { account, nonce: number },
-    }
 }
 
 fn number(resource: &Resource, of: &str) -> Option<u64> {

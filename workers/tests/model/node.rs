@@ -1,14 +1,15 @@
 //! Nodes: what they say of the ledger, which may be late, lost, or that they know nothing.
 
-use super::{
-    adapter::{self, LEDGER_WINDOW},
+use super::ledger::Ledger;
+use crate::shared::{
+    accounts, adapter,
     basics::{T0, lock, pause},
-    ledger::{Ledger, Signed},
+    payload::Signed,
 };
 use async_trait::async_trait;
 use bursar_domain::{
-    account::{AccountQuery, AccountState, BitcoinAccount, EthereumAccount, XrpAccount, XrpDestination},
-    amount::{Amount, Drops, Satoshi},
+    account::{AccountQuery, AccountState, BitcoinAccount},
+    amount::{Amount, Satoshi},
     asset::Asset,
     chain::{Credit, Liveness, ObservedBlock, ObservedTransaction, Tips, TransactionOutcome, WatchSet},
     effects::{Resource, Validity},
@@ -26,6 +27,9 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
 };
+
+/// Ledgers that an XRP payment stays valid.
+const LEDGER_WINDOW: u32 = 9;
 
 /// How the next call that it fits goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,32 +106,13 @@ impl ReadAccount for ModelNode {
         let used = view.used(&address);
         Ok(match self.chain() {
             Chain::Bitcoin => AccountState::Bitcoin(BitcoinAccount { fee_rate: Satoshi(fee), utxos: vec![] }),
-            Chain::Ethereum => AccountState::Ethereum(EthereumAccount {
-                address,
-                balance: Amount::from_u64(1_000_000),
-                token_balance: None,
-                nonce: used,
-                gas_limit: 1,
-                max_fee_per_gas: fee.into(),
-                max_priority_fee_per_gas: 1,
-            }),
-            Chain::Xrp => AccountState::Xrp(XrpAccount {
-                address,
-                balance: Drops(1_000_000),
-                sequence: used.try_into().unwrap(),
-                owner_count: 0,
-                reserve_base: Drops(0),
-                reserve_increment: Drops(0),
-                fee: Drops(fee),
-                validated_ledger: view.height().try_into().unwrap(),
-                ledger_window: LEDGER_WINDOW,
-                destination: XrpDestination { exists: true, requires_tag: false, refuses_deposit: false },
-            }),
+            Chain::Ethereum => accounts::ethereum(address, used, fee),
+            Chain::Xrp => accounts::xrp(address, used, fee, view.height(), LEDGER_WINDOW),
         })
     }
 
     async fn balance(&self, _: &str, _: Asset) -> Result<Amount, NodeError> {
-        Ok(Amount::from_u64(1_000_000))
+        Ok(Amount::from_u64(accounts::PLENTY))
     }
 }
 
@@ -148,6 +133,10 @@ impl BroadcastTransaction for ModelNode {
                 // A node forgets what cannot be any more.
                 if !mined && !ledger.relays(&signed) {
                     return BroadcastOutcome::Rejected { reason: "nonce too low, or inputs missing".into() };
+                }
+                if !known && let Some(rival) = ledger.outbids(&signed) {
+                    let reason = format!("insufficient fee, {} is there", rival.payload.fee);
+                    return BroadcastOutcome::Rejected { reason };
                 }
                 ledger.publish(signed);
                 match (fault, known) {
@@ -247,8 +236,8 @@ impl ModelNode {
         for mined in &view.blocks[height].transactions {
             let payload = &mined.signed.payload;
             let change = payload.change.as_ref().filter(|change| watch.addresses.contains(&change.address));
-            let credits =
-                change.map(|change| self.credit(&change.address, change.amount, mined.signed.outpoint(1)));
+            let credits = change
+                .map(|change| self.credit(&change.address, change.amount, mined.signed.payload.outpoint(1)));
             let ours = |resource: &&Resource| match resource {
                 Resource::Utxo(outpoint) => watch.outpoints.contains(outpoint) || made.contains(outpoint),
                 _ => payload.from.iter().any(|account| watch.addresses.contains(account)),

@@ -1,20 +1,31 @@
-//! What must hold after every step, of everything that was ever signed.
-
 use super::{
-    basics::lock,
-    ledger::{Ledger, Signed},
+    books::{self, Books},
+    ledger::Ledger,
     signer::Produced,
     world::World,
 };
+use crate::shared::{basics::lock, payload::Signed};
 use bursar_domain::{
+    ids::TransferId,
     lifecycle::{FundsMoved, State, SubStatus, Transfer},
     network::Chain,
 };
-use bursar_store::{reservations, transactions};
+use bursar_store::{
+    events::{self, Event},
+    halts::{self, HaltId},
+    reservations,
+    transactions::{self, TransactionRecord},
+    transfers,
+};
 use std::{collections::BTreeSet, time::Duration};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
+    /// Co-signers were never brought to sign two transactions of an intent that do not share a resource, nor a child of anything else
+    /// than what they signed, or dearer than the intent allows.
+    Memory,
+    /// What was signed pays exactly what the initiator has not taken back, or nobody.
+    Recalled,
     /// Of a transfer's transactions at most one can pay.
     OneCanPay,
     /// The recipient was paid once at most.
@@ -25,7 +36,19 @@ pub enum Rule {
     Claimed,
     /// COMPLETED: a final block holds the payment. Ended without a payment: nothing that was signed can pay.
     EndsAreTrue,
-    /// When everything works again, each transfer ends.
+    /// Beside a signed cancellation that may still be final no payment and no child is made any more.
+    CancelStands,
+    /// There are not more transactions than policy and people asked for, and few that are not signed.
+    Bounded,
+    /// Reserved is what transactions need that may still be final, and nothing else.
+    Reserved,
+    /// No session begins while the account is halted.
+    Halted,
+    /// What has a next step has a job, or a block will bring it one.
+    NotLost,
+    /// A transfer's events, one after the other, lead to how it stands.
+    Replays,
+    /// When everything works again, each transfer ends, and so does each child.
     Ends,
 }
 
@@ -35,10 +58,12 @@ pub struct Violation {
     pub detail: String,
 }
 
-/// What was dead once.
-#[derive(Debug, Default)]
+/// What the rules remember from check to check.
+#[derive(Debug, Default, Clone)]
 pub struct Past {
+    /// What was dead once.
     dead: BTreeSet<Signed>,
+    pub books: Books,
 }
 
 impl Past {
@@ -55,61 +80,139 @@ impl Past {
     }
 }
 
-pub async fn check(world: &mut World) -> Result<(), Violation> {
-    if look(world).await.is_ok() {
-        return Ok(());
-    }
-    // A commit may have been on its way while we read; what is broken stays broken.
-    tokio::time::sleep(Duration::from_millis(30)).await;
-    look(world).await
+/// All that the rules look at, read once.
+pub struct Sight {
+    pub ledger: Ledger,
+    pub produced: Vec<Produced>,
+    pub transfers: Vec<(Transfer, Vec<TransactionRecord>)>,
+    /// Halts that stand. Read after the transactions.
+    pub halts: BTreeSet<HaltId>,
+    /// Those that have a next step and no job.
+    pub jobless: Vec<TransferId>,
+    /// Since the last check.
+    pub events: Vec<Event>,
 }
 
-async fn look(world: &mut World) -> Result<(), Violation> {
-    let ledger = lock(&world.ledger).clone();
-    let produced = world.signer.produced();
-    let mut past = std::mem::take(&mut world.past);
-    let mut result = Ok(());
-    for id in &world.transfers {
-        let transfer = world.transfer(*id).await;
-        let of: Vec<&Produced> = produced.iter().filter(|produced| produced.transfer == *id).collect();
-        let alive: Vec<&Signed> = of
-            .iter()
-            .map(|produced| &produced.signed)
-            .filter(|signed| !past.buries(&ledger, signed))
-            .collect();
-        result = result.and(chain_rules(&ledger, &transfer, &alive));
-        result = result.and(says_why(&transfer));
-        result = result.and(true_end(&ledger, &transfer, &of, &alive));
-        if result.is_ok() {
-            result = claimed(world, &transfer, &alive).await;
+impl Sight {
+    async fn of(world: &World) -> Self {
+        let store = world.store();
+        let jobless = match world.jobs_lost {
+            true => vec![],
+            false => transfers::unfinished(store, world.time.now().plus(Duration::MAX), 100).await.unwrap(),
+        };
+        let mut transfers = Vec::new();
+        for id in &world.transfers {
+            let records = transactions::of_transfer(store, *id).await.unwrap();
+            transfers.push((world.transfer(*id).await, records));
+        }
+        let halts = halts::standing(store, world.network()).await.unwrap();
+        Self {
+            transfers,
+            jobless,
+            halts: halts.into_iter().map(|halt| halt.id).collect(),
+            events: events::after(store, world.past.books.read_to, u32::MAX).await.unwrap(),
+            ledger: lock(&world.ledger).clone(),
+            produced: world.signer.produced(),
         }
     }
-    world.past = past;
-    result
+    pub fn records(&self) -> impl Iterator<Item = &TransactionRecord> {
+        self.transfers.iter().flat_map(|(_, records)| records)
+    }
 }
 
-fn broken(rule: Rule, transfer: &Transfer, what: impl std::fmt::Display) -> Violation {
+pub async fn check(world: &mut World) -> Result<(), Violation> {
+    let result = match look(world).await {
+        Ok(past) => Ok(past),
+        Err(_) => {
+            // A commit may have been on its way while we read; what is broken stays broken.
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            look(world).await
+        }
+    };
+    world.past = result?;
+    Ok(())
+}
+
+async fn look(world: &World) -> Result<Past, Violation> {
+    let sight = Sight::of(world).await;
+    let mut past = world.past.clone();
+    for (transfer, records) in &sight.transfers {
+        let produced = sight.produced.iter().filter(|produced| produced.transfer == transfer.id);
+        let of: Vec<&Signed> = produced.map(|produced| &produced.signed).collect();
+        let alive: Vec<&Signed> =
+            of.iter().copied().filter(|signed| !past.buries(&sight.ledger, signed)).collect();
+        memory(transfer, &of)?;
+        as_it_remains(transfer, &of)?;
+        chain_rules(&sight.ledger, transfer, &alive)?;
+        says_why(transfer)?;
+        true_end(&sight.ledger, transfer, &of, &alive)?;
+        claimed(world, transfer, records, &alive).await?;
+    }
+    books::check(world, &sight, &mut past.books).await?;
+    Ok(past)
+}
+
+pub fn broken(rule: Rule, transfer: &Transfer, what: impl std::fmt::Display) -> Violation {
     Violation { rule, detail: format!("{}: {:?}: {what}", transfer.id, transfer.state) }
 }
 
-fn recipient(transfer: &Transfer) -> &str {
-    &transfer.intent.intent.payments[0].destination.address
+fn recipients(transfer: &Transfer) -> impl Iterator<Item = &str> {
+    transfer.intent.intent.payments.iter().map(|payment| payment.destination.address.as_str())
+}
+
+fn pays_any(transfer: &Transfer, signed: &Signed) -> bool {
+    recipients(transfer).any(|to| signed.payload.pays(to))
+}
+
+/// What co-signers go by: they know neither the chain nor what we think has ended.
+fn memory(transfer: &Transfer, of: &[&Signed]) -> Result<(), Violation> {
+    for (index, one) in of.iter().enumerate() {
+        let Some(parent) = &one.payload.parent else {
+            let apart =
+                |other: &&&Signed| other.payload.parent.is_none() && !other.payload.shares(&one.payload);
+            match of[..index].iter().find(apart) {
+                None => continue,
+                Some(other) => return Err(broken(Rule::Memory, transfer, format!("{one:?} and {other:?}"))),
+            }
+        };
+        let known = of[..index].iter().any(|other| other.payload == **parent);
+        let both = bursar_domain::amount::Amount::from_u64(parent.fee + one.payload.fee);
+        if !known || both > transfer.intent.intent.max_fee || !one.payload.pays.is_empty() {
+            return Err(broken(Rule::Memory, transfer, format!("child {one:?}")));
+        }
+    }
+    Ok(())
+}
+
+fn as_it_remains(transfer: &Transfer, of: &[&Signed]) -> Result<(), Violation> {
+    let remaining = transfer.remaining().unwrap().payments;
+    let remaining: Vec<&str> = remaining.iter().map(|payment| payment.destination.address.as_str()).collect();
+    for signed in of.iter().filter(|signed| !signed.payload.pays.is_empty()) {
+        let pays: Vec<&str> = signed.payload.pays.iter().map(|payout| payout.to.as_str()).collect();
+        if pays != remaining {
+            let what = format!("{signed:?}, and what remains is {remaining:?}");
+            return Err(broken(Rule::Recalled, transfer, what));
+        }
+    }
+    Ok(())
 }
 
 fn chain_rules(ledger: &Ledger, transfer: &Transfer, alive: &[&Signed]) -> Result<(), Violation> {
-    let to = recipient(transfer);
-    let paying: Vec<_> = alive.iter().filter(|signed| signed.payload.pays(to)).collect();
+    let paying: Vec<_> = alive.iter().filter(|signed| pays_any(transfer, signed)).collect();
     for (index, one) in paying.iter().enumerate() {
         for other in &paying[index + 1..] {
-            if !one.payload.uses.iter().any(|resource| other.payload.uses.contains(resource)) {
+            if !one.payload.shares(&other.payload) {
                 return Err(broken(Rule::OneCanPay, transfer, format!("{one:?} and {other:?}")));
             }
         }
     }
-    match ledger.paid(to) {
-        0 | 1 => Ok(()),
-        times => Err(broken(Rule::PaidOnce, transfer, format!("{to} was paid {times} times"))),
+    for to in recipients(transfer) {
+        let times = ledger.paid(to);
+        if times > 1 {
+            return Err(broken(Rule::PaidOnce, transfer, format!("{to} was paid {times} times")));
+        }
     }
+    Ok(())
 }
 
 fn says_why(transfer: &Transfer) -> Result<(), Violation> {
@@ -119,8 +222,12 @@ fn says_why(transfer: &Transfer) -> Result<(), Violation> {
 }
 
 /// Claims outlive whoever dies, so they are looked for in the store, by resource.
-async fn claimed(world: &World, transfer: &Transfer, alive: &[&Signed]) -> Result<(), Violation> {
-    let records = transactions::of_transfer(world.store(), transfer.id).await.unwrap();
+async fn claimed(
+    world: &World,
+    transfer: &Transfer,
+    records: &[TransactionRecord],
+    alive: &[&Signed],
+) -> Result<(), Violation> {
     for signed in alive {
         let unsigned = serde_json::to_vec(&signed.payload).unwrap();
         if !records.iter().any(|record| record.unsigned.bytes == unsigned) {
@@ -141,16 +248,15 @@ async fn claimed(world: &World, transfer: &Transfer, alive: &[&Signed]) -> Resul
 fn true_end(
     ledger: &Ledger,
     transfer: &Transfer,
-    all: &[&Produced],
+    all: &[&Signed],
     alive: &[&Signed],
 ) -> Result<(), Violation> {
-    let to = recipient(transfer);
     let false_end = |what: String| Err(broken(Rule::EndsAreTrue, transfer, what));
     match &transfer.state {
         State::Completed { block, .. } => {
             // A block that was final and is not in the chain any more: the follower will see it, and it is opened again.
             let orphaned = ledger.orphaned.contains(&block.hash);
-            let paying = all.iter().map(|produced| &produced.signed).filter(|signed| signed.payload.pays(to));
+            let paying = all.iter().filter(|signed| pays_any(transfer, signed));
             let paid = paying.filter_map(|signed| ledger.find(signed));
             match orphaned
                 || paid.into_iter().any(|found| found.is_final && !found.failed && found.hash == block.hash)
@@ -175,7 +281,7 @@ fn true_end(
         | State::Blocked
         | State::Replaced { .. }
         | State::Failed { funds_moved: FundsMoved::None, .. } => {
-            match alive.iter().find(|signed| signed.payload.pays(to)) {
+            match alive.iter().find(|signed| pays_any(transfer, signed)) {
                 None => Ok(()),
                 Some(signed) => false_end(format!("{signed:?} can pay, or has paid")),
             }

@@ -60,7 +60,7 @@ pub fn case(
     chain: Chain,
     seed: u64,
     shrink_ms: u32,
-    prepare: &dyn Fn(&World),
+    prepare: &dyn Fn(&mut World),
 ) -> Result<Vec<Status>, Box<Failure>> {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
@@ -100,12 +100,12 @@ pub fn case(
 fn play(
     chain: Chain,
     schedule: &[Action],
-    prepare: &dyn Fn(&World),
+    prepare: &dyn Fn(&mut World),
 ) -> Result<Vec<Status>, (Violation, String)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut world = World::new(chain).await;
-        prepare(&world);
+        prepare(&mut world);
         match play_in(&mut world, schedule).await {
             Ok(()) => Ok(world.ends().await),
             Err(violation) => Err((violation, world.report().await)),

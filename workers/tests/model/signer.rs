@@ -1,10 +1,10 @@
 //! Co-signers at their worst that is still honest. From the first message of a session on its signature exists, and is in hands
 //! that publish it whenever they like; whether it ever reaches the worker is another matter.
 
-use super::{
+use crate::shared::{
     adapter,
     basics::{Time, lock, pause},
-    ledger::Signed,
+    payload::Signed,
 };
 use async_trait::async_trait;
 use bursar_domain::{
@@ -78,15 +78,7 @@ impl ModelSigner {
 #[async_trait]
 impl ThresholdSigner for ModelSigner {
     fn keys(&self) -> Vec<GroupKey> {
-        let key = |scheme| GroupKey {
-            scheme,
-            public_key: vec![2; 33],
-            chain_code: [7; 32],
-            threshold: 2,
-            parties: 3,
-            generation: 0,
-        };
-        Scheme::ALL.map(key).to_vec()
+        adapter::group_keys()
     }
 
     fn online(&self, _: Scheme) -> u16 {

@@ -3,29 +3,27 @@
 use super::{
     action::{ACTORS, Action, DESK, FOLLOWERS, WORKERS, Wish},
     actor::{Actor, Point},
-    adapter::{self, ModelAdapter},
-    basics::{CounterIds, MachineClock, T0, Time, lock},
     ledger::Ledger,
     node::{Faults, ModelNode},
     rules::{self, Past, Violation},
-    signer::ModelSigner,
+    sabotage::{self, Sabotage},
+    signer::{ModelSigner, Produced},
+};
+use crate::shared::{
+    adapter::MemoryAdapter,
+    basics::{CounterIds, MachineClock, Time, lock},
+    desk::{self, Desk, INITIATOR},
 };
 use bursar_domain::{
-    amount::Amount,
-    asset::Asset,
-    ids::{AddressId, IdSource as _, TransferId, WalletId},
-    intent::{Destination, InitiatorKey, Intent, Payment, SignedIntent},
+    ids::TransferId,
     lifecycle::{Status, Transfer, Verb},
-    network::Chain,
-    wallet::{Branch, WalletDescriptor},
+    network::{Chain, Network},
+    wallet::WalletDescriptor,
 };
 use bursar_store::{
-    Store, StoreError,
-    addresses::{self, AddressRecord},
-    events, halts,
+    Store, StoreError, events, halts,
     jobs::{self, Outcome},
-    transfers,
-    wallets::{self, Wallet},
+    transactions, transfers,
 };
 use bursar_workers::{
     ChainPorts, Context, Settings,
@@ -33,7 +31,6 @@ use bursar_workers::{
     engine::{self, Next},
     follower, frozen, reconciler, requests,
 };
-use ed25519_dalek::{Signer as _, SigningKey};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, atomic::Ordering::SeqCst},
@@ -41,9 +38,11 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Transfers there are at most, and at the start.
-const MOST: usize = 4;
-const FIRST: usize = 2;
+/// Transfers there are at most, and recipients of each of those at the start.
+pub const MOST: usize = 4;
+const FIRST: [usize; 2] = [1, 3];
+/// A node has this fee rate again when all is well.
+const FEE: u64 = 10;
 
 pub struct Process {
     pub context: Context,
@@ -58,9 +57,14 @@ pub struct World {
     pub signer: Arc<ModelSigner>,
     pub time: Arc<Time>,
     pub transfers: Vec<TransferId>,
+    /// How often somebody asked for another transaction of a transfer.
+    pub asked: BTreeMap<TransferId, usize>,
+    /// The queue has forgotten what it was to do, and nobody has swept since.
+    pub jobs_lost: bool,
     pub past: Past,
-    wallet: Wallet,
-    account: String,
+    /// What is to go wrong that never should, as soon as it can.
+    pub sabotage: Option<Sabotage>,
+    pub desk: Desk,
     actors: [Actor; ACTORS],
     /// What happened, for the report.
     pub log: Vec<String>,
@@ -83,33 +87,18 @@ impl World {
         let (time, ids) = (Arc::new(Time::new()), CounterIds::new());
         let ledger = Arc::new(Mutex::new(Ledger::new(chain)));
         let faults = Arc::new(Faults::default());
-        faults.fee.store(10, SeqCst);
+        faults.fee.store(FEE, SeqCst);
         let signer = Arc::new(ModelSigner::new(time.clone()));
         // What is durable is not what is modelled here: where there is memory for it, the disk is spared.
         let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let store = Store::open(&format!("sqlite://{}/model.db", folder.path().display())).await.unwrap();
-        let wallet =
-            Wallet { id: WalletId::new(ids.uuid()), name: "desk".into(), descriptor, created_at: T0 };
-        let path = descriptor.path(Branch::Receive, 0);
-        let account = adapter::address(network, &path);
-        let record = AddressRecord {
-            id: AddressId::new(ids.uuid()),
-            wallet: wallet.id,
-            path,
-            address: account.clone(),
-            label: None,
-            created_at: T0,
-        };
-        let mut tx = store.write().await.unwrap();
-        wallets::insert(&mut tx, &wallet).await.unwrap();
-        addresses::insert(&mut tx, &record).await.unwrap();
-        tx.commit().await.unwrap();
+        let desk = Desk::open(&store, descriptor, &ids).await;
         let ids = Arc::new(ids);
         let process = || {
             let clock = Arc::new(MachineClock::new(time.clone()));
             let node = ModelNode { network, ledger: ledger.clone(), faults: faults.clone() };
             let poll = Duration::from_secs(10);
-            let ports = ChainPorts::new(Arc::new(ModelAdapter), Arc::new(node), None, poll, BTreeSet::new());
+            let ports = ChainPorts::new(Arc::new(MemoryAdapter), Arc::new(node), None, poll, BTreeSet::new());
             let ports = ports.with_replacement(Replacement {
                 stuck_after: Duration::from_secs(120),
                 ..Replacement::of(chain)
@@ -133,20 +122,22 @@ impl World {
             signer,
             time,
             transfers: vec![],
+            asked: BTreeMap::new(),
+            jobs_lost: false,
             past: Past::default(),
-            wallet,
-            account,
+            sabotage: None,
+            desk,
             actors: Default::default(),
             log: vec![],
             _folder: folder,
         };
         world.follow().await;
         for value in [2500, 900, 4000] {
-            lock(&world.ledger).endow(&world.account, value);
+            lock(&world.ledger).endow(&world.desk.account, value);
         }
         world.follow().await;
-        for _ in 0..FIRST {
-            world.submit(100_000).await;
+        for payments in FIRST {
+            world.submit(100_000, payments).await;
         }
         world
     }
@@ -164,33 +155,15 @@ impl World {
         walk(self.context().clone()).await;
     }
 
-    /// Each goes to a destination of its own.
-    async fn submit(&mut self, lifetime: u64) {
-        let key = SigningKey::from_bytes(&[5; 32]);
-        let name = format!("recipient-{}", self.transfers.len());
-        let intent = Intent {
-            external_id: name.parse().unwrap(),
-            wallet: self.wallet.descriptor,
-            asset: Asset::native(self.chain),
-            source: None,
-            payments: vec![Payment {
-                destination: Destination { address: name, tag: None },
-                amount: Amount::from_u64(1000),
-            }],
-            max_fee: Amount::from_u64(500),
-            expires_at: self.time.now().plus(Duration::from_secs(lifetime)),
-            fills: None,
-        };
-        let signature = key.sign(intent.canonical().as_bytes()).to_bytes();
-        let intent =
-            SignedIntent { intent, initiator: InitiatorKey(key.verifying_key().to_bytes()), signature };
-        let id = TransferId::new(self.context().ids.uuid());
-        let transfer = Transfer::submitted(id, self.wallet.id, intent, self.time.now());
-        let store = self.store().clone();
+    /// Each payment goes to a destination of its own.
+    async fn submit(&mut self, lifetime: u64, payments: usize) {
+        let name = format!("order-{}", self.transfers.len());
+        let payments: Vec<_> =
+            (0..payments).map(|index| (format!("{name}-{index}"), 1000 / payments as u64)).collect();
+        let (id, now) = (TransferId::new(self.context().ids.uuid()), self.time.now());
         self.transfers.push(id);
-        let mut tx = store.write().await.unwrap();
-        transfers::submit(&mut tx, &transfer).await.unwrap();
-        tx.commit().await.unwrap();
+        let expires_at = now.plus(Duration::from_secs(lifetime));
+        self.desk.submit(self.store(), id, &name, &payments, expires_at, now).await;
     }
 
     /// Does it, and holds the rules against everything that it passed through.
@@ -220,6 +193,7 @@ impl World {
             Action::Ask { transfer, wish, points } => {
                 let id = self.transfers[transfer % self.transfers.len()];
                 if self.actors[DESK].is_idle() {
+                    *self.asked.entry(id).or_default() += 1;
                     let context = self.context().clone();
                     self.actors[DESK].begin("request", ask(context, id, wish));
                 }
@@ -232,11 +206,19 @@ impl World {
                 }
                 return self.run(DESK, points).await;
             }
-            Action::Submit { lifetime } => {
+            Action::LoseJobs { points } => {
+                if self.actors[DESK].is_idle() {
+                    self.jobs_lost = true;
+                    let context = self.context().clone();
+                    self.actors[DESK].begin("loss", async move { say(lose_jobs(&context).await) });
+                }
+                return self.run(DESK, points).await;
+            }
+            Action::Submit { lifetime, payments } => {
                 let busy = self.actors.iter().any(|actor| !actor.is_idle());
                 // The one who submits waits for the database's writer, which may be held by somebody who is not running.
                 if self.transfers.len() < MOST && !busy {
-                    self.submit(lifetime.into()).await;
+                    self.submit(lifetime.into(), payments).await;
                 }
             }
             Action::Mine { blocks, mask, fails } => {
@@ -252,13 +234,16 @@ impl World {
                     mask >> (bit % 64) & 1 == 1
                 });
             }
-            Action::Publish { which } => {
-                let produced = self.signer.produced();
+            Action::Publish { which, lost } => {
+                let mut produced = self.signer.produced();
+                if lost {
+                    produced = self.lost(produced).await;
+                }
                 if let Some(chosen) = produced.get(which % produced.len().max(1)) {
                     lock(&self.ledger).publish(chosen.signed.clone());
                 }
             }
-            Action::Rob { choice } => lock(&self.ledger).rob(&self.account, choice),
+            Action::Rob { choice } => lock(&self.ledger).rob(&self.desk.account, choice),
             Action::Fault(fault) => lock(&self.faults.next).push_back(fault),
             Action::Lag { blocks } => self.faults.lag.store(blocks, SeqCst),
             Action::Fee { fee } => self.faults.fee.store(fee, SeqCst),
@@ -269,7 +254,49 @@ impl World {
                 self.processes[process].clock.wrong_by.store(seconds, SeqCst)
             }
         }
+        self.check().await
+    }
+
+    async fn check(&mut self) -> Result<(), Violation> {
+        if let Some(sabotage) = self.sabotage
+            && sabotage::attempt(self, sabotage).await
+        {
+            self.sabotage = None;
+            self.log.push(format!("    {sabotage:?}"));
+        }
         rules::check(self).await
+    }
+
+    /// Those of which the store has no bytes.
+    async fn lost(&self, produced: Vec<Produced>) -> Vec<Produced> {
+        let mut lost = Vec::new();
+        for one in produced {
+            let records = transactions::of_transfer(self.store(), one.transfer).await.unwrap();
+            let bytes = serde_json::to_vec(&one.signed).unwrap();
+            let kept = records.iter().filter_map(|record| record.signed.as_ref());
+            if kept.into_iter().all(|signed| signed.bytes != bytes) {
+                lost.push(one);
+            }
+        }
+        lost
+    }
+
+    /// Whatever is going on dies.
+    pub fn crash_all(&mut self) {
+        for actor in &mut self.actors {
+            actor.crash();
+        }
+    }
+    /// Until nobody is in the middle of anything.
+    pub async fn rest(&mut self) {
+        for _ in 0..1000 {
+            let Some(actor) = (0..ACTORS).find(|actor| !self.actors[*actor].is_idle()) else { return };
+            self.run(actor, 600).await.unwrap();
+        }
+        panic!("somebody never ends");
+    }
+    pub fn network(&self) -> Network {
+        self.desk.wallet.descriptor.network
     }
 
     /// What an idle actor does by itself.
@@ -289,13 +316,16 @@ impl World {
             let before = self.mark().await;
             let point = self.actors[actor].point().await;
             if self.mark().await != before {
-                rules::check(self).await?;
+                self.check().await?;
             }
             match point {
                 Point::Reached => {}
                 Point::Blocked => break,
                 Point::Idle => return Ok(()),
                 Point::Ended(how) => {
+                    if how.starts_with("sweep: ") && !how.contains("error") {
+                        self.jobs_lost = false;
+                    }
                     self.log.push(format!("    {how}"));
                     return Ok(());
                 }
@@ -313,16 +343,14 @@ impl World {
     /// Everyone dies, and everything works from now on.
     pub async fn heal(&mut self) {
         self.log.push("everything works from now on".into());
-        for actor in &mut self.actors {
-            actor.crash();
-        }
+        self.crash_all();
         for process in &self.processes {
             process.clock.wrong_by.store(0, SeqCst);
         }
         lock(&self.faults.next).clear();
         lock(&self.signer.next).clear();
         self.faults.lag.store(0, SeqCst);
-        self.faults.fee.store(10, SeqCst);
+        self.faults.fee.store(FEE, SeqCst);
         self.signer.offline.store(false, SeqCst);
     }
 
@@ -331,6 +359,7 @@ impl World {
         self.follow().await;
         lift(self.context()).await.unwrap();
         reconciler::sweep(self.context()).await.unwrap();
+        self.jobs_lost = false;
         for _ in 0..3 * MOST {
             let result = work(self.context().clone()).await;
             if result == IDLE {
@@ -381,12 +410,27 @@ async fn ask(context: Context, id: TransferId, wish: Wish) -> String {
     };
     let asked = match wish {
         Wish::Abort => frozen::abort(&context, transfer).await,
-        Wish::SpeedUp => {
-            requests::replace(&context, transfer, Verb::SpeedUp { raise_percent: Some(20) }).await
+        Wish::SpeedUp { percent } => {
+            requests::replace(&context, transfer, Verb::SpeedUp { raise_percent: Some(percent) }).await
         }
         Wish::CancelOnChain => requests::replace(&context, transfer, Verb::Cancel).await,
+        Wish::Recall { payment } => {
+            let recall = desk::recall(&transfer, payment, INITIATOR);
+            let asked = requests::recall(&context, transfer, recall).await;
+            return format!("{wish:?}: {}", say(asked.map(|transfer| transfer.status())));
+        }
     };
     format!("{wish:?}: {}", say(asked.map(|transfer| transfer.status())))
+}
+
+/// Whatever is not leased, due or not.
+pub async fn lose_jobs(context: &Context) -> Result<usize, StoreError> {
+    let much_later = context.now().plus(Duration::from_secs(1_000_000));
+    let claims = jobs::claim(&context.store, much_later, Duration::from_secs(1), MOST as u32).await?;
+    for claim in &claims {
+        jobs::settle(&context.store, claim, much_later, Outcome::Done).await?;
+    }
+    Ok(claims.len())
 }
 
 async fn lift(context: &Context) -> Result<(), StoreError> {

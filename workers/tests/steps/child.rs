@@ -17,7 +17,7 @@ use bursar_store::{
     transactions::{self, Ended, TransactionRecord},
 };
 use bursar_workers::engine::Next;
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 impl World {
     async fn with_children() -> Self {
@@ -152,7 +152,7 @@ async fn child_of_a_payment_that_is_replaced_after_all__should_end_with_a_proof(
     let id = world.with_child("both").await;
     world.ask(id, FASTER).await.unwrap();
     world.look(id).await.unwrap();
-    let fees: Vec<u64> = world.chain.waiting().iter().map(|signed| signed.payout.fee).collect();
+    let fees: Vec<u64> = world.chain.waiting().iter().map(|signed| signed.payload.fee).collect();
     assert!(fees.iter().any(|fee| *fee > 21 + 42), "above all that leaves the mempool: {fees:?}");
     world.assert_ended(id, Status::Completed).await;
     let [child] = &world.children(id).await[..] else { panic!("one child") };
@@ -192,6 +192,77 @@ async fn child_whose_session_was_lost__should_be_signed_after_its_parent_is_fina
     }
     assert_eq!(world.holder(&child.effects.resources[0]).await, Some(child.id));
     world.assert_paid_with_child(id).await;
+}
+
+/// Its session left no signature, and the co-signers sign it no more: what it would spend is free again, and the next sweep finds it
+/// should its job be lost.
+#[tokio::test]
+async fn child_without_a_signature_when_the_intent_expires__should_give_the_change_back() {
+    let world = World::with_children().await;
+    let id = world.broadcast("over").await;
+    world.signer.fail([refused(false), SignError::Aborted { reason: "away".into(), started: true }]);
+    world.ask(id, FASTER).await.unwrap();
+    world.look(id).await.unwrap();
+    world.signer.online.store(1, Ordering::SeqCst);
+    for _ in 0..DEPTH {
+        world.mine().await;
+    }
+    world.look(id).await.unwrap();
+    assert_eq!(world.status(id).await.0, Status::Completed);
+    let now = world.context.now();
+    for job in jobs::claim(world.store(), now, Duration::from_secs(1), 10).await.unwrap() {
+        jobs::settle(world.store(), &job, now, jobs::Outcome::Done).await.unwrap();
+    }
+    assert_eq!(sweep::unsettled(world.store(), world.network).await.unwrap(), [id].into());
+    world.clock.advance(Duration::from_secs(100_001));
+    world.look(id).await.unwrap();
+    let child = world.children(id).await.pop().unwrap();
+    assert!(child.ended.is_none(), "a session may be under way at a clock that is behind");
+    assert_eq!(world.holder(&child.effects.resources[0]).await, Some(child.id));
+    world.clock.advance(Duration::from_secs(601));
+    assert_eq!(world.look(id).await.unwrap(), Next::Rest);
+    let child = world.children(id).await.pop().unwrap();
+    let Some(Ended::Superseded { proof }) = &child.ended else { panic!("{child:?}") };
+    assert!(proof.contains("expired"), "{proof}");
+    assert_eq!(world.holder(&child.effects.resources[0]).await, None);
+    assert!(sweep::unsettled(world.store(), world.network).await.unwrap().is_empty());
+    // A deep reorganisation reopens the parent, and all ends as before.
+    world.signer.online.store(3, Ordering::SeqCst);
+    world.chain.reorganise(usize::try_from(world.chain.height()).unwrap());
+    world.follow().await;
+    world.look(id).await.unwrap();
+    assert_eq!(world.status(id).await.0, Status::Broadcasting);
+    world.assert_ended(id, Status::Completed).await;
+    world.settle(id).await;
+    assert_eq!(world.chain.paid("over"), 1);
+}
+
+/// The block of a child is taken back, while that of its parent stays.
+#[tokio::test]
+async fn child_that_leaves_its_block__should_not_wake_what_its_parent_has_excluded() {
+    let world = World::with_children().await;
+    let id = world.broadcast("woken").await;
+    world.ask(id, FASTER).await.unwrap();
+    world.look(id).await.unwrap();
+    let parent = world.chain.handed().pop().unwrap();
+    world.signer.fail([refused(false)]);
+    world.ask(id, FASTER).await.unwrap();
+    world.look(id).await.unwrap();
+    world.chain.prefer(&parent);
+    for _ in 0..DEPTH {
+        world.mine().await;
+    }
+    world.look(id).await.unwrap();
+    assert_eq!(world.status(id).await.0, Status::Completed);
+    world.later();
+    world.look(id).await.unwrap();
+    world.mine().await;
+    assert!(world.children(id).await[0].inclusion.is_some(), "{:?}", world.children(id).await);
+    world.chain.reorganise(1);
+    world.follow().await;
+    let records = transactions::of_transfer(world.store(), id).await.unwrap();
+    assert!(matches!(records[0].ended, Some(Ended::Superseded { .. })), "{:?}", records[0]);
+    world.settle(id).await;
 }
 
 #[tokio::test]

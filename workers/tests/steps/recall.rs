@@ -1,25 +1,19 @@
 //! Payouts that their initiator takes back from a batch.
 
-use crate::support::world::World;
-use bursar_domain::{
-    ids::TransferId,
-    lifecycle::Status,
-    recall::{self, InvalidRecall, SignedRecall},
-};
+use crate::{shared::desk, support::world::World};
+use bursar_domain::{ids::TransferId, lifecycle::Status, recall::InvalidRecall};
 use bursar_store::transactions;
 use bursar_workers::{
     engine::MoveError,
     requests::{self, RecallError},
 };
-use ed25519_dalek::{Signer as _, SigningKey};
 use std::sync::atomic::Ordering;
 
 impl World {
     async fn recall(&self, id: TransferId, payment: u32, key: u8) -> Result<(), RecallError> {
         let transfer = self.transfer(id).await;
-        let text = recall::canonical(transfer.intent.intent.digest(), payment);
-        let signature = SigningKey::from_bytes(&[key; 32]).sign(text.as_bytes()).to_bytes();
-        requests::recall(&self.context, transfer, SignedRecall { payment, signature }).await.map(|_| ())
+        let recall = desk::recall(&transfer, payment, key);
+        requests::recall(&self.context, transfer, recall).await.map(|_| ())
     }
 }
 

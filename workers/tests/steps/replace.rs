@@ -9,7 +9,7 @@ use bursar_domain::{
     chain::TransactionOutcome,
     ids::TransferId,
     lifecycle::{FundsMoved, State, Status, SubStatus, Transfer, Verb},
-    ports::SignError,
+    ports::{PriceCap, SignError},
     signing::PartyIndex,
 };
 use bursar_store::{
@@ -43,7 +43,7 @@ impl World {
     }
 
     fn fees_waiting(&self) -> Vec<u64> {
-        self.chain.waiting().iter().map(|signed| signed.payout.fee).collect()
+        self.chain.waiting().iter().map(|signed| signed.payload.fee).collect()
     }
 }
 
@@ -100,7 +100,7 @@ async fn cancel__should_take_the_payments_place_and_pay_nobody() {
         world.ask(id, Verb::Cancel).await.unwrap();
         assert!(matches!(world.ask(id, FASTER).await, Err(MoveError::Invalid(_))), "it is being cancelled");
         world.look(id).await.unwrap();
-        assert!(world.chain.waiting().iter().all(|signed| signed.payout.cancels()));
+        assert!(world.chain.waiting().iter().all(|signed| signed.payload.cancels()));
         // The cancellation itself may be sped up; it stays one.
         world.ask(id, FASTER).await.unwrap();
         world.look(id).await.unwrap();
@@ -202,6 +202,103 @@ async fn raise_above_the_fee_cap__should_stay_stuck_and_say_so() {
     assert_eq!(world.obstacle(id).await, Some((SubStatus::FeeCapReached, true)));
     assert_eq!(world.signer.sessions(), 1);
     assert_eq!(world.assert_ended(id, Status::Completed).await.len(), 1);
+}
+
+/// The operator's own cap bounds what is asked for, what policy does, and cancellations.
+#[tokio::test]
+async fn raise_above_what_the_installation_offers__should_be_given_up_and_say_so() {
+    let mut world = World::ethereum().await;
+    world.policy(|policy| (policy.automatic, policy.price_cap) = (true, Some(PriceCap(25))));
+    let id = world.broadcast("operator").await;
+    for verb in [Some(FASTER), Some(Verb::Cancel), None] {
+        match verb {
+            Some(verb) => drop(world.ask(id, verb).await.unwrap()),
+            None => world.clock.advance(Duration::from_secs(301)),
+        }
+        world.look(id).await.unwrap();
+        let transfer = world.transfer(id).await;
+        assert_eq!((transfer.replacing.wanted, transfer.flags.under_replacement), (None, false));
+        let obstacle = transfer.replacing.obstacle.unwrap();
+        assert_eq!((obstacle.sub_status, obstacle.lasting), (SubStatus::FeeCapReached, true));
+        assert!(obstacle.reason.contains("configuration allows 25"), "{}", obstacle.reason);
+    }
+    assert_eq!(world.signer.sessions(), 1);
+    world.policy(|policy| policy.price_cap = Some(PriceCap(26)));
+    world.ask(id, FASTER).await.unwrap();
+    world.look(id).await.unwrap();
+    assert_eq!(world.fees_waiting(), [26]);
+    world.assert_ended(id, Status::Completed).await;
+}
+
+/// What is refused for long is looked at again after a rest each time, and not with every look in between.
+#[tokio::test]
+async fn raise_that_is_given_up__should_rest_each_time() {
+    let mut world = World::ethereum().await;
+    world.policy(|policy| (policy.automatic, policy.price_cap) = (true, Some(PriceCap(25))));
+    let id = world.broadcast("resting").await;
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        world.clock.advance(Duration::from_secs(301));
+        for _ in 0..3 {
+            world.look(id).await.unwrap();
+            told.push(world.transfer(id).await.replacing.obstacle.unwrap().at);
+        }
+    }
+    told.dedup();
+    assert_eq!(told.len(), 3, "{told:?}");
+}
+
+#[tokio::test]
+async fn speed_up_after_expiry__should_ask_nobody_and_say_that_only_cancel_helps() {
+    let world = World::ethereum().await;
+    let id = world.broadcast("expired").await;
+    // Drafted before, and not signed.
+    world.signer.online.store(1, Ordering::SeqCst);
+    world.ask(id, FASTER).await.unwrap();
+    world.look(id).await.unwrap();
+    world.clock.advance(Duration::from_secs(100_001));
+    world.signer.online.store(3, Ordering::SeqCst);
+    world.look(id).await.unwrap();
+    assert_eq!(world.obstacle(id).await, Some((SubStatus::IntentExpired, true)));
+    world.ask(id, FASTER).await.unwrap();
+    world.look(id).await.unwrap();
+    assert_eq!(world.obstacle(id).await, Some((SubStatus::IntentExpired, true)));
+    assert_eq!(world.transfer(id).await.replacing.wanted, None);
+    assert_eq!(world.signer.sessions(), 1);
+    let records = transactions::of_transfer(world.store(), id).await.unwrap();
+    assert_eq!(records[1..].iter().map(|record| &record.ended).collect::<Vec<_>>(), [&Some(Ended::Released)]);
+    world.ask(id, Verb::Cancel).await.unwrap();
+    world.assert_ended(id, Status::Replaced).await;
+}
+
+#[tokio::test]
+async fn cancel_that_is_signed_already__should_not_be_wanted_again_nor_bar_a_raise() {
+    let world = World::ethereum().await;
+    let id = world.broadcast("again").await;
+    world.ask(id, Verb::Cancel).await.unwrap();
+    world.look(id).await.unwrap();
+    let asked = world.ask(id, Verb::Cancel).await.unwrap();
+    assert_eq!(asked.replacing.wanted, None);
+    world.ask(id, FASTER).await.unwrap();
+    world.look(id).await.unwrap();
+    assert_eq!(world.fees_waiting(), [32]);
+    world.assert_ended(id, Status::Replaced).await;
+}
+
+/// What lost its session before, at a lower fee, is not what the next raise signs.
+#[tokio::test]
+async fn raise_after_a_lost_first_signature__should_outbid_what_is_under_way() {
+    let world = World::ethereum().await;
+    world.signer.fail([aborted(true)]);
+    let id = world.submit("lost-first").await;
+    world.look(id).await.unwrap();
+    for expected in [26, 32] {
+        world.ask(id, FASTER).await.unwrap();
+        world.look(id).await.unwrap();
+        assert_eq!(world.fees_waiting(), [expected]);
+    }
+    assert_eq!((world.signer.sessions(), world.signer.asked_for(id).len()), (3, 3));
+    world.assert_ended(id, Status::Completed).await;
 }
 
 #[tokio::test]
@@ -434,7 +531,7 @@ async fn reorganisation_after_a_cancel_that_lost__should_go_back_to_the_cancella
     world.follow().await;
     world.look(id).await.unwrap();
     assert_eq!(world.transfer(id).await.state.transaction(), cancellation);
-    assert!(world.chain.waiting().iter().all(|signed| signed.payout.cancels()));
+    assert!(world.chain.waiting().iter().all(|signed| signed.payload.cancels()));
     world.assert_ended(id, Status::Replaced).await;
     assert_eq!(world.chain.paid("regretted"), 0);
 }

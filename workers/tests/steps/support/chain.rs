@@ -1,20 +1,19 @@
 //! The node side of the fake chain: one account per address, numbers in order, blocks, reorganisations, and a node that lies
 //! about what it received when told to.
 
-use super::{
-    adapter,
-    adapter::{Payout, SignedPayout},
-    breathe, fingerprint, lock,
+use crate::shared::{
+    accounts, adapter,
+    basics::{T0, fingerprint, lock, pause},
+    payload::{Payload, Payout, Signed, numbered},
 };
 use async_trait::async_trait;
 use bursar_domain::{
-    account::{AccountQuery, AccountState, EthereumAccount, XrpAccount, XrpDestination},
-    amount::{Amount, Drops},
+    account::{AccountQuery, AccountState},
+    amount::Amount,
     asset::Asset,
     chain::{
         BlockRef, Credit, Liveness, ObservedBlock, ObservedTransaction, Tips, TransactionOutcome, WatchSet,
     },
-    effects::Resource,
     network::{Chain, Network},
     package::SignedTransaction,
     ports::{
@@ -37,7 +36,7 @@ pub enum Relay {
 #[derive(Debug, Clone)]
 struct Block {
     hash: String,
-    transactions: Vec<SignedPayout>,
+    transactions: Vec<Signed>,
     /// Whose accounts someone else pays.
     deposits: Vec<String>,
 }
@@ -45,7 +44,7 @@ struct Block {
 struct State {
     blocks: Vec<Block>,
     forks: u32,
-    mempool: Vec<SignedPayout>,
+    mempool: Vec<Signed>,
     handed: Vec<Vec<u8>>,
     relay: VecDeque<Relay>,
     node_down: bool,
@@ -107,7 +106,7 @@ impl FakeChain {
     }
     /// Payments to this destination on the chain as it is now.
     pub fn paid(&self, to: &str) -> usize {
-        let pays = |signed: &&SignedPayout| signed.payout.payments().any(|(paid, _)| paid == to);
+        let pays = |signed: &&Signed| signed.payload.pays(to);
         lock(&self.state).transactions().filter(pays).count()
     }
 
@@ -116,19 +115,20 @@ impl FakeChain {
         let mut state = lock(&self.state);
         let height = state.height() + 1;
         let mut waiting = std::mem::take(&mut state.mempool);
-        waiting.sort_by_key(|signed| (signed.payout.parent().is_some(), signed.payout.number));
-        let mut transactions: Vec<SignedPayout> = Vec::new();
+        waiting.sort_by_key(|signed| (signed.payload.parent.is_some(), signed.payload.number().1));
+        let mut transactions: Vec<Signed> = Vec::new();
         for signed in waiting {
-            let payout = &signed.payout;
-            let used = state.used(&payout.account)
-                + transactions.iter().filter(|other| other.payout.account == payout.account).count() as u64;
-            let alive = payout.until.is_none_or(|until| height <= u64::from(until));
+            let payload = &signed.payload;
+            let (account, number) = payload.number();
+            let used = state.used(account)
+                + transactions.iter().filter(|other| other.payload.number().0 == account).count() as u64;
+            let alive = payload.until.is_none_or(|until| height <= u64::from(until));
             // What a child spends is there once its parent is; it came after it, for its number is counted from zero again.
-            let orphan = payout.parent().is_some_and(|(account, number)| {
+            let orphan = payload.parent.as_ref().is_some_and(|parent| {
                 let mut there = state.transactions().chain(&transactions);
-                !there.any(|other| other.payout.account == account && other.payout.number == number)
+                !there.any(|other| other.payload.uses == parent.uses)
             });
-            match payout.number {
+            match number {
                 _ if orphan => state.mempool.push(signed),
                 number if number == used && alive => transactions.push(signed),
                 number if number > used && alive => state.mempool.push(signed),
@@ -149,7 +149,7 @@ impl FakeChain {
         }
     }
     /// What waits for a block.
-    pub fn waiting(&self) -> Vec<SignedPayout> {
+    pub fn waiting(&self) -> Vec<Signed> {
         lock(&self.state).mempool.clone()
     }
     /// Puts a transaction that was handed over once into the next block, whatever the mempool prefers.
@@ -159,7 +159,7 @@ impl FakeChain {
 
     /// A block with these unsigned bytes, under a signature that never reached us.
     pub fn mine_unseen(&self, unsigned: &[u8]) {
-        lock(&self.state).mempool = vec![SignedPayout { payout: read(unsigned), session: u64::MAX }];
+        lock(&self.state).mempool = vec![Signed { payload: read(unsigned), session: u64::MAX }];
         self.mine();
     }
 
@@ -167,10 +167,16 @@ impl FakeChain {
     pub fn mine_foreign(&self, account: &str) {
         {
             let mut state = lock(&self.state);
-            let (account, number) = (account.to_owned(), state.used(account));
-            let payout =
-                Payout { account, number, to: "thief".into(), amount: 1, more: vec![], fee: 1, until: None };
-            state.mempool = vec![SignedPayout { payout, session: u64::MAX }];
+            let payload = Payload {
+                uses: vec![numbered(self.network.chain(), account, state.used(account))],
+                from: vec![account.to_owned()],
+                pays: vec![Payout { to: "thief".into(), amount: 1 }],
+                fee: 1,
+                change: None,
+                until: None,
+                parent: None,
+            };
+            state.mempool = vec![Signed { payload, session: u64::MAX }];
         }
         self.mine();
     }
@@ -212,24 +218,17 @@ impl FakeChain {
             }
         }
     }
-    fn resource(&self, signed: &SignedPayout) -> Resource {
-        let (account, number) = (signed.payout.account.clone(), signed.payout.number);
-        match self.network.chain() {
-            Chain::Xrp => Resource::Sequence { account, sequence: number.try_into().unwrap() },
-            _ => Resource::Nonce { account, nonce: number },
-        }
-    }
 }
 
 impl State {
     fn height(&self) -> u64 {
         self.blocks.len() as u64 - 1
     }
-    fn transactions(&self) -> impl Iterator<Item = &SignedPayout> {
+    fn transactions(&self) -> impl Iterator<Item = &Signed> {
         self.blocks.iter().flat_map(|block| &block.transactions)
     }
     fn used(&self, account: &str) -> u64 {
-        self.transactions().filter(|signed| signed.payout.account == account).count() as u64
+        self.transactions().filter(|signed| signed.payload.number().0 == account).count() as u64
     }
     fn block_ref(&self, height: u64) -> Option<BlockRef> {
         let block = self.blocks.get(usize::try_from(height).unwrap())?;
@@ -240,7 +239,7 @@ impl State {
 #[async_trait]
 impl ReadAccount for FakeChain {
     async fn account_state(&self, query: AccountQuery<'_>) -> Result<AccountState, ReadAccountError> {
-        breathe().await;
+        pause().await;
         self.unavailable("account")?;
         let state = lock(&self.state);
         let address = adapter::address(self.network, &query.source.unwrap());
@@ -258,39 +257,20 @@ impl ReadAccount for FakeChain {
             panic!("the fake node panics, as it was told to");
         }
         Ok(match self.network.chain() {
-            Chain::Xrp => AccountState::Xrp(XrpAccount {
-                address,
-                balance: Drops(1_000_000),
-                sequence: used.try_into().unwrap(),
-                owner_count: 0,
-                reserve_base: Drops(0),
-                reserve_increment: Drops(0),
-                fee: Drops(10),
-                validated_ledger: height.try_into().unwrap(),
-                ledger_window: LEDGER_WINDOW,
-                destination: XrpDestination { exists: true, requires_tag: false, refuses_deposit: false },
-            }),
-            _ => AccountState::Ethereum(EthereumAccount {
-                address,
-                balance: Amount::from_u64(1_000_000),
-                token_balance: None,
-                nonce: used,
-                gas_limit: 21,
-                max_fee_per_gas: 1,
-                max_priority_fee_per_gas: 1,
-            }),
+            Chain::Xrp => accounts::xrp(address, used, 10, height, LEDGER_WINDOW),
+            _ => accounts::ethereum(address, used, 21),
         })
     }
 
     async fn balance(&self, _: &str, _: Asset) -> Result<Amount, NodeError> {
-        Ok(Amount::from_u64(1_000_000))
+        Ok(Amount::from_u64(accounts::PLENTY))
     }
 }
 
 #[async_trait]
 impl BroadcastTransaction for FakeChain {
     async fn broadcast(&self, transaction: &SignedTransaction) -> BroadcastOutcome {
-        breathe().await;
+        pause().await;
         let outcome = {
             let mut state = lock(&self.state);
             state.handed.push(transaction.bytes.clone());
@@ -300,18 +280,15 @@ impl BroadcastTransaction for FakeChain {
                 Some(Relay::LoseRequest) => lost(),
                 Some(Relay::Refuse) => BroadcastOutcome::Rejected { reason: "min relay fee not met".into() },
                 behaviour => {
-                    let signed: SignedPayout = serde_json::from_slice(&transaction.bytes).unwrap();
+                    let signed: Signed = serde_json::from_slice(&transaction.bytes).unwrap();
                     let known = state.mempool.contains(&signed) || state.transactions().any(|s| *s == signed);
-                    let rival = |other: &&SignedPayout| {
-                        (&other.payout.account, other.payout.number)
-                            == (&signed.payout.account, signed.payout.number)
-                    };
+                    let rival = |other: &&Signed| other.payload.shares(&signed.payload);
                     if !known && state.transactions().any(|other| rival(&other)) {
                         return BroadcastOutcome::Rejected { reason: "nonce too low".into() };
                     }
                     if !known {
-                        match state.mempool.iter().find(rival).map(|other| other.payout.fee) {
-                            Some(fee) if fee >= signed.payout.fee => {
+                        match state.mempool.iter().find(rival).map(|other| other.payload.fee) {
+                            Some(fee) if fee >= signed.payload.fee => {
                                 return BroadcastOutcome::Rejected {
                                     reason: "replacement underpriced".into(),
                                 };
@@ -330,7 +307,7 @@ impl BroadcastTransaction for FakeChain {
                 }
             }
         };
-        breathe().await;
+        pause().await;
         outcome
     }
 }
@@ -342,7 +319,7 @@ impl ObserveChain for FakeChain {
     }
 
     async fn tips(&self) -> Result<Tips, NodeError> {
-        breathe().await;
+        pause().await;
         self.unavailable("tips")?;
         let state = lock(&self.state);
         let tip = state.block_ref(state.height()).unwrap();
@@ -351,18 +328,18 @@ impl ObserveChain for FakeChain {
     }
 
     async fn block(&self, height: u64, watch: &WatchSet) -> Result<ObservedBlock, NodeError> {
-        breathe().await;
+        pause().await;
         self.unavailable("block")?;
         let state = lock(&self.state);
         let block = state.block_ref(height).ok_or(NodeError::NoBlock { network: self.network, height })?;
         let parent_hash = height.checked_sub(1).and_then(|parent| state.block_ref(parent));
         let content = &state.blocks[usize::try_from(height).unwrap()];
-        let ours = |signed: &&SignedPayout| watch.addresses.contains(signed.payout.owner());
+        let ours = |signed: &&Signed| watch.addresses.contains(&signed.payload.from[0]);
         let payouts = content.transactions.iter().filter(ours).map(|signed| ObservedTransaction {
-            tx_id: signed.id(),
+            tx_id: signed.id(self.network.chain()),
             outcome: state.outcome.clone(),
-            spends: vec![self.resource(signed)],
-            fee: Some(Amount::from_u64(signed.payout.fee)),
+            spends: signed.payload.uses.clone(),
+            fee: Some(Amount::from_u64(signed.payload.fee)),
             credits: vec![],
         });
         let deposits = content.deposits.iter().map(|account| ObservedTransaction {
@@ -381,16 +358,17 @@ impl ObserveChain for FakeChain {
         });
         let transactions = payouts.chain(deposits).collect();
         let parent_hash = parent_hash.map_or_else(String::new, |parent| parent.hash);
-        Ok(ObservedBlock { block, parent_hash, time: super::T0, transactions })
+        Ok(ObservedBlock { block, parent_hash, time: T0, transactions })
     }
 
     async fn liveness(&self, sent: &SentTransaction) -> Result<Liveness, NodeError> {
-        breathe().await;
+        pause().await;
         self.unavailable("liveness")?;
         let state = lock(&self.state);
-        let used = |signed: &&SignedPayout| sent.resources.contains(&self.resource(signed));
-        let ours = |signed: &SignedPayout| {
-            sent.tx_id.as_deref() == Some(&signed.id()) || sent.siblings.contains(&signed.id())
+        let used = |signed: &&Signed| signed.payload.uses.iter().any(|used| sent.resources.contains(used));
+        let ours = |signed: &Signed| {
+            sent.tx_id.as_deref() == Some(&signed.id(self.network.chain()))
+                || sent.siblings.contains(&signed.id(self.network.chain()))
         };
         let final_height = (state.height() + 1).saturating_sub(self.depth);
         let bursar_domain::effects::Validity::UntilLedger(last) = sent.validity else {
@@ -402,11 +380,14 @@ impl ObserveChain for FakeChain {
             return Ok(match user {
                 Some((_, signed)) if ours(signed) => Liveness::MayConfirm,
                 Some((height, _)) if height > final_height => Liveness::MayConfirm,
-                Some((height, signed)) if signed.payout == read(&sent.unsigned.bytes) => {
+                Some((height, signed)) if signed.payload == read(&sent.unsigned.bytes) => {
                     Liveness::Unexplained { reason: format!("block {height} has the same payment") }
                 }
                 Some((height, signed)) => Liveness::Dead {
-                    proof: format!("its number was used by {} in block {height}", signed.id()),
+                    proof: format!(
+                        "its number was used by {} in block {height}",
+                        signed.id(self.network.chain())
+                    ),
                 },
                 None => Liveness::MayConfirm,
             });
@@ -421,6 +402,6 @@ impl ObserveChain for FakeChain {
     }
 }
 
-fn read(bytes: &[u8]) -> Payout {
+fn read(bytes: &[u8]) -> Payload {
     serde_json::from_slice(bytes).unwrap()
 }

@@ -1,6 +1,9 @@
 //! Co-signers that sign everything, unless the script says otherwise.
 
-use super::{adapter, breathe, lock};
+use crate::shared::{
+    adapter,
+    basics::{lock, pause},
+};
 use async_trait::async_trait;
 use bursar_domain::{
     ids::TransferId,
@@ -70,15 +73,7 @@ impl FakeSigner {
 #[async_trait]
 impl ThresholdSigner for FakeSigner {
     fn keys(&self) -> Vec<GroupKey> {
-        let key = |scheme| GroupKey {
-            scheme,
-            public_key: vec![2; 33],
-            chain_code: [7; 32],
-            threshold: 2,
-            parties: 3,
-            generation: 0,
-        };
-        Scheme::ALL.map(key).to_vec()
+        adapter::group_keys()
     }
 
     fn online(&self, _: Scheme) -> u16 {
@@ -96,12 +91,12 @@ impl ThresholdSigner for FakeSigner {
             asked.push((package.transfer, package.unsigned.bytes.clone()));
             asked.len() as u64
         };
-        breathe().await;
+        pause().await;
         drop(self.gate.acquire().await);
         if let Some(error) = lock(&self.script).pop_front() {
             return Err(error);
         }
-        breathe().await;
+        pause().await;
         Ok(payloads.iter().map(|payload| adapter::signature(&payload.message, session)).collect())
     }
 }

@@ -1,39 +1,33 @@
 //! One wallet, one chain, and the levers that tests pull.
 
-use super::{
-    CounterIds, ManualClock, T0,
-    adapter::{self, FakeAdapter},
-    chain::FakeChain,
-    signer::FakeSigner,
+use super::{chain::FakeChain, signer::FakeSigner};
+use crate::shared::{
+    adapter::MemoryAdapter,
+    basics::{CounterIds, MachineClock, Time},
+    desk::Desk,
+    payload::{Payload, Signed},
 };
 use bursar_domain::{
-    amount::Amount,
-    asset::Asset,
     effects::Resource,
-    ids::{AddressId, IdSource as _, TransferId, WalletId},
-    intent::{Destination, InitiatorKey, Intent, Payment, SignedIntent},
+    ids::TransferId,
     lifecycle::{Status, SubStatus, Transfer},
     network::Network,
     time::Clock as _,
-    wallet::{Branch, WalletDescriptor},
+    wallet::WalletDescriptor,
 };
 use bursar_store::{
-    Store,
-    addresses::{self, AddressRecord},
-    events, reservations,
+    Store, events, reservations,
     transactions::{self, Ended, TransactionRecord},
-    transfers::{self, Submitted},
-    wallets::{self, Wallet},
+    transfers,
 };
 use bursar_workers::{
     ChainPorts, Context, Replacement, Settings,
     engine::{self, MoveError, Next, Progress, StepError},
     follower, frozen,
 };
-use ed25519_dalek::{Signer as _, SigningKey};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 use tokio_util::sync::CancellationToken;
@@ -48,9 +42,9 @@ pub struct World {
     pub context: Context,
     pub chain: Arc<FakeChain>,
     pub signer: Arc<FakeSigner>,
-    pub clock: Arc<ManualClock>,
+    pub clock: Arc<MachineClock>,
     pub network: Network,
-    wallet: Wallet,
+    desk: Desk,
     pub account: String,
 }
 
@@ -62,26 +56,12 @@ impl World {
     pub async fn new(descriptor: &str) -> Self {
         let descriptor: WalletDescriptor = descriptor.parse().unwrap();
         let network = descriptor.network;
-        let (clock, ids) = (Arc::new(ManualClock::new()), CounterIds::new());
+        let (clock, ids) = (Arc::new(MachineClock::new(Arc::new(Time::new()))), CounterIds::new());
         let chain = Arc::new(FakeChain::new(network, DEPTH, "genesis"));
         let signer = Arc::new(FakeSigner::new());
         let store = Store::open("sqlite::memory:").await.unwrap();
-        let wallet =
-            Wallet { id: WalletId::new(ids.uuid()), name: "desk".into(), descriptor, created_at: T0 };
-        let path = descriptor.path(Branch::Receive, 0);
-        let account = adapter::address(network, &path);
-        let record = AddressRecord {
-            id: AddressId::new(ids.uuid()),
-            wallet: wallet.id,
-            path,
-            address: account.clone(),
-            label: None,
-            created_at: T0,
-        };
-        let mut tx = store.write().await.unwrap();
-        wallets::insert(&mut tx, &wallet).await.unwrap();
-        addresses::insert(&mut tx, &record).await.unwrap();
-        tx.commit().await.unwrap();
+        let desk = Desk::open(&store, descriptor, &ids).await;
+        let account = desk.account.clone();
         let context = Context {
             store,
             chains: Arc::default(),
@@ -96,7 +76,7 @@ impl World {
                 ..Settings::default()
             },
         };
-        let world = Self { context, chain: chain.clone(), signer, clock, network, wallet, account };
+        let world = Self { context, chain: chain.clone(), signer, clock, network, desk, account };
         let world = world.with_node(chain);
         world.follow().await;
         world
@@ -105,7 +85,7 @@ impl World {
     /// The same world seen through another node.
     pub fn with_node(mut self, node: Arc<FakeChain>) -> Self {
         let poll = Duration::from_millis(5);
-        let ports = ChainPorts::new(Arc::new(FakeAdapter), node, None, poll, BTreeSet::new());
+        let ports = ChainPorts::new(Arc::new(MemoryAdapter), node, None, poll, BTreeSet::new());
         // Where it is not what is tested, the clock's jumps must not make anything look stuck.
         let policy = Replacement { automatic: false, ..Replacement::of(self.network.chain()) };
         let ports = ports.with_replacement(policy);
@@ -129,31 +109,10 @@ impl World {
     }
 
     pub async fn submit_batch(&self, name: &str, to: &[&str]) -> TransferId {
-        let key = SigningKey::from_bytes(&[5; 32]);
-        let intent = Intent {
-            external_id: name.parse().unwrap(),
-            wallet: self.wallet.descriptor,
-            asset: Asset::native(self.network.chain()),
-            source: None,
-            payments: to
-                .iter()
-                .map(|to| Payment {
-                    destination: Destination { address: (*to).to_owned(), tag: None },
-                    amount: Amount::from_u64(1000),
-                })
-                .collect(),
-            max_fee: Amount::from_u64(500),
-            expires_at: self.clock.now().plus(Duration::from_secs(100_000)),
-            fills: None,
-        };
-        let signature = key.sign(intent.canonical().as_bytes()).to_bytes();
-        let initiator = InitiatorKey(key.verifying_key().to_bytes());
-        let intent = SignedIntent { intent, initiator, signature };
-        let id = TransferId::new(self.context.ids.uuid());
-        let transfer = Transfer::submitted(id, self.wallet.id, intent, self.clock.now());
-        let mut tx = self.store().write().await.unwrap();
-        assert_eq!(transfers::submit(&mut tx, &transfer).await.unwrap(), Submitted::New);
-        tx.commit().await.unwrap();
+        let payments: Vec<_> = to.iter().map(|to| ((*to).to_owned(), 1000)).collect();
+        let (id, now) = (TransferId::new(self.context.ids.uuid()), self.clock.now());
+        let expires_at = now.plus(Duration::from_secs(100_000));
+        self.desk.submit(self.store(), id, name, &payments, expires_at, now).await;
         id
     }
 
@@ -182,6 +141,17 @@ impl World {
 
     /// Single steps until the transfer has this status.
     pub async fn until(&self, id: TransferId, status: Status) -> Transfer {
+        // A package is frozen and its session begun in one commit where the co-signers can be asked at once.
+        let online = self.signer.online.load(Ordering::SeqCst);
+        if status == Status::PendingSignature {
+            self.signer.online.store(1, Ordering::SeqCst);
+        }
+        let transfer = self.step_until(id, status).await;
+        self.signer.online.store(online, Ordering::SeqCst);
+        transfer
+    }
+
+    async fn step_until(&self, id: TransferId, status: Status) -> Transfer {
         for _ in 0..40 {
             let transfer = self.transfer(id).await;
             if transfer.status() == status {
@@ -267,8 +237,8 @@ impl World {
             records.iter().any(|record| record.signed.as_ref().is_some_and(|signed| signed.bytes == *bytes))
         };
         for handed in self.chain.handed() {
-            let signed: adapter::SignedPayout = serde_json::from_slice(&handed).unwrap();
-            let same = signed.payout.number == number(&final_ones[0].unsigned.bytes);
+            let signed: Signed = serde_json::from_slice(&handed).unwrap();
+            let same = signed.payload.number().1 == number(&final_ones[0].unsigned.bytes);
             assert!(!same || kept(&handed), "handed over and not kept");
         }
         records
@@ -276,8 +246,8 @@ impl World {
 
     pub fn handed_for(&self, to: &str) -> Vec<Vec<u8>> {
         let pays = |bytes: &Vec<u8>| {
-            let signed: adapter::SignedPayout = serde_json::from_slice(bytes).unwrap();
-            signed.payout.to == to
+            let signed: Signed = serde_json::from_slice(bytes).unwrap();
+            signed.payload.pays(to)
         };
         self.chain.handed().into_iter().filter(pays).collect()
     }
@@ -308,7 +278,7 @@ impl World {
 }
 
 fn number(unsigned: &[u8]) -> u64 {
-    serde_json::from_slice::<adapter::Payout>(unsigned).unwrap().number
+    serde_json::from_slice::<Payload>(unsigned).unwrap().number().1
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -1,4 +1,4 @@
-//! Clock, ids and small helpers of the model.
+//! Clocks, ids and small helpers.
 
 use bursar_domain::{
     ids::IdSource,
@@ -10,11 +10,12 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 pub const T0: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-/// What time it is, for everyone.
+/// What time it is, for everyone. Moves only when told to.
 pub struct Time(AtomicI64);
 
 impl Time {
@@ -30,7 +31,7 @@ impl Time {
     }
 }
 
-/// One machine's clock: the time, and how far it is wrong.
+/// One machine's clock: the time, and by how many seconds it is wrong.
 pub struct MachineClock {
     pub time: Arc<Time>,
     pub wrong_by: AtomicI64,
@@ -39,6 +40,12 @@ pub struct MachineClock {
 impl MachineClock {
     pub fn new(time: Arc<Time>) -> Self {
         Self { time, wrong_by: AtomicI64::new(0) }
+    }
+    pub fn advance(&self, span: Duration) {
+        self.time.shift(i64::try_from(span.as_secs()).unwrap());
+    }
+    pub fn set_back(&self, span: Duration) {
+        self.time.shift(-i64::try_from(span.as_secs()).unwrap());
     }
 }
 impl Clock for MachineClock {
@@ -60,18 +67,19 @@ impl IdSource for CounterIds {
     }
 }
 
+/// Good enough to tell transactions and blocks apart.
 pub fn fingerprint(value: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     hasher.finish()
 }
 
-/// A case that failed while it held the lock must not hide its own report.
+/// A test that panicked while it held the lock must not hide the panic of another, or its own report.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A scheduling point: whoever schedules may let others run here, or let this one die.
+/// Lets whoever else is running go on, so that a crash can fall between two calls of a port.
 pub async fn pause() {
     tokio::task::yield_now().await;
 }

@@ -1,9 +1,9 @@
-//! The pure side of the model's chains: an unsigned transaction is its payload as JSON, a signature is a fingerprint of it and the
+//! The pure side of a chain in memory: an unsigned transaction is its payload as JSON, a signature is a fingerprint of it and the
 //! number of the session that gave it.
 
 use super::{
     basics::fingerprint,
-    ledger::{Change, Payload, Payout, Signed},
+    payload::{Change, Payload, Payout, Signed, numbered},
 };
 use bursar_domain::{
     account::{AccountState, Utxo},
@@ -18,20 +18,30 @@ use bursar_domain::{
         AssembleError, AssembleTransaction, BuildError, BuildRequest, BuildTransaction, DecodeError,
         DecodeTransaction, DeriveAddress, InvalidDestination, ReplaceRequest, ReplaceTransaction,
     },
-    signing::{GroupKey, SignatureBytes, SigningPayload},
+    signing::{GroupKey, Scheme, SignatureBytes, SigningPayload},
     wallet::{Branch, DerivationPath, WalletDescriptor},
 };
 
-/// Ledgers that an XRP payment stays valid.
-pub const LEDGER_WINDOW: u32 = 9;
-
-pub struct ModelAdapter;
+pub struct MemoryAdapter;
 
 pub fn address(network: Network, path: &DerivationPath) -> String {
     format!("{}-{path}", network.chain()).replace('/', ".")
 }
 
-impl DeriveAddress for ModelAdapter {
+/// The keys that co-signers of these tests have: 2 of 3, for every scheme.
+pub fn group_keys() -> Vec<GroupKey> {
+    let key = |scheme| GroupKey {
+        scheme,
+        public_key: vec![2; 33],
+        chain_code: [7; 32],
+        threshold: 2,
+        parties: 3,
+        generation: 0,
+    };
+    Scheme::ALL.map(key).to_vec()
+}
+
+impl DeriveAddress for MemoryAdapter {
     fn address(
         &self,
         wallet: &WalletDescriptor,
@@ -50,23 +60,24 @@ impl DeriveAddress for ModelAdapter {
     }
 }
 
-impl BuildTransaction for ModelAdapter {
+impl BuildTransaction for MemoryAdapter {
     fn build(&self, request: &BuildRequest<'_>) -> Result<UnsignedTransaction, BuildError> {
         let mut payload = Payload {
             uses: request.resource.cloned().into_iter().collect(),
             from: vec![],
-            pays: Some(payout(request.intent)),
+            pays: payouts(request.intent),
             fee: 0,
             change: None,
             until: None,
+            parent: None,
         };
         match request.state {
             AccountState::Bitcoin(state) => {
                 payload.fee = state.fee_rate.0;
-                select(&mut payload, &state.utxos, request.intent.network(), request.change)?;
+                fund(&mut payload, 0, &state.utxos, request.intent.network(), request.change)?;
             }
             AccountState::Ethereum(state) => {
-                payload.fee = u64::try_from(state.max_fee_per_gas).unwrap();
+                payload.fee = u64::try_from(state.max_fee_per_gas).unwrap() * state.gas_limit;
                 payload.from = vec![state.address.clone()];
             }
             AccountState::Xrp(state) => {
@@ -79,30 +90,32 @@ impl BuildTransaction for ModelAdapter {
     }
 }
 
-impl ReplaceTransaction for ModelAdapter {
-    /// Everything that replaces uses what the first of them used.
+impl ReplaceTransaction for MemoryAdapter {
+    /// Everything that replaces uses what the first of them used, and costs more than all that leaves the mempool.
     fn replace(&self, request: &ReplaceRequest<'_>) -> Result<UnsignedTransaction, BuildError> {
-        let earlier: Vec<Payload> =
+        let all: Vec<Payload> =
             request.earlier.iter().map(|unsigned| read(&unsigned.bytes).unwrap()).collect();
-        let highest = earlier.iter().map(|payload| payload.fee).max().unwrap();
-        let fee = highest + highest * u64::from(request.raise_percent) / 100 + 1;
-        let first = &earlier[0];
-        let mut payload = Payload { fee, change: None, ..first.clone() };
-        let paid = |payload: &Payload| payload.pays.as_ref().map_or(0, |payout| payout.amount);
-        let total = paid(first) + first.fee + first.change.as_ref().map_or(0, |change| change.amount);
-        match request.purpose {
-            Purpose::Pay => payload.pays = Some(payout(request.intent)),
-            Purpose::Cancel => payload.pays = None,
-            Purpose::Child { .. } => return Err(BuildError::Inconsistent("no children in this model")),
+        if let Purpose::Child { parent } = request.purpose {
+            return child(&all, read(&parent.bytes).unwrap(), request);
         }
+        let (children, roots): (Vec<_>, Vec<_>) = all.iter().partition(|one| one.parent.is_some());
+        let first = *roots.first().ok_or(BuildError::Inconsistent("nothing to replace"))?;
+        assert!(roots.iter().all(|one| one.uses[0] == first.uses[0]), "what all of them use: {roots:?}");
+        let highest =
+            roots.iter().map(|one| one.fee).max().unwrap() + children.iter().map(|one| one.fee).sum::<u64>();
+        let fee = (highest + highest * u64::from(request.raise_percent) / 100).max(highest + 1);
+        if let Some(cap) = request.price_cap {
+            cap.allows(fee.into(), "for a payment")?;
+        }
+        let pays = match request.purpose {
+            Purpose::Pay => payouts(request.intent),
+            Purpose::Cancel | Purpose::Child { .. } => vec![],
+        };
+        let mut payload = Payload { pays, fee, change: None, ..first.clone() };
         match request.state {
-            AccountState::Bitcoin(_) => {
-                let left = total.checked_sub(paid(&payload) + fee).ok_or(BuildError::InsufficientFunds {
-                    asset: Asset::Btc,
-                    required: Amount::from_u64(fee),
-                    available: Amount::from_u64(total),
-                })?;
-                payload.change = change(left, request.intent.network(), request.change)?;
+            AccountState::Bitcoin(state) => {
+                let network = request.intent.network();
+                fund(&mut payload, first.worth(), &state.utxos, network, request.change)?;
             }
             AccountState::Ethereum(_) => {}
             AccountState::Xrp(state) => payload.until = Some(state.validated_ledger + state.ledger_window),
@@ -111,9 +124,57 @@ impl ReplaceTransaction for ModelAdapter {
     }
 }
 
-fn payout(intent: &Intent) -> Payout {
-    let payment = &intent.payments[0];
-    Payout { to: payment.destination.address.clone(), amount: payment.amount.to_string().parse().unwrap() }
+/// Twice what the parent costs, as far as the intent allows it. On chains with accounts, which have no children, it has an account of
+/// its own that its parent opens.
+fn child(
+    earlier: &[Payload],
+    parent: Payload,
+    request: &ReplaceRequest<'_>,
+) -> Result<UnsignedTransaction, BuildError> {
+    assert_eq!(
+        earlier,
+        std::slice::from_ref(&parent),
+        "what it replaces is its own parent's children, and it has none"
+    );
+    let network = request.intent.network();
+    let cap: u64 = request.intent.max_fee.to_string().parse().unwrap();
+    let fee = (2 * parent.fee).min(cap - parent.fee);
+    if fee == 0 {
+        let (fee, cap) = (Amount::from_u64(parent.fee + 1), request.intent.max_fee);
+        return Err(BuildError::FeeAboveCap { fee, cap });
+    }
+    let mut payload = Payload {
+        uses: vec![],
+        from: parent.from.clone(),
+        pays: vec![],
+        fee,
+        change: None,
+        until: None,
+        parent: None,
+    };
+    match request.state {
+        AccountState::Bitcoin(_) => {
+            let spent = parent.change.as_ref();
+            let spent = spent.ok_or(BuildError::Inconsistent("the parent has no change"))?;
+            payload.uses = vec![Resource::Utxo(parent.outpoint(1))];
+            payload.from = vec![spent.address.clone()];
+            fund(&mut payload, spent.amount, &[], network, request.change)?;
+        }
+        AccountState::Ethereum(_) | AccountState::Xrp(_) => {
+            let (account, number) = parent.number();
+            payload.uses = vec![numbered(network.chain(), &format!("{account}#{number}"), 0)];
+        }
+    }
+    payload.parent = Some(Box::new(parent));
+    unsigned(payload, request.intent, request.earlier[0].source)
+}
+
+fn payouts(intent: &Intent) -> Vec<Payout> {
+    let payout = |payment: &Payment| Payout {
+        to: payment.destination.address.clone(),
+        amount: payment.amount.to_string().parse().unwrap(),
+    };
+    intent.payments.iter().map(payout).collect()
 }
 
 fn unsigned(
@@ -128,15 +189,15 @@ fn unsigned(
     Ok(UnsignedTransaction { wallet: intent.wallet, source, bytes: serde_json::to_vec(&payload).unwrap() })
 }
 
-/// As many coins as are needed, in the order in which they come.
-fn select(
+/// To the coins that it uses, which are worth `sum`, as many as are needed, in the order in which they come; what is left is change.
+fn fund(
     payload: &mut Payload,
+    mut sum: u64,
     utxos: &[Utxo],
     network: Network,
-    path: Option<DerivationPath>,
+    change: Option<DerivationPath>,
 ) -> Result<(), BuildError> {
-    let needed = payload.pays.as_ref().map_or(0, |payout| payout.amount) + payload.fee;
-    let mut sum = 0;
+    let needed = payload.paid() + payload.fee;
     for utxo in utxos {
         if sum >= needed {
             break;
@@ -153,20 +214,16 @@ fn select(
         required: Amount::from_u64(needed),
         available: Amount::from_u64(sum),
     })?;
-    payload.change = change(left, network, path)?;
+    let path = change.ok_or(BuildError::Inconsistent("no change address"))?;
+    payload.change = (left > 0).then(|| Change { address: address(network, &path), amount: left, path });
     Ok(())
-}
-
-fn change(left: u64, network: Network, path: Option<DerivationPath>) -> Result<Option<Change>, BuildError> {
-    let path = path.ok_or(BuildError::Inconsistent("no change address"))?;
-    Ok((left > 0).then(|| Change { address: address(network, &path), amount: left, path }))
 }
 
 pub fn read(unsigned: &[u8]) -> Result<Payload, DecodeError> {
     serde_json::from_slice(unsigned).map_err(|error| DecodeError::Malformed(error.to_string()))
 }
 
-impl DecodeTransaction for ModelAdapter {
+impl DecodeTransaction for MemoryAdapter {
     fn decode(&self, unsigned: &UnsignedTransaction, _: &GroupKey) -> Result<Effects, DecodeError> {
         let payload = read(&unsigned.bytes)?;
         let network = unsigned.wallet.network;
@@ -220,7 +277,7 @@ pub fn signature(message: &[u8], session: u64) -> SignatureBytes {
     SignatureBytes(bytes)
 }
 
-impl AssembleTransaction for ModelAdapter {
+impl AssembleTransaction for MemoryAdapter {
     fn assemble(
         &self,
         unsigned: &UnsignedTransaction,

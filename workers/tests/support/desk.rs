@@ -1,0 +1,92 @@
+//! A desk with one wallet and one address, whose orders one initiator signs.
+
+use super::{adapter, basics::T0};
+use bursar_domain::{
+    amount::Amount,
+    asset::Asset,
+    ids::{AddressId, IdSource, TransferId, WalletId},
+    intent::{Destination, InitiatorKey, Intent, Payment, SignedIntent},
+    lifecycle::Transfer,
+    recall::{self, SignedRecall},
+    time::Timestamp,
+    wallet::{Branch, WalletDescriptor},
+};
+use bursar_store::{
+    Store,
+    addresses::{self, AddressRecord},
+    transfers::{self, Submitted},
+    wallets::{self, Wallet},
+};
+use ed25519_dalek::{Signer as _, SigningKey};
+
+/// The seed of the initiator's key.
+pub const INITIATOR: u8 = 5;
+
+pub struct Desk {
+    pub wallet: Wallet,
+    /// Its first address.
+    pub account: String,
+}
+
+impl Desk {
+    pub async fn open(store: &Store, descriptor: WalletDescriptor, ids: &impl IdSource) -> Self {
+        let wallet =
+            Wallet { id: WalletId::new(ids.uuid()), name: "desk".into(), descriptor, created_at: T0 };
+        let path = descriptor.path(Branch::Receive, 0);
+        let account = adapter::address(descriptor.network, &path);
+        let record = AddressRecord {
+            id: AddressId::new(ids.uuid()),
+            wallet: wallet.id,
+            path,
+            address: account.clone(),
+            label: None,
+            created_at: T0,
+        };
+        let mut tx = store.write().await.unwrap();
+        wallets::insert(&mut tx, &wallet).await.unwrap();
+        addresses::insert(&mut tx, &record).await.unwrap();
+        tx.commit().await.unwrap();
+        Self { wallet, account }
+    }
+
+    /// Accepts an order to pay these.
+    pub async fn submit(
+        &self,
+        store: &Store,
+        id: TransferId,
+        name: &str,
+        payments: &[(String, u64)],
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) {
+        let key = SigningKey::from_bytes(&[INITIATOR; 32]);
+        let payment = |(to, amount): &(String, u64)| Payment {
+            destination: Destination { address: to.clone(), tag: None },
+            amount: Amount::from_u64(*amount),
+        };
+        let intent = Intent {
+            external_id: name.parse().unwrap(),
+            wallet: self.wallet.descriptor,
+            asset: Asset::native(self.wallet.descriptor.network.chain()),
+            source: None,
+            payments: payments.iter().map(payment).collect(),
+            max_fee: Amount::from_u64(500),
+            expires_at,
+            fills: None,
+        };
+        let signature = key.sign(intent.canonical().as_bytes()).to_bytes();
+        let initiator = InitiatorKey(key.verifying_key().to_bytes());
+        let intent = SignedIntent { intent, initiator, signature };
+        let transfer = Transfer::submitted(id, self.wallet.id, intent, now);
+        let mut tx = store.write().await.unwrap();
+        assert_eq!(transfers::submit(&mut tx, &transfer).await.unwrap(), Submitted::New);
+        tx.commit().await.unwrap();
+    }
+}
+
+/// Takes one payout back, under the key with this seed.
+pub fn recall(transfer: &Transfer, payment: u32, seed: u8) -> SignedRecall {
+    let text = recall::canonical(transfer.intent.intent.digest(), payment);
+    let signature = SigningKey::from_bytes(&[seed; 32]).sign(text.as_bytes()).to_bytes();
+    SignedRecall { payment, signature }
+}
