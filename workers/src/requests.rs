@@ -3,6 +3,7 @@
 use crate::{
     context::Context,
     frozen::give_back,
+    steps::replace::cancellation,
     transition::{MoveError, advance_in, still},
 };
 use bursar_domain::{
@@ -11,11 +12,18 @@ use bursar_domain::{
 };
 use bursar_store::transactions;
 
-/// Asks for a transaction in place of the one under way. Asking for the same again changes nothing. [`MoveError::Invalid`] where
+/// Asks for a transaction in place of the one under way. Asking for the same again changes nothing, nor does asking for a
+/// cancellation that is signed already. [`MoveError::Invalid`] where
 /// no signature can exist yet, or a block holds it; on [`MoveError::Stale`] it was moved meanwhile: look again.
 pub async fn replace(context: &Context, transfer: Transfer, verb: Verb) -> Result<Transfer, MoveError> {
     if transfer.replacing.wanted.as_ref().is_some_and(|wanted| wanted.verb == verb) {
         return Ok(transfer);
+    }
+    if verb == Verb::Cancel && transfer.state.is_replaceable() {
+        let variants = transactions::of_transfer(&context.store, transfer.id).await?;
+        if cancellation(&variants).is_some() {
+            return Ok(transfer);
+        }
     }
     let mut tx = context.store.write().await?;
     let asked = advance_in(&mut tx, transfer, Fact::ReplacementWanted { verb }, context.now()).await?;

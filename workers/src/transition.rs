@@ -55,6 +55,11 @@ pub async fn advance(context: &Context, transfer: Transfer, fact: Fact) -> Resul
     if transfer.already_says(&fact) {
         return Ok(transfer);
     }
+    advance_anew(context, transfer, fact).await
+}
+
+/// As [`advance`], where the time of what is said again counts.
+pub async fn advance_anew(context: &Context, transfer: Transfer, fact: Fact) -> Result<Transfer, MoveError> {
     let mut tx = context.store.write().await?;
     let moved = advance_in(&mut tx, transfer, fact, context.now()).await?;
     tx.commit().await?;

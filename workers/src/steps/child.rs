@@ -4,9 +4,13 @@
 //! The transfer stays on the parent; the child is a transaction of its own beside it, with its own claim on the change, sessions and
 //! bytes. A parent has one at a time. It is sent whenever its parent is, and looked after until it has ended itself, also when the transfer
 //! has ended before: otherwise the change would stay claimed. It ends in a final block, or when a final block holds what excludes its
-//! parent or itself. Once a session began its claim is never given back without that.
+//! parent or itself. Once a session began its claim is not given back without that, but for one case: its parent is final, and the
+//! intent expired before a signature of it reached us, so that co-signers sign it no more. It pays nobody, so nothing can be paid twice
+//! by what spends the change instead.
 
-use super::{Progress, halted, left, prepare::keep, replace::begin_session, sign::session_pause, variants};
+use super::{
+    Progress, dead, halted, left, prepare::keep, replace::begin_session, sign::session_pause, variants,
+};
 use crate::{
     context::{ChainPorts, Context},
     engine::StepError,
@@ -19,7 +23,7 @@ use bursar_domain::{
     ids::TransactionId,
     lifecycle::{Fact, State, SubStatus, Transfer},
     package::{Purpose, SigningPackage},
-    ports::{BroadcastOutcome, SentTransaction, SignError},
+    ports::{BroadcastOutcome, SentTransaction, SignError, SpentBy},
     signing::SignatureBytes,
 };
 use bursar_store::{
@@ -117,7 +121,7 @@ pub(super) async fn sign(
     let Some(child) = variants.iter().find(unsigned) else { return Ok(Signing::Nothing) };
     let old = context.now().since(child.created_at) > context.settings.package_lifetime;
     if child.signing_started_at.is_none() && old {
-        release(context, child).await?;
+        release(context, child, None).await?;
         return Ok(Signing::Moved);
     }
     // No co-signer signs it any more.
@@ -178,9 +182,13 @@ async fn not_signed(
     Ok(())
 }
 
-async fn release(context: &Context, child: &TransactionRecord) -> Result<(), StepError> {
+/// Gives back one that nobody began to sign, or (`proof`) one that co-signers no longer sign.
+async fn release(context: &Context, child: &TransactionRecord, proof: Option<&str>) -> Result<(), StepError> {
     let mut tx = context.store.write().await?;
-    transactions::release(&mut tx, child.id).await?;
+    match proof {
+        None => transactions::release(&mut tx, child.id).await?,
+        Some(proof) => transactions::give_up_child(&mut tx, child.id, proof).await?,
+    }
     tx.commit().await?;
     Ok(())
 }
@@ -243,18 +251,31 @@ pub async fn settle(context: &Context, transfer: &Transfer) -> Result<Progress, 
         }
         return Ok(Progress::Moved);
     }
+    let spent_by = chain::foreign_spends(&context.store, child.network, &child.effects.resources).await?;
+    if dead::published(context, ports, std::iter::once(child), &spent_by).await? {
+        return Ok(Progress::Moved);
+    }
+    if let Some(proof) = proof_of_death(ports, child, parent, spent_by).await? {
+        let mut tx = context.store.write().await?;
+        transactions::release_dead(&mut tx, child.id, &proof).await?;
+        tx.commit().await?;
+        return Ok(Progress::Moved);
+    }
     if child.signed.is_some() {
-        if let Some(proof) = dead(context, ports, child, parent).await? {
-            let mut tx = context.store.write().await?;
-            transactions::release_dead(&mut tx, child.id, &proof).await?;
-            tx.commit().await?;
-            return Ok(Progress::Moved);
-        }
         send(context, ports, parent, &variants).await?;
         return Ok(Progress::Wait(context.settings.rebroadcast));
     }
     if child.signing_started_at.is_none() {
-        release(context, child).await?;
+        release(context, child, None).await?;
+        return Ok(Progress::Moved);
+    }
+    // Some time after, for clocks differ, and a session takes its time.
+    let over = transfer.intent.intent.expires_at.plus(context.settings.package_lifetime);
+    if parent.finalized_at.is_some() && context.now() >= over {
+        let proof = "its parent is final without it, the intent has expired, so that co-signers sign it no more, and no signature of it \
+                     has reached us: what it would spend is given back";
+        tracing::warn!(transaction = %child.id, "a child's signing session gave nothing before the intent expired");
+        release(context, child, Some(proof)).await?;
         return Ok(Progress::Moved);
     }
     Ok(match sign(context, ports, transfer, parent, &variants).await? {
@@ -265,13 +286,12 @@ pub async fn settle(context: &Context, transfer: &Transfer) -> Result<Progress, 
 }
 
 /// The proof, if a final transaction that is not ours has spent the change.
-async fn dead(
-    context: &Context,
+async fn proof_of_death(
     ports: &ChainPorts,
     child: &TransactionRecord,
     parent: &TransactionRecord,
+    spent_by: Vec<SpentBy>,
 ) -> Result<Option<String>, StepError> {
-    let spent_by = chain::foreign_spends(&context.store, child.network, &child.effects.resources).await?;
     if spent_by.is_empty() {
         return Ok(None);
     }

@@ -12,7 +12,7 @@ use bursar_domain::{
     chain::Liveness,
     effects::{Resource, Validity},
     ids::TransactionId,
-    lifecycle::{Fact, SubStatus, Transfer},
+    lifecycle::{Fact, SubStatus, Transfer, Verb},
     package::Purpose,
     ports::{SentTransaction, SpentBy},
 };
@@ -43,7 +43,7 @@ pub async fn check(
     if live(variants).next().is_none() || (!ledger_passed && spent_by.is_empty()) {
         return Ok(None);
     }
-    if published(context, ports, variants, &spent_by).await? {
+    if published(context, ports, live(variants), &spent_by).await? {
         return Ok(Some(Progress::Moved));
     }
     let (mut proofs, mut alive) = (Vec::new(), Vec::new());
@@ -58,7 +58,7 @@ pub async fn check(
         }
     }
     if let Some(first) = alive.first() {
-        if !proofs.is_empty() && leave_dead(context, transfer, &proofs, &alive).await? {
+        if !proofs.is_empty() && leave_dead(context, transfer, &proofs, &alive, variants).await? {
             return Ok(Some(Progress::Moved));
         }
         // Used in part at most, or not for good: it goes on.
@@ -69,13 +69,13 @@ pub async fn check(
 
 /// Whether the stranger in the block is one of these under a signature that never reached us; then the block is its own from now on.
 /// Only where signatures are no part of the id. It is not signed again to find out: the order can be too old for that by then.
-async fn published(
+pub(super) async fn published(
     context: &Context,
     ports: &ChainPorts,
-    variants: &[TransactionRecord],
+    records: impl Iterator<Item = &TransactionRecord>,
     spent_by: &[SpentBy],
 ) -> Result<bool, StepError> {
-    for record in live(variants).filter(|record| record.signed.is_none() && record.has_lost_session()) {
+    for record in records.filter(|record| record.signed.is_none() && record.has_lost_session()) {
         let Some(id) = ports.adapter.fixed_id(&record.unsigned) else { continue };
         if spent_by.iter().any(|used| used.tx_id == id) {
             let now = context.now();
@@ -88,25 +88,49 @@ async fn published(
     Ok(false)
 }
 
-/// Of several transactions some are proven dead: those are given up, and one that can still be final is sent in the place of a dead
-/// one. `false` if none of those has a signature that we know; then nothing is changed.
+/// Of several transactions some are proven dead: those are given up, and one that can still be final takes the place of a dead one:
+/// one that we can send, or else one whose signature was lost. Where there are only drafts, those are given back. `false` if
+/// nothing was changed.
+///
+/// Where it was the cancellation that died, its order stands: what was to pay nobody is not sent on, but cancelled once more.
 async fn leave_dead(
     context: &Context,
     transfer: &Transfer,
     proofs: &[(TransactionId, String)],
     alive: &[&TransactionRecord],
+    variants: &[TransactionRecord],
 ) -> Result<bool, StepError> {
-    let Some(next) = alive.iter().rev().find(|record| record.signed.is_some()) else { return Ok(false) };
+    let current = transfer.state.transaction();
+    let current_died = proofs.iter().any(|(id, _)| Some(*id) == current);
+    let signed = alive.iter().rev().find(|record| record.signed.is_some());
+    let next = signed.or_else(|| alive.iter().rev().find(|record| record.has_lost_session()));
     let now = context.now();
     let mut tx = context.store.write().await?;
     still(&mut tx, transfer).await?;
-    for (id, proof) in proofs {
-        transactions::release_dead(&mut tx, *id, proof).await?;
-    }
-    let current = transfer.state.transaction();
-    if proofs.iter().any(|(id, _)| Some(*id) == current) {
-        let fact = Fact::Superseded { by: next.id, cancels: matches!(next.purpose, Purpose::Cancel) };
-        advance_in(&mut tx, transfer.clone(), fact, now).await?;
+    match next {
+        Some(next) => {
+            for (id, proof) in proofs {
+                transactions::release_dead(&mut tx, *id, proof).await?;
+            }
+            if current_died {
+                let cancels = next.purpose == Purpose::Cancel;
+                let fact = Fact::Superseded { by: next.id, cancels };
+                let moved = advance_in(&mut tx, transfer.clone(), fact, now).await?;
+                let cancelled = variants
+                    .iter()
+                    .any(|record| Some(record.id) == current && record.purpose == Purpose::Cancel);
+                if cancelled && !cancels {
+                    let fact = Fact::ReplacementWanted { verb: Verb::Cancel };
+                    advance_in(&mut tx, moved, fact, now).await?;
+                }
+            }
+        }
+        None if current_died => {
+            for draft in alive {
+                transactions::release(&mut tx, draft.id).await?;
+            }
+        }
+        None => return Ok(false),
     }
     tx.commit().await?;
     Ok(true)

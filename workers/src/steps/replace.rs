@@ -20,7 +20,7 @@ use crate::{
     context::{ChainPorts, Context, Replacement},
     engine::StepError,
     preflight::{DraftError, Wish, redraft},
-    transition::{MoveError, advance, advance_in, still},
+    transition::{MoveError, advance, advance_anew, advance_in, still},
 };
 use bursar_domain::{
     ids::TransactionId,
@@ -151,9 +151,7 @@ fn goal(
         return None;
     }
     let expired = context.now() >= transfer.intent.intent.expires_at;
-    let inconclusive = expired
-        && matches!(transfer.state, State::PendingSignature { .. })
-        && current.network.chain() != Chain::Xrp;
+    let inconclusive = expired && current.signed.is_none() && current.network.chain() != Chain::Xrp;
     match (inconclusive, transfer.flags.stuck) {
         (true, _) => Some(Goal { purpose: Purpose::Cancel, raise_percent: by_policy, asked: false }),
         (false, true) => Some(Goal { purpose: same, raise_percent: by_policy, asked: false }),
@@ -176,7 +174,13 @@ async fn pursue(
 ) -> Result<Pursued, StepError> {
     // By what they are, not by their age: clocks of several machines differ.
     let unsigned = || live(variants).filter(|record| record.id != current.id && record.signed.is_none());
-    let pending = unsigned().find(|record| record.purpose == goal.purpose);
+    // A lost session may have left one that what is under way has outbid since.
+    let outbid = |record: &TransactionRecord| {
+        current.signed.is_some()
+            && record.purpose == current.purpose
+            && record.effects.fee <= current.effects.fee
+    };
+    let pending = unsigned().find(|record| record.purpose == goal.purpose && !outbid(record));
     let given_back = variants.iter().filter(|record| record.ended == Some(Ended::Released)).count();
     if let Some(pause) = resting(context, ports, &transfer, pending, given_back) {
         return Ok(Pursued::Later(Box::new(transfer), pause));
@@ -186,7 +190,24 @@ async fn pursue(
     }
     let wanted = |record: &TransactionRecord| pending.is_some_and(|pending| pending.id == record.id);
     if let Some(stale) = unsigned().find(|record| is_stale(context, record, wanted(record))) {
-        return release(context, transfer, stale, None).await;
+        return release(context, &transfer, stale).await;
+    }
+    if goal.purpose == Purpose::Pay && context.now() >= transfer.intent.intent.expires_at {
+        if let Some(draft) = pending.filter(|draft| draft.signing_started_at.is_none()) {
+            return release(context, &transfer, draft).await;
+        }
+        let reason = "the intent has expired, and co-signers sign no payment of it any more; what no block holds can be cancelled";
+        let transfer = advance(
+            context,
+            transfer,
+            Fact::ReplacementHindered {
+                sub_status: SubStatus::IntentExpired,
+                reason: reason.to_owned(),
+                lasting: true,
+            },
+        )
+        .await?;
+        return Ok(Pursued::Later(Box::new(transfer), ports.replacement.stuck_after));
     }
     match pending {
         Some(pending) => sign(context, ports, transfer, current, variants, pending).await,
@@ -218,20 +239,15 @@ fn is_stale(context: &Context, record: &TransactionRecord, wanted: bool) -> bool
     record.signing_started_at.is_none() && (!wanted || old)
 }
 
-/// Gives back a replacement that nobody began to sign, and says why if that is the end of it.
+/// Gives back a replacement that nobody began to sign.
 async fn release(
     context: &Context,
-    transfer: Transfer,
+    transfer: &Transfer,
     record: &TransactionRecord,
-    because: Option<Fact>,
 ) -> Result<Pursued, StepError> {
-    let now = context.now();
     let mut tx = context.store.write().await?;
-    still(&mut tx, &transfer).await?;
+    still(&mut tx, transfer).await?;
     transactions::release(&mut tx, record.id).await?;
-    if let Some(fact) = because {
-        advance_in(&mut tx, transfer, fact, now).await?;
-    }
     tx.commit().await?;
     Ok(Pursued::Moved)
 }
@@ -496,6 +512,10 @@ async fn hinder(
     }
     tracing::info!(?sub_status, reason, lasting, "no replacement now");
     let fact = Fact::ReplacementHindered { sub_status, reason, lasting };
-    let transfer = advance(context, transfer, fact).await?;
+    let transfer = match lasting {
+        // From now on it rests anew.
+        true => advance_anew(context, transfer, fact).await?,
+        false => advance(context, transfer, fact).await?,
+    };
     Ok(Pursued::Later(Box::new(transfer), context.settings.retry))
 }
