@@ -82,8 +82,15 @@ impl Dialect {
                 "PRAGMA journal_mode = WAL",
                 "PRAGMA synchronous = FULL",
                 "PRAGMA foreign_keys = ON",
+                // In KiB when negative. What is written all the time stays in memory however large the file is.
+                "PRAGMA cache_size = -32768",
+                // Pages of 4 KiB. Most pages are written again and again, and go back into the file once for many commits; what is
+                // in the WAL is durable, and read again in a fraction of a second after a crash.
+                "PRAGMA wal_autocheckpoint = 8000",
             ],
-            (Self::Sqlite, Access::Read) => &["PRAGMA busy_timeout = 10000", "PRAGMA query_only = ON"],
+            (Self::Sqlite, Access::Read) => {
+                &["PRAGMA busy_timeout = 10000", "PRAGMA query_only = ON", "PRAGMA cache_size = -8192"]
+            }
             (Self::Postgres, Access::Write) => &[POSTGRES_SESSION],
             (Self::Postgres, Access::Read) => &[POSTGRES_SESSION, "SET default_transaction_read_only = on"],
         }

@@ -32,6 +32,7 @@ mod migrate;
 pub mod page;
 #[cfg(test)]
 mod plans;
+mod readers;
 pub mod reservations;
 mod row;
 mod signals;
