@@ -159,6 +159,7 @@ fn settings(engine: &EngineConfig, shared: bool) -> Settings {
 fn bitcoin_nodes(config: &BitcoinConfig) -> anyhow::Result<Vec<(String, Arc<BitcoinNode>)>> {
     use bursar_bitcoin::{FeePolicy, NodeAuth, Password};
     let connect = |(name, url, login): (String, String, BitcoinLogin)| {
+        together: defaults.together,
         let auth = match login {
             BitcoinLogin::CookieFile(cookie_file) => NodeAuth::CookieFile { cookie_file },
             BitcoinLogin::Password { user, password } => {

@@ -141,6 +141,8 @@ pub struct Settings {
     /// What this worker cannot sign is left to others, for half a lease, before the transfer says that co-signers are offline. For a
     /// database that several workers share.
     pub leave_signing: bool,
+    /// States between which nobody is asked anything are one commit. Otherwise each is one of its own.
+    pub together: bool,
 }
 
 impl Default for Settings {
@@ -156,6 +158,7 @@ impl Default for Settings {
             stalled_sweeps: 40,
             drain: Duration::from_secs(20),
             leave_signing: false,
+            together: true,
         }
     }
 }

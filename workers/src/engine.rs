@@ -82,7 +82,7 @@ pub async fn look_at(context: &Context, id: TransferId) -> Result<Next, StepErro
                 tracing::warn!("a job names a transfer that does not exist");
                 return Ok(Next::Rest);
             };
-            match run_step(context, transfer).await {
+            match steps_from(context, transfer).await {
                 Ok(Progress::Moved) => {}
                 Ok(Progress::Wait(pause)) => return Ok(Next::LookAgain(pause)),
                 Ok(Progress::Rest) => return Ok(Next::Rest),
@@ -98,9 +98,16 @@ pub async fn look_at(context: &Context, id: TransferId) -> Result<Next, StepErro
     .await
 }
 
-/// Runs the one step that is next for the transfer as it was read. Running it again, or with a transfer that someone moved
-/// since, changes nothing more.
+/// Runs the one step that is next for the transfer as it was read, and nothing together with it. Running it again, or with a
+/// transfer that someone moved since, changes nothing more.
 pub async fn run_step(context: &Context, transfer: Transfer) -> Result<Progress, StepError> {
+    let mut context = context.clone();
+    context.settings.together = false;
+    steps_from(&context, transfer).await
+}
+
+/// Runs the step that is next, and what the settings let it be [together](crate::Settings::together) with.
+async fn steps_from(context: &Context, transfer: Transfer) -> Result<Progress, StepError> {
     let Some(step) = transfer.state.next_step() else {
         return match steps::confirm::reopen(context, transfer.clone()).await? {
             true => Ok(Progress::Moved),

@@ -85,7 +85,10 @@ fn fate(error: &BuildError) -> Fate {
 async fn freeze(context: &Context, transfer: Transfer, draft: Draft) -> Result<Progress, StepError> {
     let now = context.now();
     let transaction = TransactionId::new(context.ids.uuid());
-    let session = sign::session(context, &transfer, &draft.unsigned).await?;
+    let session = match context.settings.together {
+        true => sign::session(context, &transfer, &draft.unsigned).await?,
+        false => None,
+    };
     let reading = draft.reading.clone();
     let mut tx = context.store.write().await?;
     still(&mut tx, &transfer).await?;

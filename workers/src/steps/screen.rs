@@ -4,19 +4,25 @@ use super::{Progress, authorize, expire_if_over};
 use crate::{context::Context, engine::StepError, transition::advance_in};
 use bursar_domain::lifecycle::{Fact, State, SubStatus, Transfer};
 
-/// Nobody is asked here or in [`authorize`], so nothing has to be written down before an answer is waited for: all of it is one
+/// Nobody is asked here or in [`authorize`], so nothing has to be written down before an answer is waited for: all of it may be one
 /// commit. Each state is taken, and has its event, all the same.
 pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, StepError> {
     if expire_if_over(context, &transfer).await? {
         return Ok(Progress::Moved);
     }
-    let started = matches!(transfer.state, State::Submitted).then_some(Fact::ScreeningStarted);
-    let passed = Fact::ScreeningPassed { sub_status: Some(SubStatus::NotScreened) };
-    let decided = authorize::decide(&transfer);
+    let mut facts = Vec::new();
+    if matches!(transfer.state, State::Submitted) {
+        facts.push(Fact::ScreeningStarted);
+    }
+    facts.push(Fact::ScreeningPassed { sub_status: Some(SubStatus::NotScreened) });
+    match context.settings.together {
+        true => facts.push(authorize::decide(&transfer)),
+        false => facts.truncate(1),
+    }
     let now = context.now();
     let mut tx = context.store.write().await?;
     let mut transfer = transfer;
-    for fact in started.into_iter().chain([passed, decided]) {
+    for fact in facts {
         transfer = advance_in(&mut tx, transfer, fact, now).await?;
     }
     tx.commit().await?;

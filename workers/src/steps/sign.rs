@@ -289,7 +289,7 @@ async fn store_signed(
         let signed = advance_in(&mut tx, current, Fact::Signed, now).await?;
         // What is sent next may be said now, with the bytes: one commit instead of two. Not if somebody wants another one in its
         // place, which may keep it from being sent at all.
-        if signed.replacing == Replacing::default() {
+        if context.settings.together && signed.replacing == Replacing::default() {
             advance_in(&mut tx, signed, Fact::MaybeSent { reason: None }, now).await?;
         }
     }
