@@ -78,22 +78,13 @@ impl Store {
 
     async fn open_postgres(url: &str) -> Result<Self, StoreError> {
         let dialect = Dialect::Postgres;
-        let options = AnyConnectOptions::from_str(url).map_err(|_| StoreError::Url {
-            reason: "it is not a URL".into(),
-        })?;
+        let options = AnyConnectOptions::from_str(url)
+            .map_err(|_| StoreError::Url { reason: "it is not a URL".into() })?;
         // A connection of its own: a pool would try again and again, and then say no more than that it took too long.
-        let mut first =
-            AnyConnection::connect_with(&options)
-                .await
-                .map_err(|error| match error {
-                    sqlx::Error::Configuration(source) => StoreError::Url {
-                        reason: source.to_string(),
-                    },
-                    source => StoreError::Unavailable {
-                        operation: "store.open",
-                        source,
-                    },
-                })?;
+        let mut first = AnyConnection::connect_with(&options).await.map_err(|error| match error {
+            sqlx::Error::Configuration(source) => StoreError::Url { reason: source.to_string() },
+            source => StoreError::Unavailable { operation: "store.open", source },
+        })?;
         check_encoding(&mut first).await?;
         migrate::run(&mut first, dialect).await?;
         // What is not said in order would be a warning in the server's log.
@@ -104,19 +95,8 @@ impl Store {
         let ear = Some(Ear::new(url.to_owned(), Arc::clone(&signals)));
         let turn = Arc::new(Semaphore::new(1));
         let leads = Some(Leads::new(options));
-        let inner = Inner {
-            dialect,
-            readers,
-            write,
-            signals,
-            turn,
-            ear,
-            leads,
-            _scratch: None,
-        };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        let inner = Inner { dialect, readers, write, signals, turn, ear, leads, _scratch: None };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     async fn open_sqlite(url: &str) -> Result<Self, StoreError> {
@@ -126,42 +106,26 @@ impl Store {
             None => {
                 // An in-memory database has no WAL: readers would wait for the writer. A scratch file behaves as production does.
                 let folder = tempfile::Builder::new().prefix("bursar-").tempdir();
-                let folder = folder.map_err(|source| StoreError::File {
-                    path: url.into(),
-                    source,
-                })?;
+                let folder = folder.map_err(|source| StoreError::File { path: url.into(), source })?;
                 (folder.path().join("scratch.db"), Some(folder))
             }
         };
-        create_private(&path).map_err(|source| StoreError::File {
-            path: path.display().to_string(),
-            source,
-        })?;
+        create_private(&path)
+            .map_err(|source| StoreError::File { path: path.display().to_string(), source })?;
         let options = AnyConnectOptions::from_str(&sqlite_url(&path)).during("store.open")?;
         let write = pool(dialect, Access::Write, &options).await?;
         migrate::run(&mut *write.acquire().await.during("store.open")?, dialect).await?;
         let readers = Readers::file(options);
         let (signals, turn) = (Arc::default(), Arc::new(Semaphore::new(1)));
-        let inner = Inner {
-            dialect,
-            readers,
-            write,
-            signals,
-            turn,
-            ear: None,
-            leads: None,
-            _scratch: scratch,
-        };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        let inner =
+            Inner { dialect, readers, write, signals, turn, ear: None, leads: None, _scratch: scratch };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Starts a transaction that may write, when all writers before it are done.
     pub async fn write(&self) -> Result<WriteTx, StoreError> {
         const OPERATION: &str = "store.write";
-        let waiting =
-            tokio::time::timeout(TURN_WITHIN, Arc::clone(&self.inner.turn).acquire_owned());
+        let waiting = tokio::time::timeout(TURN_WITHIN, Arc::clone(&self.inner.turn).acquire_owned());
         let turn = match waiting.await {
             Ok(turn) => turn.expect("the semaphore is never closed"),
             Err(_) => {
@@ -171,14 +135,9 @@ impl Store {
                 });
             }
         };
-        let mut tx = self
-            .begin(OPERATION, self.inner.dialect.begin_write())
-            .await?;
+        let mut tx = self.begin(OPERATION, self.inner.dialect.begin_write()).await?;
         if let Some(statement) = self.inner.dialect.take_turn() {
-            sqlx::query(statement)
-                .execute(tx.connection())
-                .await
-                .during(OPERATION)?;
+            sqlx::query(statement).execute(tx.connection()).await.during(OPERATION)?;
         }
         tx._turn = Some(turn);
         Ok(tx)
@@ -187,31 +146,14 @@ impl Store {
     /// Starts a transaction that writes the job table (and its counter) and nothing else, and reads nothing else: on Postgres it does
     /// not wait for its turn.
     pub(crate) async fn write_jobs(&self) -> Result<WriteTx, StoreError> {
-        self.begin("store.write_jobs", self.inner.dialect.begin_jobs())
-            .await
+        self.begin("store.write_jobs", self.inner.dialect.begin_jobs()).await
     }
 
-    async fn begin(
-        &self,
-        operation: &'static str,
-        statement: &'static str,
-    ) -> Result<WriteTx, StoreError> {
+    async fn begin(&self, operation: &'static str, statement: &'static str) -> Result<WriteTx, StoreError> {
         let dialect = self.inner.dialect;
-        let tx = self
-            .inner
-            .write
-            .begin_with(statement)
-            .await
-            .during(operation)?;
+        let tx = self.inner.write.begin_with(statement).await.during(operation)?;
         let signals = Arc::clone(&self.inner.signals);
-        Ok(WriteTx {
-            tx,
-            dialect,
-            signals,
-            wakes: Wakes::default(),
-            said: Said::default(),
-            _turn: None,
-        })
+        Ok(WriteTx { tx, dialect, signals, wakes: Wakes::default(), said: Said::default(), _turn: None })
     }
 
     /// Whether this process leads `task` ("follow bitcoin:regtest"), of which one process at a time is enough. Ask before each round
@@ -231,11 +173,7 @@ impl Store {
 
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1")
-            .execute(&mut *self.reader().await?)
-            .await
-            .during("store.ping")
-            .map(|_| ())
+        sqlx::query("SELECT 1").execute(&mut *self.reader().await?).await.during("store.ping").map(|_| ())
     }
 
     /// Ends when a commit has queued a nudge. A wake-up after the call is never missed, and a single one from before it is kept,
@@ -275,31 +213,16 @@ impl WriteTx {
     #[track_caller]
     pub fn commit(self) -> impl Future<Output = Result<(), StoreError>> + Send {
         const OPERATION: &str = "store.commit";
-        let Self {
-            mut tx,
-            dialect,
-            signals,
-            wakes,
-            said,
-            _turn: turn,
-        } = self;
-        let boundary = Boundary {
-            at: Location::caller(),
-            said,
-        };
+        let Self { mut tx, dialect, signals, wakes, said, _turn: turn } = self;
+        let boundary = Boundary { at: Location::caller(), said };
         async move {
             if boundary.said.accepts() {
                 bursar_crash::begin();
             }
             if dialect == Dialect::Postgres {
-                sqlx::query(wakes.notify())
-                    .execute(&mut *tx)
-                    .await
-                    .during(OPERATION)?;
+                sqlx::query(wakes.notify()).execute(&mut *tx).await.during(OPERATION)?;
             }
-            bursar_crash::passing(&boundary, tx.commit())
-                .await
-                .during(OPERATION)?;
+            bursar_crash::passing(&boundary, tx.commit()).await.during(OPERATION)?;
             drop(turn);
             signals.wake(wakes);
             Ok(())
@@ -350,11 +273,7 @@ async fn check_encoding(connection: &mut AnyConnection) -> Result<(), StoreError
     }
 }
 
-async fn pool(
-    dialect: Dialect,
-    access: Access,
-    options: &AnyConnectOptions,
-) -> Result<AnyPool, StoreError> {
+async fn pool(dialect: Dialect, access: Access, options: &AnyConnectOptions) -> Result<AnyPool, StoreError> {
     AnyPoolOptions::new()
         .max_connections(dialect.connections(access))
         .acquire_timeout(dialect.connected_within())
@@ -385,12 +304,8 @@ async fn pool(
 
 /// The file that a URL names; `None` for a database in memory.
 fn sqlite_path(url: &str) -> Result<Option<PathBuf>, StoreError> {
-    let bad = |reason: &str| StoreError::Url {
-        reason: reason.into(),
-    };
-    let rest = url
-        .strip_prefix("sqlite:")
-        .ok_or_else(|| bad("only sqlite: and postgres: are supported"))?;
+    let bad = |reason: &str| StoreError::Url { reason: reason.into() };
+    let rest = url.strip_prefix("sqlite:").ok_or_else(|| bad("only sqlite: and postgres: are supported"))?;
     let rest = rest.strip_prefix("//").unwrap_or(rest);
     let (name, options) = rest.split_once('?').unwrap_or((rest, ""));
     if !matches!(options, "" | "mode=rwc" | "mode=rw") {
@@ -399,9 +314,7 @@ fn sqlite_path(url: &str) -> Result<Option<PathBuf>, StoreError> {
     match name {
         ":memory:" => Ok(None),
         "" => Err(bad("no file is named")),
-        name => std::path::absolute(name)
-            .map(Some)
-            .map_err(|e| bad(&e.to_string())),
+        name => std::path::absolute(name).map(Some).map_err(|e| bad(&e.to_string())),
     }
 }
 
@@ -421,12 +334,7 @@ fn sqlite_url(path: &Path) -> String {
 
 /// SQLite gives its journal files the mode of the database file, so this protects them too.
 fn create_private(path: &Path) -> std::io::Result<()> {
-    fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)?;
+    fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))
 }
 
@@ -436,51 +344,32 @@ mod tests {
 
     #[test]
     fn urls_name_files() {
-        let path = |url| {
-            sqlite_path(url)
-                .map(|path| path.map(|p| p.display().to_string()))
-                .ok()
-        };
+        let path = |url| sqlite_path(url).map(|path| path.map(|p| p.display().to_string())).ok();
         assert_eq!(path("sqlite:///a/b c.db"), Some(Some("/a/b c.db".into())));
         assert_eq!(path("sqlite:///a.db?mode=rwc"), Some(Some("/a.db".into())));
         assert_eq!(path("sqlite::memory:"), Some(None));
         assert!(
-            path("sqlite://rel.db")
-                .flatten()
-                .is_some_and(|p| p.starts_with('/') && p.ends_with("/rel.db"))
+            path("sqlite://rel.db").flatten().is_some_and(|p| p.starts_with('/') && p.ends_with("/rel.db"))
         );
-        for bad in [
-            "postgres://x",
-            "sqlite://",
-            "/a.db",
-            "sqlite:///a.db?mode=memory",
-        ] {
+        for bad in ["postgres://x", "sqlite://", "/a.db", "sqlite:///a.db?mode=memory"] {
             assert_eq!(path(bad), None, "{bad}");
         }
     }
 
     #[test]
     fn paths_are_escaped() {
-        assert_eq!(
-            sqlite_url(Path::new("/a b/%?#.db")),
-            "sqlite:///a%20b/%25%3F%23.db?mode=rwc"
-        );
+        assert_eq!(sqlite_url(Path::new("/a b/%?#.db")), "sqlite:///a%20b/%25%3F%23.db?mode=rwc");
     }
 
     #[tokio::test]
     async fn the_files_are_private_and_commits_are_durable() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a%20 b.db");
-        let store = Store::open(&format!("sqlite://{}", path.display()))
-            .await
-            .unwrap();
+        let store = Store::open(&format!("sqlite://{}", path.display())).await.unwrap();
         let mut tx = store.write().await.unwrap();
         for (pragma, expected) in [("synchronous", 2), ("foreign_keys", 1)] {
             let sql = sqlx::AssertSqlSafe(format!("PRAGMA {pragma}"));
-            let value: i64 = sqlx::query_scalar(sql)
-                .fetch_one(tx.connection())
-                .await
-                .unwrap();
+            let value: i64 = sqlx::query_scalar(sql).fetch_one(tx.connection()).await.unwrap();
             assert_eq!(value, expected, "{pragma}");
         }
         drop(tx);
@@ -493,24 +382,12 @@ mod tests {
         let level = sqlx::query_scalar("PRAGMA synchronous");
         assert_eq!(level.fetch_one(tx.connection()).await.ok(), Some(2_i64));
         drop(tx);
-        let files: Vec<_> = fs::read_dir(folder.path())
-            .unwrap()
-            .map(Result::unwrap)
-            .collect();
-        assert!(
-            files.iter().any(|file| file.file_name() == "a%20 b.db-wal"),
-            "{files:?}"
-        );
+        let files: Vec<_> = fs::read_dir(folder.path()).unwrap().map(Result::unwrap).collect();
+        assert!(files.iter().any(|file| file.file_name() == "a%20 b.db-wal"), "{files:?}");
         for file in files {
-            assert_eq!(
-                file.metadata().unwrap().permissions().mode() & 0o777,
-                0o600,
-                "{file:?}"
-            );
+            assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{file:?}");
         }
-        let write = sqlx::query("DELETE FROM events")
-            .execute(&mut *store.reader().await.unwrap())
-            .await;
+        let write = sqlx::query("DELETE FROM events").execute(&mut *store.reader().await.unwrap()).await;
         assert!(write.is_err(), "readers cannot write");
     }
 }
