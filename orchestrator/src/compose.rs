@@ -11,7 +11,7 @@ use bursar_domain::{
     ids::IdSource,
     network::{Chain, Network},
     package::SigningPackage,
-    ports::{Node, PriceCap, SignError, ThresholdSigner},
+    ports::{DecodeTransaction, Node, PriceCap, SignError, ThresholdSigner},
     signing::{GroupKey, Scheme, SignatureBytes, SigningPayload},
     statement::ReadStatement,
     time::{Clock, Timestamp},
@@ -94,6 +94,7 @@ pub async fn context(config: &Config, signer: Arc<dyn ThresholdSigner>) -> anyho
 pub struct Witness {
     pub name: String,
     pub chain: Arc<dyn ReadStatement>,
+    pub adapter: &'static dyn DecodeTransaction,
     /// What is held on this network.
     pub assets: Vec<Asset>,
 }
@@ -102,21 +103,27 @@ pub struct Witness {
 pub fn witnesses(config: &Config) -> anyhow::Result<Vec<Witness>> {
     fn each<N: ReadStatement + 'static>(
         nodes: Vec<(String, Arc<N>)>,
+        adapter: &'static dyn DecodeTransaction,
         assets: &[Asset],
     ) -> impl Iterator<Item = Witness> {
-        nodes.into_iter().map(|(name, node)| Witness { name, chain: node, assets: assets.to_vec() })
+        nodes.into_iter().map(move |(name, node)| Witness {
+            name,
+            chain: node,
+            adapter,
+            assets: assets.to_vec(),
+        })
     }
     let mut all = Vec::new();
     if let Some(bitcoin) = &config.bitcoin {
-        all.extend(each(bitcoin_nodes(bitcoin)?, &[Asset::Btc]));
+        all.extend(each(bitcoin_nodes(bitcoin)?, &BitcoinAdapter, &[Asset::Btc]));
     }
     if let Some(ethereum) = &config.ethereum {
         let tokens = ethereum.tokens.iter().map(|token| Asset::Erc20(token.contract));
         let assets: Vec<Asset> = [Asset::Eth].into_iter().chain(tokens).collect();
-        all.extend(each(ethereum_nodes(ethereum)?, &assets));
+        all.extend(each(ethereum_nodes(ethereum)?, &EthereumAdapter, &assets));
     }
     if let Some(xrp) = &config.xrp {
-        all.extend(each(xrp_nodes(xrp)?, &[Asset::Xrp]));
+        all.extend(each(xrp_nodes(xrp)?, &XrpAdapter, &[Asset::Xrp]));
     }
     Ok(all)
 }
@@ -159,7 +166,6 @@ fn settings(engine: &EngineConfig, shared: bool) -> Settings {
 fn bitcoin_nodes(config: &BitcoinConfig) -> anyhow::Result<Vec<(String, Arc<BitcoinNode>)>> {
     use bursar_bitcoin::{FeePolicy, NodeAuth, Password};
     let connect = |(name, url, login): (String, String, BitcoinLogin)| {
-        together: defaults.together,
         let auth = match login {
             BitcoinLogin::CookieFile(cookie_file) => NodeAuth::CookieFile { cookie_file },
             BitcoinLogin::Password { user, password } => {

@@ -75,8 +75,8 @@ fn lack(code: &str) -> Option<Lack> {
     match code {
         // disk_full, io_error
         "53100" | "58030" => return Some(Lack::Space),
-        // read_only_sql_transaction
-        "25006" => return Some(Lack::WriteAccess),
+        // read_only_sql_transaction; feature_not_supported, a standby's answer to a transaction that is to write
+        "25006" | "0A000" => return Some(Lack::WriteAccess),
         // too_many_connections, lock_not_available, cannot_connect_now
         "53300" | "55P03" | "57P03" => return Some(Lack::Turn),
         _ => {}
@@ -130,6 +130,7 @@ mod tests {
             ("8", Some(Lack::WriteAccess)),
             ("1032", Some(Lack::WriteAccess)),
             ("25006", Some(Lack::WriteAccess)),
+            ("0A000", Some(Lack::WriteAccess)),
             ("5", Some(Lack::Turn)),
             ("517", Some(Lack::Turn)),
             ("53300", Some(Lack::Turn)),

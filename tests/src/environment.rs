@@ -31,6 +31,8 @@ pub struct Options {
     pub ethereum_block_seconds: Option<u64>,
     /// Time between XRP ledgers; `None` closes on request only.
     pub xrp_close: Option<Duration>,
+    /// How many further nodes show the XRP ledger.
+    pub xrp_views: usize,
     /// Where the orchestrator finds the nodes, when not directly (a fault proxy in between).
     pub urls: Urls,
     pub signing: Signing,
@@ -44,6 +46,7 @@ impl Options {
             dir: dir.into(),
             ethereum_block_seconds: Some(1),
             xrp_close: Some(Duration::from_millis(500)),
+            xrp_views: 0,
             urls: Urls::default(),
             signing: Signing::default(),
             say: |_| {},
@@ -67,6 +70,7 @@ impl Nodes {
         let mut xrpl = XrpLedgerOptions::new(dir.join("xrpl"));
         xrpl.network_id = XRP_NETWORK_ID;
         xrpl.close_interval = options.xrp_close;
+        xrpl.views = options.xrp_views;
         let (bitcoind, anvil, xrpl) = tokio::try_join!(
             Bitcoind::start(StartOptions::new(dir.join("bitcoind"))),
             Anvil::start(AnvilOptions::new(dir.join("anvil")).with_mining(mining)),

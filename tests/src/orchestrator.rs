@@ -25,6 +25,7 @@ pub struct Urls {
     /// Several nodes in place of the one, called node-0, node-1, …; more than half of them must agree.
     pub bitcoin_nodes: Vec<String>,
     pub ethereum_nodes: Vec<String>,
+    pub xrp_nodes: Vec<String>,
 }
 
 pub struct Orchestrator {
@@ -172,6 +173,7 @@ fn configuration(
     let ethereum = urls.ethereum.as_deref().unwrap_or(nodes.anvil.rpc_url());
     let ethereum = one_or_several(ethereum, &urls.ethereum_nodes);
     let xrp = urls.xrp.as_deref().unwrap_or(nodes.xrpl.rpc_url());
+    let xrp = one_or_several(xrp, &urls.xrp_nodes);
     let (user, password) = (nodes.bitcoind.rpc_user(), nodes.bitcoind.rpc_password());
     let token = &nodes.token;
     let mut text = format!(
@@ -208,7 +210,7 @@ decimals = {TOKEN_DECIMALS}
 
 [xrp]
 network_id = {XRP_NETWORK_ID}
-url = "{xrp}"
+{xrp}
 ledger_window = 60
 poll_ms = 100
 

@@ -43,5 +43,7 @@ mod replacement;
 mod resources;
 #[path = "e2e/world.rs"]
 mod world;
+#[path = "e2e/xrp_nodes.rs"]
+mod xrp_nodes;
 
 use bursar_tests::ledger;

@@ -10,12 +10,14 @@ mod finding;
 
 pub use finding::{Code, Finding, Severity};
 
+use crate::tx_id;
 use bursar_domain::{
     asset::Asset,
     chain::BlockRef,
     effects::Resource,
+    ids::TransactionId,
     network::Network,
-    ports::NodeError,
+    ports::{DecodeTransaction, NodeError},
     statement::{Known, ReadStatement, StatementQuery},
     time::Timestamp,
 };
@@ -35,6 +37,8 @@ const REMEMBERED_BLOCKS: u32 = 1_000;
 pub struct Subject<'a> {
     pub store: &'a Store,
     pub chain: &'a dyn ReadStatement,
+    /// Knows the id of a transaction that a block holds before its signature reached us.
+    pub adapter: &'a dyn DecodeTransaction,
     /// Of which balances are compared.
     pub assets: Vec<Asset>,
     /// The first block; that after the last reconciliation without a break when absent, or the first of which the store keeps anything.
@@ -79,7 +83,15 @@ struct Books {
     addresses: HashMap<String, OurAddress>,
     /// Transactions of ours in these blocks, as the follower saw it.
     included: Vec<TransactionRecord>,
+    /// What the chain calls them.
+    ids: HashMap<TransactionId, String>,
     deposits: Vec<Booked>,
+}
+
+impl Books {
+    fn tx_id(&self, record: &TransactionRecord) -> Option<&str> {
+        self.ids.get(&record.id).map(String::as_str)
+    }
 }
 
 /// Compares. `progress` is told how many of how many parts of the chain's statement are read.
@@ -87,7 +99,7 @@ pub async fn audit(
     subject: Subject<'_>,
     progress: &(dyn Fn(u64, u64) + Send + Sync),
 ) -> Result<Report, AuditError> {
-    let Subject { store, chain, assets, first } = subject;
+    let Subject { store, chain, adapter, assets, first } = subject;
     let network = chain.network();
     let walked = chain::cursor(store, network).await?.ok_or(AuditError::NotFollowed(network))?;
     let last = chain.final_block().await?.height.min(walked.height);
@@ -113,8 +125,11 @@ pub async fn audit(
     }
 
     let addresses = audit::addresses(store, network).await?;
+    let included = records(store, audit::included(store, network, first, last.height).await?).await?;
+    let ids = included.iter().filter_map(|record| Some((record.id, tx_id(adapter, record)?)));
     let books = Books {
-        included: records(store, audit::included(store, network, first, last.height).await?).await?,
+        ids: ids.collect(),
+        included,
         deposits: audit::deposits(store, network, first, last.height).await?,
         addresses: addresses.into_iter().map(|ours| (ours.address.clone(), ours)).collect(),
     };
@@ -221,10 +236,7 @@ async fn other_blocks(
     Ok(findings)
 }
 
-async fn records(
-    store: &Store,
-    ids: Vec<bursar_domain::ids::TransactionId>,
-) -> Result<Vec<TransactionRecord>, StoreError> {
+async fn records(store: &Store, ids: Vec<TransactionId>) -> Result<Vec<TransactionRecord>, StoreError> {
     let mut records = Vec::with_capacity(ids.len());
     for id in ids {
         records.extend(transactions::get(store, id).await?);
@@ -236,9 +248,10 @@ async fn records(
 fn known(books: &Books, under_way: &[TransactionRecord]) -> Vec<Known> {
     let mut known = Vec::new();
     for record in books.included.iter().chain(under_way) {
-        let Some(signed) = &record.signed else { continue };
+        let signed = record.signed.as_ref().map(|signed| signed.tx_id.as_str());
+        let Some(tx_id) = signed.or_else(|| books.tx_id(record)) else { continue };
         let resources: Vec<Resource> = record.effects.resources.clone();
-        known.push(Known { tx_id: signed.tx_id.clone(), resources });
+        known.push(Known { tx_id: tx_id.to_owned(), resources });
     }
     let deposits: BTreeSet<&String> = books.deposits.iter().map(|deposit| &deposit.tx_id).collect();
     known.extend(deposits.into_iter().map(|tx_id| Known { tx_id: tx_id.clone(), resources: Vec::new() }));

@@ -21,6 +21,8 @@ pub mod requests;
 pub mod runtime;
 mod steps;
 mod transition;
+mod tx_id;
 
 pub use context::{ChainPorts, Context, Replacement, Settings};
 pub use runtime::Workers;
+pub use tx_id::tx_id;

@@ -31,10 +31,10 @@ pub async fn live(State(state): State<ApiState>) -> Json<Health> {
     ok(&state)
 }
 
-/// The process can take requests: its database answers.
+/// The process can take requests: its database answers, and takes what is written (which is tried out, at most every two seconds).
 #[utoipa::path(get, path = "/ready", tag = "operations", responses((status = 200, body = Health), (status = 503, body = Problem)))]
 pub async fn ready(State(state): State<ApiState>) -> Result<Json<Health>, Problem> {
-    state.context.store.ping().await?;
+    state.context.store.ready().await?;
     Ok(ok(&state))
 }
 

@@ -145,7 +145,7 @@ impl From<StoreError> for Problem {
                         "the database cannot be written: its disk is full, over a limit, or fails"
                     }
                     Some(Lack::WriteAccess) => "the database may only be read",
-                    Some(Lack::Turn) => "the database is busy",
+                    Some(Lack::Turn) => "the database is busy, or cannot be reached",
                     None => "the database does not answer",
                 };
                 Self::unavailable(format!(

@@ -95,9 +95,9 @@ async fn compare(
 ) -> Compared {
     let mut compared =
         Compared { network, node: String::new(), result: Err(anyhow::anyhow!("no node is configured")) };
-    for Witness { name, chain, assets } in nodes {
+    for Witness { name, chain, adapter, assets } in nodes {
         eprintln!("{network}: asking {name}");
-        let subject = Subject { store, chain: chain.as_ref(), assets, first };
+        let subject = Subject { store, chain: chain.as_ref(), adapter, assets, first };
         let tenth = AtomicU64::new(0);
         let progress = |done: u64, parts: u64| {
             let now = done.saturating_mul(10).checked_div(parts).unwrap_or_default();

@@ -6,9 +6,9 @@ use crate::{
 };
 use anyhow::{Context as _, ensure};
 use bursar::intake::TransferRequest;
-use bursar_regtest::{Postgres, PostgresOptions, Process, free_port};
+use bursar_regtest::{Authority, Postgres, PostgresOptions, Process, free_port};
 use bursar_tests::{
-    Environment, Options,
+    Api, Environment, Options,
     cosigners::Signing,
     initiator::{payment, tagged},
     recipients::{self, BitcoinType},
@@ -174,6 +174,103 @@ async fn worker_without_cosigners__should_leave_signing_to_the_one_that_has_them
         let held = server.psql("bursar", "SELECT count(*) FROM jobs WHERE for_signer = 1").await?;
         ensure!(held == "0", "{held} jobs still wait for a signer");
         Ok(())
+    })
+    .await
+}
+
+/// Another `bursar serve` on the same database, with an address of its own, and a relay where the first has one.
+pub struct Second {
+    pub process: Process,
+    pub api: Api,
+    /// Where co-signers reach it.
+    relay: String,
+}
+
+impl Second {
+    pub async fn start(environment: &Environment) -> anyhow::Result<Self> {
+        let orchestrator = &environment.orchestrator;
+        let (listen, relay) = (format!("127.0.0.1:{}", free_port()?), format!("127.0.0.1:{}", free_port()?));
+        let first = orchestrator.url();
+        let first = first.trim_start_matches("http://");
+        let config = fs::read_to_string(orchestrator.config())?;
+        let config = config.replace(first, &listen).replace(&orchestrator.relay_address(), &relay);
+        fs::write(orchestrator.config().with_file_name("second.toml"), config)?;
+        let process = orchestrator.also("serve", "second.toml", "second.log")?;
+        let api = Api::new(format!("http://{listen}"), orchestrator.api_key())?;
+        until("the second machine", async || api.status().await.map(drop)).await?;
+        Ok(Self { process, api, relay })
+    }
+}
+
+/// Until this API shows so many co-signers at its own relay.
+async fn online(api: &Api, count: usize) -> anyhow::Result<()> {
+    until("co-signers at the relay", async || {
+        let status = api.status().await?;
+        let parties = status["coSigners"].as_array().context("co-signers")?;
+        let online = parties.iter().filter(|party| party["online"] == true).count();
+        ensure!(online == count, "{online} of {count}: {}", status["coSigners"]);
+        Ok(())
+    })
+    .await
+}
+
+/// A machine each with a relay, and co-signers that list both; the database is reached by TLS only, and checked.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_two_relays_gone__should_leave_signing_to_the_other() -> Verdict {
+    let (mut options, nodes) = prepare("two-relays").await?;
+    let authority = Authority::new("the database's")?;
+    let (certificate, key) = authority.issue(&["127.0.0.1"])?;
+    let trusted = options.dir.join("db-ca.pem");
+    fs::write(&trusted, authority.certificate())?;
+    let cluster = PostgresOptions::new(options.dir.join("postgres")).with_tls(certificate, key);
+    let server = Postgres::start(cluster).await?;
+    let ask_for = format!("sslmode=verify-full&sslrootcert={}", trusted.canonicalize()?.display());
+    options.urls.database = Some(format!("{}?{ask_for}", server.url()));
+    run_on(options, nodes, async |environment| {
+        let mut second = Second::start(environment).await?;
+        for index in 0..environment.cosigners.count() {
+            let file = environment.cosigners.party(index).dir.join("signer.toml");
+            let text = fs::read_to_string(&file)?;
+            let (_, relay) = text.split_once("[[relays]]").context("a relay is listed")?;
+            let relay = relay.split("[[").next().unwrap_or_default();
+            let other = relay.replace(&environment.orchestrator.relay_address(), &second.relay);
+            ensure!(other != relay, "not the first relay: {relay}");
+            fs::write(&file, format!("{text}\n[[relays]]{other}"))?;
+            environment.cosigners.kill9(index)?;
+            environment.cosigners.start_one(index)?;
+        }
+        online(&second.api, 3).await?;
+        online(&environment.api, 3).await?;
+        let connections = |encrypted: &str| {
+            let sql = format!(
+                "SELECT count(*) > 0 FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
+                 WHERE datname = 'bursar' AND pid <> pg_backend_pid() AND ssl = {encrypted}"
+            );
+            let server = &server;
+            async move { server.psql("bursar", &sql).await }
+        };
+        ensure!(connections("true").await? == "t" && connections("false").await? == "f", "all by TLS");
+
+        let wallet = Wallet::ethereum(environment, 10, 0).await?;
+        let mut asked = Vec::new();
+        asked.push(ask(environment, &wallet, 0).await?);
+        // What is under way at the first goes on at the second.
+        for _ in 0..3 {
+            asked.push(ask(environment, &wallet, 0).await?);
+        }
+        environment.orchestrator.kill9()?;
+        std::mem::swap(&mut environment.api, &mut second.api);
+        asked.push(ask(environment, &wallet, 0).await?);
+        paid_once(environment, &asked).await.context("the first is gone")?;
+        ensure!(has_worked(environment, "second.log"), "the second did nothing");
+
+        // And the other way round.
+        environment.orchestrator.start().await?;
+        std::mem::swap(&mut environment.api, &mut second.api);
+        online(&environment.api, 3).await?;
+        second.process.kill9()?;
+        let asked = [ask(environment, &wallet, 0).await?];
+        paid_once(environment, &asked).await.context("the second is gone")
     })
     .await
 }

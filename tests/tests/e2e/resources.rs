@@ -1,16 +1,22 @@
 //! What the machine runs out of: space, the database's lock, the right to write, the database server. Nothing is lost, and the API
 //! says what is lacking (docs/operations.md).
 
-use crate::world::{self, Wallet, completed};
+use crate::{
+    many_machines::Second,
+    world::{self, Wallet, completed},
+};
 use anyhow::{Context as _, ensure};
 use bursar::intake::TransferRequest;
 use bursar_regtest::{Postgres, PostgresOptions};
 use bursar_store::Store;
-use bursar_tests::{Environment, cosigners::Signing, environment::program, initiator::payment, recipients};
+use bursar_tests::{
+    Api, Environment, cosigners::Signing, environment::program, initiator::payment, recipients,
+};
 use serde_json::Value;
 use std::{
     fs,
     process::{Command, Output},
+    time::Duration,
 };
 
 /// An attempt to submit, without the client's own reading of the answer.
@@ -31,7 +37,10 @@ impl Answer {
 }
 
 async fn submit(environment: &Environment, request: &TransferRequest) -> anyhow::Result<Answer> {
-    let api = &environment.api;
+    submit_to(&environment.api, request).await
+}
+
+async fn submit_to(api: &Api, request: &TransferRequest) -> anyhow::Result<Answer> {
     let response = api
         .http
         .post(format!("{}/v1/transfers", api.url))
@@ -40,15 +49,44 @@ async fn submit(environment: &Environment, request: &TransferRequest) -> anyhow:
         .json(request)
         .send()
         .await?;
-    let header = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
-    let retry_after = header.map(str::to_owned);
-    Ok(Answer { status: response.status().as_u16(), retry_after, body: response.json().await? })
+    Answer::of(response).await
+}
+
+impl Answer {
+    async fn of(response: reqwest::Response) -> anyhow::Result<Self> {
+        let header = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
+        let retry_after = header.map(str::to_owned);
+        Ok(Self { status: response.status().as_u16(), retry_after, body: response.json().await? })
+    }
+}
+
+/// What `/ready` says.
+async fn ready(api: &Api) -> anyhow::Result<Answer> {
+    Answer::of(api.http.get(format!("{}/ready", api.url)).send().await?).await
+}
+
+/// Until `/ready` says that the database lacks something, and what.
+async fn not_ready(api: &Api, word: &str) -> anyhow::Result<()> {
+    world::until("/ready to say what is lacking", async || ready(api).await?.ensure_unavailable(word)).await
+}
+
+async fn ready_again(api: &Api) -> anyhow::Result<()> {
+    world::until("/ready to be content", async || {
+        let Answer { status, body, .. } = ready(api).await?;
+        ensure!(status == 200, "{status}: {body}");
+        Ok(())
+    })
+    .await
 }
 
 /// Until it is accepted; the transfer's id.
 async fn submitted(environment: &Environment, request: &TransferRequest) -> anyhow::Result<String> {
+    submitted_to(&environment.api, request).await
+}
+
+async fn submitted_to(api: &Api, request: &TransferRequest) -> anyhow::Result<String> {
     world::until("the transfer to be accepted", async || {
-        let answer = submit(environment, request).await?;
+        let answer = submit_to(api, request).await?;
         ensure!(answer.status < 300, "{}: {}", answer.status, answer.body);
         world::text(&answer.body, "id")
     })
@@ -96,12 +134,14 @@ async fn disk_without_space__should_be_said_and_lose_nothing() -> world::Verdict
         // Not a byte more, in any file: neither in the database nor in the log.
         limit_files(environment, "1")?;
         submit(environment, &asked).await?.ensure_unavailable("cannot be written")?;
+        not_ready(&environment.api, "cannot be written").await?;
         environment.api.transfer(&under_way).await.context("reading goes on")?;
         // A block or two that cannot be written down.
         environment.nodes.anvil.mine(2).await?;
         submit(environment, &asked).await?.ensure_unavailable("cannot be written")?;
         ensure!(!environment.orchestrator.has_ended(), "it ended for want of space");
         limit_files(environment, "unlimited")?;
+        ready_again(&environment.api).await?;
         let id = submitted(environment, &asked).await?;
         paid_once(environment, &[under_way, id], &to).await
     })
@@ -120,7 +160,7 @@ async fn database_that_somebody_holds__should_be_waited_for() -> world::Verdict 
 
         let held = other.write().await?;
         let release = async {
-            tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+            tokio::time::sleep(Duration::from_secs(2)).await;
             drop(held);
             Ok(())
         };
@@ -134,33 +174,102 @@ async fn database_that_somebody_holds__should_be_waited_for() -> world::Verdict 
     .await
 }
 
+/// How long Postgres is away.
+const AWAY: Duration = Duration::from_secs(60);
+
 #[tokio::test(flavor = "multi_thread")]
-async fn postgres_that_is_gone_for_a_while__should_be_said_and_lose_nothing() -> world::Verdict {
-    let mut server = None;
-    let mut cluster = None;
-    let prepared = world::prepare_with("postgres_gone", |options| {
+async fn postgres_gone_for_a_minute_under_load__should_be_said_and_lose_nothing() -> world::Verdict {
+    let prepared = world::prepare_with("postgres_minute", |options| {
         options.signing = Signing::DevelopmentSingleKey;
-        let chosen = PostgresOptions::new(options.dir.join("postgres"));
-        cluster = Some(chosen);
     });
     let (mut options, nodes) = prepared.await?;
-    let cluster = cluster.context("it was chosen above")?;
-    let running = Postgres::start(cluster.clone()).await?;
-    let cluster = cluster.with_port(running.port());
-    options.urls.database = Some(running.url().to_owned());
-    server.replace(running);
+    let mut cluster = PostgresOptions::new(options.dir.join("postgres"));
+    let server = Postgres::start(cluster.clone()).await?;
+    cluster.port = Some(server.port());
+    options.urls.database = Some(server.url().to_owned());
+    world::run_on(options, nodes, async |environment| {
+        let mut server = server;
+        let mut second = Second::start(environment).await?;
+        let wallet = Wallet::ethereum(environment, 5, 0).await?;
+        let mut asked = Vec::new();
+        for _ in 0..20 {
+            let to = recipients::ethereum();
+            let request = wallet.request(environment, "ETH", vec![payment(&to, "0.01")]).await?;
+            asked.push((to, request));
+        }
+        let (before, meanwhile) = asked.split_at(12);
+        let mut ids = Vec::new();
+        for (n, (_, request)) in before.iter().enumerate() {
+            let api = if n % 2 == 0 { &environment.api } else { &second.api };
+            ids.push(submitted_to(api, request).await?);
+        }
+
+        server.process().kill9()?;
+        let back = tokio::time::Instant::now() + AWAY;
+        let mut refused = 0;
+        while tokio::time::Instant::now() < back {
+            for (_, request) in meanwhile {
+                let (one, other) = (&environment.api, &second.api);
+                let (first, next, told, other_told) = tokio::try_join!(
+                    submit_to(one, request),
+                    submit_to(other, request),
+                    ready(one),
+                    ready(other)
+                )?;
+                for answer in [first, next, told, other_told] {
+                    answer.ensure_unavailable("the database")?;
+                    refused += 1;
+                }
+                if tokio::time::Instant::now() >= back {
+                    break;
+                }
+            }
+        }
+        ensure!(refused >= 8, "{refused} requests while Postgres was away");
+        ensure!(!environment.orchestrator.has_ended(), "the first ended with its database");
+        ensure!(second.process.exited().is_none(), "the second ended with its database");
+        server = Postgres::start(cluster.clone()).await?;
+        ready_again(&environment.api).await?;
+        ready_again(&second.api).await?;
+        for (n, (_, request)) in meanwhile.iter().enumerate() {
+            let api = if n % 2 == 0 { &second.api } else { &environment.api };
+            ids.push(submitted_to(api, request).await?);
+        }
+        let to: Vec<String> = asked.iter().map(|(to, _)| to.clone()).collect();
+        paid_once(environment, &ids, &to).await?;
+        second.process.stop(Duration::from_secs(40)).await?;
+        drop(server);
+        Ok(())
+    })
+    .await
+}
+
+/// What a fail-over to a standby looks like that is not promoted yet: it answers, and takes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_that_may_only_be_read_for_a_while__should_be_said_and_lose_nothing() -> world::Verdict {
+    let prepared = world::prepare_with("postgres_standby", |options| {
+        options.signing = Signing::DevelopmentSingleKey;
+    });
+    let (mut options, nodes) = prepared.await?;
+    let mut cluster = PostgresOptions::new(options.dir.join("postgres"));
+    let server = Postgres::start(cluster.clone()).await?;
+    cluster.port = Some(server.port());
+    options.urls.database = Some(server.url().to_owned());
     world::run_on(options, nodes, async |environment| {
         let wallet = Wallet::ethereum(environment, 2, 0).await?;
         let to = [recipients::ethereum(), recipients::ethereum()];
         let under_way = wallet.pay(environment, "ETH", vec![payment(&to[0], "0.01")]).await?;
         let asked = wallet.request(environment, "ETH", vec![payment(&to[1], "0.01")]).await?;
-        server.as_mut().context("it runs")?.process().kill9()?;
-        server = None;
-        let answer = submit(environment, &asked).await?;
-        ensure!(answer.status == 503 && answer.retry_after.is_some(), "{}: {}", answer.status, answer.body);
+        server.stop().await?;
+        let server = Postgres::start(cluster.clone().as_standby()).await?;
+        not_ready(&environment.api, "may only be read").await?;
+        submit(environment, &asked).await?.ensure_unavailable("may only be read")?;
+        environment.api.transfer(&under_way).await.context("reading goes on")?;
         environment.nodes.anvil.mine(2).await?;
-        ensure!(!environment.orchestrator.has_ended(), "it ended with its database");
-        server = Some(Postgres::start(cluster).await?);
+        submit(environment, &asked).await?.ensure_unavailable("may only be read")?;
+        ensure!(!environment.orchestrator.has_ended(), "it ended because it could not write");
+        server.promote().await?;
+        ready_again(&environment.api).await?;
         let id = submitted(environment, &asked).await?;
         paid_once(environment, &[under_way, id], &to).await
     })

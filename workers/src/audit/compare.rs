@@ -32,7 +32,7 @@ pub async fn sent(
     findings: &mut Vec<Finding>,
 ) -> Result<(), AuditError> {
     let included: HashMap<&str, &TransactionRecord> =
-        books.included.iter().filter_map(|record| Some((tx_id(record)?, record))).collect();
+        books.included.iter().filter_map(|record| Some((books.tx_id(record)?, record))).collect();
     let mut seen = HashSet::new();
     for sent in &statement.sent {
         // One transaction may have several accounts of ours as senders.
@@ -47,7 +47,7 @@ pub async fn sent(
         }
     }
     for record in &books.included {
-        let Some(tx_id) = tx_id(record).filter(|tx_id| !seen.contains(tx_id)) else { continue };
+        let Some(tx_id) = books.tx_id(record).filter(|tx_id| !seen.contains(tx_id)) else { continue };
         let height = record.inclusion.as_ref().map_or(0, |inclusion| inclusion.block.height);
         let text = format!("the store has transaction {tx_id} in block {height}, the chain does not");
         let finding = Finding::new(network, Code::MissingOnChain, text);
@@ -59,10 +59,6 @@ pub async fn sent(
         );
     }
     Ok(())
-}
-
-fn tx_id(record: &TransactionRecord) -> Option<&str> {
-    record.signed.as_ref().map(|signed| signed.tx_id.as_str())
 }
 
 /// Whom a halt would be for: the account, and on Bitcoin the wallet.
@@ -249,7 +245,11 @@ pub async fn paid_twice(
         let all = transactions::of_transfer(store, transfer).await?;
         let paying: Vec<&TransactionRecord> = all.iter().filter(|record| pays(record)).collect();
         let [_, _, ..] = paying[..] else { continue };
-        let ids: Vec<&str> = paying.iter().filter_map(|record| tx_id(record)).collect();
+        // One outside of these blocks is named by our own id.
+        let named = |record: &&TransactionRecord| {
+            books.tx_id(record).map_or_else(|| record.id.to_string(), str::to_owned)
+        };
+        let ids: Vec<String> = paying.iter().map(named).collect();
         let text =
             format!("{} transactions in blocks pay for one transfer: {}", paying.len(), ids.join(", "));
         let finding = Finding::new(network, Code::DoublePayment, text).transfer(transfer);
@@ -274,7 +274,7 @@ pub async fn completed(
 /// Deposits: what was booked against what arrived.
 pub fn received(network: Network, books: &Books, statement: &Statement, findings: &mut Vec<Finding>) {
     let own: HashMap<&str, &TransactionRecord> =
-        books.included.iter().filter_map(|record| Some((tx_id(record)?, record))).collect();
+        books.included.iter().filter_map(|record| Some((books.tx_id(record)?, record))).collect();
     /// Transaction, address, asset; what is booked, what arrived.
     type Sums = BTreeMap<(String, String, Asset), (Amount, Amount)>;
     let mut sums = Sums::new();

@@ -6,18 +6,20 @@ use bursar_domain::{
     amount::Amount,
     asset::Asset,
     chain::{BlockRef, Credit, TransactionOutcome},
-    effects::Resource,
+    effects::{Effects, Resource},
     intent::{Destination, Payment},
     lifecycle::{Status, SubStatus},
     network::Network,
-    ports::NodeError,
+    package::UnsignedTransaction,
+    ports::{DecodeError, DecodeTransaction, NodeError, SignError},
+    signing::{GroupKey, SigningPayload},
     statement::{Holding, ReadStatement, Received, Sent, Statement, StatementQuery},
     time::Clock as _,
 };
 use bursar_store::{
     audit as books, chain, events,
     halts::{self, HaltCode},
-    transactions,
+    transactions::{self, TransactionRecord},
 };
 use bursar_workers::audit::{self, AuditError, Code, Report, Severity, Subject};
 use std::collections::HashMap;
@@ -31,6 +33,27 @@ struct Witness {
     last: BlockRef,
     blocks: HashMap<u64, String>,
     statement: Statement,
+    adapter: Named,
+}
+
+/// All that a comparison asks of an adapter.
+#[derive(Clone)]
+struct Named(Option<String>);
+
+impl DecodeTransaction for Named {
+    fn decode(&self, _: &UnsignedTransaction, _: &GroupKey) -> Result<Effects, DecodeError> {
+        Err(DecodeError::Malformed("it is not asked for".into()))
+    }
+    fn signing_payloads(
+        &self,
+        _: &UnsignedTransaction,
+        _: &GroupKey,
+    ) -> Result<Vec<SigningPayload>, DecodeError> {
+        Err(DecodeError::Malformed("it is not asked for".into()))
+    }
+    fn fixed_id(&self, _: &UnsignedTransaction) -> Option<String> {
+        self.0.clone()
+    }
 }
 
 #[async_trait]
@@ -68,6 +91,13 @@ async fn agreed() -> (World, Witness) {
     let id = world.submit("payee").await;
     world.assert_paid_once(id).await;
     let record = transactions::of_transfer(world.store(), id).await.unwrap().remove(0);
+    let tx_id = record.signed.as_ref().unwrap().tx_id.clone();
+    let witness = witness(&world, &record, tx_id).await;
+    (world, witness)
+}
+
+/// A chain that has the deposit and this transaction.
+async fn witness(world: &World, record: &TransactionRecord, tx_id: String) -> Witness {
     let inclusion = record.inclusion.clone().unwrap();
     let (network, store) = (world.network, world.store());
     let blocks = chain::recent_blocks(store, network, 1_000).await.unwrap();
@@ -79,7 +109,7 @@ async fn agreed() -> (World, Witness) {
     let closing = closing.checked_sub(paid).unwrap().checked_sub(inclusion.fee.unwrap()).unwrap();
     let statement = Statement {
         sent: vec![Sent {
-            tx_id: Some(record.signed.unwrap().tx_id),
+            tx_id: Some(tx_id),
             height: Some(inclusion.block.height),
             from: record.effects.from.clone(),
             resources: record.effects.resources.clone(),
@@ -111,11 +141,17 @@ async fn agreed() -> (World, Witness) {
         unspent: Vec::new(),
     };
     let blocks = blocks.into_iter().map(|block| (block.height, block.hash)).collect();
-    (world, Witness { network, last, blocks, statement })
+    Witness { network, last, blocks, statement, adapter: Named(None) }
 }
 
 async fn compare(world: &World, witness: &Witness, first: Option<u64>) -> Report {
-    let subject = Subject { store: world.store(), chain: witness, assets: vec![Asset::Eth], first };
+    let subject = Subject {
+        store: world.store(),
+        chain: witness,
+        adapter: &witness.adapter,
+        assets: vec![Asset::Eth],
+        first,
+    };
     audit::audit(subject, &|_, _| {}).await.unwrap()
 }
 
@@ -300,7 +336,45 @@ async fn break__should_halt_the_account_and_keep_the_start() {
 async fn network_that_was_never_followed__should_not_be_called_clean() {
     let (world, mut witness) = agreed().await;
     witness.network = Network::Xrp(1);
-    let subject = Subject { store: world.store(), chain: &witness, assets: vec![], first: None };
+    let subject = Subject {
+        store: world.store(),
+        chain: &witness,
+        adapter: &witness.adapter,
+        assets: vec![],
+        first: None,
+    };
     let error = audit::audit(subject, &|_, _| {}).await.unwrap_err();
     assert!(matches!(error, AuditError::NotFollowed(_)), "{error}");
+}
+
+#[tokio::test]
+async fn payment_in_a_block_before_its_signature_came__should_be_known_by_its_fixed_id() {
+    let world = World::ethereum().await;
+    world.chain.mine_deposit(&world.account);
+    world.follow().await;
+    world.signer.fail([SignError::Aborted { reason: "the answer was lost".into(), started: true }]);
+    let id = world.submit("payee").await;
+    world.look(id).await.unwrap();
+    let record = transactions::of_transfer(world.store(), id).await.unwrap().remove(0);
+    world.chain.mine_unseen(&record.unsigned.bytes);
+    world.follow().await;
+    let seen = chain::foreign_spends(world.store(), world.network, &record.effects.resources).await.unwrap();
+    let tx_id = seen[0].tx_id.clone();
+    let mut tx = world.store().write().await.unwrap();
+    let now = world.context.clock.now();
+    assert!(transactions::in_a_block(&mut tx, record.id, &tx_id, now).await.unwrap());
+    tx.commit().await.unwrap();
+
+    let record = transactions::get(world.store(), record.id).await.unwrap().unwrap();
+    assert!(record.signed.is_none() && record.inclusion.is_some(), "{record:?}");
+    let mut witness = witness(&world, &record, tx_id.clone()).await;
+    assert!(
+        codes(&compare(&world, &witness, Some(0)).await).contains(&Code::UnknownOutgoing),
+        "without the id"
+    );
+    witness.adapter = Named(Some(tx_id.clone()));
+    assert_eq!(compare(&world, &witness, Some(0)).await.findings, []);
+    assert_eq!(bursar_workers::tx_id(&witness.adapter, &record), Some(tx_id));
+    let unseen = TransactionRecord { inclusion: None, ..record };
+    assert_eq!(bursar_workers::tx_id(&witness.adapter, &unseen), None, "in no block, by nobody's signature");
 }

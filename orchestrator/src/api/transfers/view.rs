@@ -115,7 +115,7 @@ pub struct TransactionView {
     /// `pay`, `cancel` (pays nobody) or `child` (pays for its parent).
     #[schema(value_type = String)]
     pub purpose: &'static str,
-    /// The chain's own id, once it is signed.
+    /// The chain's own id, once it is signed, or once a block holds it.
     pub tx_id: Option<String>,
     /// The fee that was paid, or before that the most that it can be.
     pub fee: String,
@@ -154,7 +154,13 @@ pub fn of(
 ) -> TransferView {
     let intent = &transfer.intent.intent;
     let info = state.assets.info(intent.asset);
-    let records: Vec<_> = records.into_iter().map(|record| transaction(record, intent.asset)).collect();
+    let adapter = state.context.chain(intent.network()).map(|ports| ports.adapter.as_ref());
+    let tx_id = |record: &TransactionRecord| match adapter {
+        Some(adapter) => bursar_workers::tx_id(adapter, record),
+        None => record.signed.as_ref().map(|signed| signed.tx_id.clone()),
+    };
+    let records: Vec<_> =
+        records.into_iter().map(|record| transaction(tx_id(&record), record, intent.asset)).collect();
     let current = match transfer.state.transaction() {
         Some(id) => records.iter().find(|record| record.id == id),
         // A transfer that ended without an effect on chain no longer names its transaction; its last one is shown.
@@ -216,7 +222,7 @@ fn replacing(replacing: &Replacing) -> Option<ReplacingView> {
     (view.wanted.is_some() || view.obstacle.is_some()).then_some(view)
 }
 
-fn transaction(record: TransactionRecord, asset: Asset) -> TransactionView {
+fn transaction(tx_id: Option<String>, record: TransactionRecord, asset: Asset) -> TransactionView {
     let paid = record.inclusion.as_ref().and_then(|inclusion| inclusion.fee);
     let block = record.inclusion.map(|inclusion| inclusion.block);
     TransactionView {
@@ -224,7 +230,7 @@ fn transaction(record: TransactionRecord, asset: Asset) -> TransactionView {
         purpose: record.purpose.name(),
         ended: record.ended.as_ref().map(Ended::name),
         proof: record.ended.as_ref().and_then(Ended::proof).map(str::to_owned),
-        tx_id: record.signed.map(|signed| signed.tx_id),
+        tx_id,
         fee: fee(paid.unwrap_or(record.effects.fee), asset),
         block_height: block.as_ref().map(|block| block.height),
         block_hash: block.map(|block| block.hash),
