@@ -24,7 +24,10 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{Mutex, OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout},
+};
 
 /// A handle on the database; clones share it.
 #[derive(Clone)]
@@ -43,6 +46,8 @@ struct Inner {
     ear: Option<Ear>,
     /// Leads for this process, on Postgres.
     leads: Option<Leads>,
+    /// When a write was last tried out, and went well.
+    tried: Mutex<Option<Instant>>,
     /// Holds the files of a database that is to vanish with the handle.
     _scratch: Option<tempfile::TempDir>,
 }
@@ -95,7 +100,17 @@ impl Store {
         let ear = Some(Ear::new(url.to_owned(), Arc::clone(&signals)));
         let turn = Arc::new(Semaphore::new(1));
         let leads = Some(Leads::new(options));
-        let inner = Inner { dialect, readers, write, signals, turn, ear, leads, _scratch: None };
+        let inner = Inner {
+            dialect,
+            readers,
+            write,
+            signals,
+            turn,
+            ear,
+            leads,
+            tried: Mutex::default(),
+            _scratch: None,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -117,15 +132,15 @@ impl Store {
         migrate::run(&mut *write.acquire().await.during("store.open")?, dialect).await?;
         let readers = Readers::file(options);
         let (signals, turn) = (Arc::default(), Arc::new(Semaphore::new(1)));
-        let inner =
-            Inner { dialect, readers, write, signals, turn, ear: None, leads: None, _scratch: scratch };
+        let (tried, _scratch) = (Mutex::default(), scratch);
+        let inner = Inner { dialect, readers, write, signals, turn, ear: None, leads: None, tried, _scratch };
         Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Starts a transaction that may write, when all writers before it are done.
     pub async fn write(&self) -> Result<WriteTx, StoreError> {
         const OPERATION: &str = "store.write";
-        let waiting = tokio::time::timeout(TURN_WITHIN, Arc::clone(&self.inner.turn).acquire_owned());
+        let waiting = timeout(TURN_WITHIN, Arc::clone(&self.inner.turn).acquire_owned());
         let turn = match waiting.await {
             Ok(turn) => turn.expect("the semaphore is never closed"),
             Err(_) => {
@@ -174,6 +189,35 @@ impl Store {
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query("SELECT 1").execute(&mut *self.reader().await?).await.during("store.ping").map(|_| ())
+    }
+
+    /// Whether the database answers, and takes what is written: after a fail-over it may only be read, and its disk may be full. A
+    /// write is tried out at most every two seconds, however often this is asked.
+    pub async fn ready(&self) -> Result<(), StoreError> {
+        self.ping().await?;
+        let mut tried = self.inner.tried.lock().await;
+        if tried.is_some_and(|at| at.elapsed() < TRIED_FOR) {
+            return Ok(());
+        }
+        *tried = None;
+        let written = timeout(WRITTEN_WITHIN, self.try_write()).await;
+        written
+            .unwrap_or(Err(StoreError::Unavailable { operation: TRY, source: sqlx::Error::PoolTimedOut }))?;
+        *tried = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Counts up a row that nobody reads: one that stays as it is would not be written.
+    async fn try_write(&self) -> Result<(), StoreError> {
+        let WriteTx { mut tx, .. } = self.begin(TRY, self.inner.dialect.begin_jobs()).await?;
+        sqlx::query(
+            "INSERT INTO counters (name, value) VALUES ('written', 1) \
+             ON CONFLICT (name) DO UPDATE SET value = counters.value + 1",
+        )
+        .execute(&mut *tx)
+        .await
+        .during(TRY)?;
+        tx.commit().await.during(TRY)
     }
 
     /// Ends when a commit has queued a nudge. A wake-up after the call is never missed, and a single one from before it is kept,
@@ -250,6 +294,12 @@ const RESTED: Duration = Duration::from_millis(500);
 
 /// How long a writer waits for those of its own process.
 const TURN_WITHIN: Duration = Duration::from_secs(30);
+
+const TRY: &str = "store.try_write";
+/// How long a write that went well answers for the next one.
+const TRIED_FOR: Duration = Duration::from_secs(2);
+/// How long a write that is tried out may wait for others.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// Text is kept as it is: another encoding would refuse, or change, what does not fit into it.
 async fn check_encoding(connection: &mut AnyConnection) -> Result<(), StoreError> {
