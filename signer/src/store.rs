@@ -32,6 +32,7 @@ use bursar_bitcoin::ClaimedInput;
 use bursar_domain::{
     amount::Amount,
     effects::{OutPoint, Resource},
+    intent::IntentDigest,
     network::Network,
     package::PackageDigest,
     time::Timestamp,
@@ -244,6 +245,14 @@ impl Store {
 
     pub fn sessions(&self) -> Result<u64, StoreError> {
         Ok(self.0.begin_read()?.open_table(SESSIONS)?.len()?)
+    }
+
+    /// SHA-256, hex, of each transaction that this party took part in signing for the intent, in their order.
+    pub fn transactions(&self, intent: IntentDigest) -> Result<Vec<String>, StoreError> {
+        let table = self.0.begin_read()?.open_table(INTENTS)?;
+        let Some(row) = table.get(intent.0)? else { return Ok(Vec::new()) };
+        let taken: Vec<TookPart> = from_json("intents", row.value())?;
+        Ok(taken.into_iter().map(|one| one.transaction).collect())
     }
 
     pub fn record_refusal(&self, refusal: &RecordedRefusal) -> Result<(), StoreError> {

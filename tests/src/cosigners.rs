@@ -5,9 +5,12 @@ use crate::{
     initiator::Initiator,
     orchestrator::run_json,
 };
+use age::secrecy::SecretString;
 use anyhow::{Context as _, bail};
+use bursar_crash::Plan;
 use bursar_domain::signing::Scheme;
 use bursar_regtest::Process;
+use bursar_signer::vault::Vault;
 use std::{
     fmt::Write as _,
     path::{Path, PathBuf},
@@ -191,13 +194,20 @@ impl Cosigners {
         &self.setup.parties[index]
     }
     pub fn start_one(&mut self, index: usize) -> anyhow::Result<()> {
+        self.start_armed(index, None)
+    }
+    /// To die, or to record, as `plan` says.
+    pub fn start_armed(&mut self, index: usize, plan: Option<&Plan>) -> anyhow::Result<()> {
         let party = &self.setup.parties[index];
         let mut command = signer(&party.dir, "run")?;
         // A test may have copied the shares without the memory of what they signed.
         if !party.dir.join("state.redb").exists() {
             command.arg("--new-session-store");
         }
-        command.env("RUST_LOG", "info");
+        command.env("RUST_LOG", "info").env_remove(bursar_crash::VARIABLE);
+        if let Some(plan) = plan {
+            command.env(bursar_crash::VARIABLE, plan.to_string());
+        }
         let log = party.dir.join("signer.log");
         self.processes[index] = Some(Process::spawn(format!("co-signer {}", party.name), command, log)?);
         Ok(())
@@ -206,6 +216,19 @@ impl Cosigners {
     pub fn kill9(&mut self, index: usize) -> anyhow::Result<()> {
         if let Some(mut process) = self.processes[index].take() {
             process.kill9()?;
+        }
+        Ok(())
+    }
+    /// Has a co-signer that is not running open its shares at once instead of in a second: for one that starts very often. The
+    /// passphrase of these throw-away keys is published anyway.
+    pub fn open_quickly(&self, index: usize) -> anyhow::Result<()> {
+        let dir = &self.setup.parties[index].dir;
+        let vault = Vault::with_work_factor(dir, SecretString::from(PASSPHRASE), 2);
+        for scheme in Scheme::ALL {
+            let share = vault.share(scheme)?.with_context(|| format!("no {scheme} share"))?;
+            vault.save_pending(&share)?;
+            let file = |kind: &str| dir.join("shares").join(format!("{scheme}.{kind}"));
+            std::fs::rename(file("pending.age"), file("age"))?;
         }
         Ok(())
     }

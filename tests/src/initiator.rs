@@ -7,7 +7,7 @@ use bursar::{
 };
 use bursar_domain::{
     asset::AssetInfo,
-    intent::{Intent, SignedIntent},
+    intent::{InitiatorKey, Intent, SignedIntent},
     network::Chain,
     ports::DeriveAddress,
     wallet::WalletDescriptor,
@@ -34,6 +34,10 @@ impl Initiator {
         &self.file
     }
 
+    pub fn key(&self) -> InitiatorKey {
+        InitiatorKey(*self.key.verifying_key().as_bytes())
+    }
+
     pub fn public_key(&self) -> String {
         hex::encode(self.key.verifying_key().as_bytes())
     }
@@ -45,8 +49,7 @@ impl Initiator {
         wallet: WalletDescriptor,
         asset: &AssetInfo,
     ) -> anyhow::Result<TransferRequest> {
-        let intent = intake::intent(&request, wallet, asset, adapter(wallet.network.chain()))
-            .map_err(|errors| anyhow::anyhow!("the request is wrong: {errors:?}"))?;
+        let intent = Self::intent(&request, wallet, asset)?;
         let signature = self.key.sign(intent.canonical().as_bytes()).to_bytes();
         Ok(TransferRequest {
             initiator: Some(self.public_key()),
@@ -55,10 +58,19 @@ impl Initiator {
         })
     }
 
+    /// The intent that a request means.
+    pub fn intent(
+        request: &TransferRequest,
+        wallet: WalletDescriptor,
+        asset: &AssetInfo,
+    ) -> anyhow::Result<Intent> {
+        intake::intent(request, wallet, asset, adapter(wallet.network.chain()))
+            .map_err(|errors| anyhow::anyhow!("the request is wrong: {errors:?}"))
+    }
+
     pub fn sign_intent(&self, intent: Intent) -> SignedIntent {
         let signature = self.key.sign(intent.canonical().as_bytes()).to_bytes();
-        let initiator = bursar_domain::intent::InitiatorKey(*self.key.verifying_key().as_bytes());
-        SignedIntent { intent, initiator, signature }
+        SignedIntent { intent, initiator: self.key(), signature }
     }
 }
 

@@ -7,19 +7,23 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`boundary`] | what a recorded payment passed, and the cases that follow from it |
+//! | [`course`] | what happens to a payment besides crashes |
+//! | [`cosigner`] | the same where a co-signer dies |
 //! | [`lane`] | one orchestrator on one chain and one store: started, armed, dead, started again |
 //! | [`payment`] | one request, repeated until it is answered; what must be true when it has ended |
 //! | [`table`] | what came of each case |
 
 pub mod boundary;
+pub mod cosigner;
+pub mod course;
 pub mod lane;
 pub mod payment;
 pub mod table;
 
 pub use boundary::{Case, Recorded};
+pub use course::Course;
 pub use lane::{Lane, Place};
-pub use payment::Course;
-pub use table::{Row, Table};
+pub use table::{Progress, Row, Table};
 
 use anyhow::{Context as _, ensure};
 use bursar_crash::plan::{Action, Plan};
@@ -59,7 +63,9 @@ pub async fn run(
     course: Course,
     choose: impl FnOnce(Vec<Case>) -> Vec<Case>,
 ) -> anyhow::Result<(Recorded, Vec<Row>)> {
-    let recorded = record(lane, course).await.with_context(|| format!("{}: recording", lane.place()))?;
+    lane.follow(course)?;
+    let recorded =
+        record(lane, course).await.with_context(|| format!("{}: recording {course:?}", lane.place()))?;
     let passages = match extent {
         Extent::Short => 1,
         Extent::Full => 3,
@@ -68,11 +74,12 @@ pub async fn run(
     // Another course may pass nothing that has not been died at.
     ensure!(course != Course::Paid || !cases.is_empty(), "{}: nothing is wanted", lane.place());
     let mut rows = Vec::new();
+    let mut progress = Progress::begin(lane.place(), course, cases.len());
     let mut tries = 1;
     lane.restart(cases.front().map(Case::plan)).await?;
     while let Some(case) = cases.pop_front() {
-        let died = run_case(lane, extent, course, &case, cases.front()).await;
-        let died = died.with_context(|| format!("{}: dying {case}", lane.place()))?;
+        let died = run_case(lane, extent, &case, cases.front()).await;
+        let died = died.with_context(|| format!("{}: {course:?}: dying {case}", lane.place()))?;
         let certain = course == Course::Paid && recorded.certain(&case);
         if died == 0 && tries < TRIES && certain {
             tries += 1;
@@ -86,6 +93,7 @@ pub async fn run(
             "{}: the recorded payments passed it, and {TRIES} others did not: {case}",
             lane.place()
         );
+        progress.one_more(died);
         rows.push(Row { place: lane.place().clone(), course, case, deaths: died });
         if died == 0 {
             lane.restart(cases.front().map(Case::plan)).await?;
@@ -101,9 +109,9 @@ async fn record(lane: &mut Lane<'_>, course: Course) -> anyhow::Result<Recorded>
     for number in 0..payments {
         let file = lane.dir().join(format!("passages-{course:?}-{number}"));
         lane.restart(Some(Plan { from_start: false, action: Action::Record { file: file.clone() } })).await?;
-        let payment = lane.payment(course)?;
+        let payment = lane.payment().await?;
         let id = lane.submit(&payment).await?.context("the recording process died")?;
-        lane.come_to_rest(&id, course).await?;
+        lane.come_to_rest(&id).await?;
         lane.ended(&id, payment).await?;
         recordings.push(std::fs::read_to_string(&file).with_context(|| file.display().to_string())?);
     }
@@ -114,11 +122,10 @@ async fn record(lane: &mut Lane<'_>, course: Course) -> anyhow::Result<Recorded>
 async fn run_case(
     lane: &mut Lane<'_>,
     extent: Extent,
-    course: Course,
     case: &Case,
     next: Option<&Case>,
 ) -> anyhow::Result<u32> {
-    let payment = lane.payment(course)?;
+    let payment = lane.payment().await?;
     let mut deaths = 0;
     let id = match lane.submit(&payment).await? {
         Some(id) => id,
@@ -130,12 +137,12 @@ async fn run_case(
             lane.submit(&payment).await?.context("an unarmed process died")?
         }
     };
-    if deaths == 0 && lane.died_or_ended(&id, course).await? {
+    if deaths == 0 && lane.died_or_ended(&id).await? {
         deaths += 1;
         if extent == Extent::Full {
             // Once more, while it recovers. Many a boundary is not passed a second time; then it goes on.
             lane.restart(Some(case.plan_from_start())).await?;
-            if lane.died_or_ended(&id, course).await? {
+            if lane.died_or_ended(&id).await? {
                 deaths += 1;
             }
         }

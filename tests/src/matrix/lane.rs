@@ -1,8 +1,14 @@
 //! One orchestrator on one chain and one store: started, armed, dead, started again.
 
-use super::payment::{Course, Payment, Seen};
+mod happens;
+
+use super::{
+    Course,
+    payment::{Payment, Seen},
+};
 use crate::{
     api::Api,
+    cosigners::Cosigners,
     environment::{Nodes, program},
     initiator::{Initiator, descriptor},
     orchestrator::run_json,
@@ -12,7 +18,10 @@ use alloy::primitives::U256;
 use anyhow::{Context as _, bail, ensure};
 use bursar::client::ClientError;
 use bursar_crash::Plan;
-use bursar_domain::{asset::AssetInfo, lifecycle::Status, network::Chain, wallet::WalletDescriptor};
+use bursar_domain::{
+    amount::Amount, asset::AssetInfo, intent::IntentDigest, lifecycle::Status, network::Chain,
+    wallet::WalletDescriptor,
+};
 use bursar_regtest::{Process, free_port};
 use serde_json::{Value, json};
 use std::{
@@ -26,12 +35,12 @@ use tokio::time::Instant;
 
 /// How long a process may take to be ready, a payment to be finished, or a death to come.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// How long after its end a transfer's process may still come to a boundary.
+/// How long after its end a transfer's process may still come to a boundary, where it is recorded what there is.
 const REST: Duration = Duration::from_secs(2);
+/// The same where it is waited for one of them, of which most have come by then.
+const SHORT_REST: Duration = Duration::from_millis(600);
 /// Between two looks, each of which lets the chain go on by one block while it has something to include.
 const LOOK: Duration = Duration::from_millis(40);
-/// Between two blocks of a payment that is to be seen in its first one.
-const SLOW_BLOCK: Duration = Duration::from_millis(700);
 const SIGABRT: i32 = 6;
 
 /// Where a case is run.
@@ -74,6 +83,7 @@ pub struct Lane<'a> {
     last_block: Instant,
     /// What the course of this payment has in store for it has happened.
     disturbed: bool,
+    course: Course,
 }
 
 struct Wallet {
@@ -89,7 +99,7 @@ impl<'a> Lane<'a> {
         let dir = dir.canonicalize()?;
         let port = free_port()?;
         let config = dir.join("bursar.toml");
-        std::fs::write(&config, configuration(shared.config, place.chain, url, port)?)?;
+        std::fs::write(&config, configuration(shared.config, place.chain, Course::Paid, url, port)?)?;
         let made = run_json(
             Command::new(program("bursar")?)
                 .args(["--json", "api-keys", "create", "--name", "matrix", "--config"])
@@ -110,7 +120,8 @@ impl<'a> Lane<'a> {
             descriptor: descriptor(&view)?,
         };
         let asset = api.asset(symbol(place.chain)).await?;
-        let seen = Seen::default();
+        let seen = Seen { payments: Vec::new(), numbers_used: 0, fee: Amount::ZERO };
+        let course = Course::Paid;
         let (process, last_block) = (Some(process), Instant::now());
         let (cosigners, disturbed) = (shared.cosigners, false);
         let mut lane = Self {
@@ -126,6 +137,7 @@ impl<'a> Lane<'a> {
             cosigners,
             last_block,
             disturbed,
+            course,
         };
         lane.fund().await?;
         Ok(lane)
@@ -154,8 +166,8 @@ impl<'a> Lane<'a> {
                 "1000"
             }
             Chain::Xrp => {
-                xrpl.fund(address, 10_000_000_000).await?;
-                "10000"
+                xrpl.fund(address, 50_000_000_000).await?;
+                "50000"
             }
         };
         self.api.await_balance(&self.wallet.id, &self.asset.symbol, whole).await?;
@@ -182,9 +194,74 @@ impl<'a> Lane<'a> {
         self.cosigners = cosigners;
     }
 
+    /// Until the orchestrator sees all co-signers that are expected.
+    pub async fn await_cosigners(&mut self) -> anyhow::Result<()> {
+        let process = self.process.as_mut().context("the lane has a process")?;
+        ready(process, &self.api, self.cosigners).await
+    }
+
+    /// Until it sees that one of them is gone.
+    pub async fn await_cosigners_but_one(&self) -> anyhow::Result<()> {
+        let expected = self.cosigners;
+        bursar_regtest::eventually(PATIENCE, LOOK, "a co-signer to be missed", || async {
+            let online = online(&self.api).await?;
+            if online < expected { Ok(()) } else { Err(format!("{online} are online")) }
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Waits until this co-signer dies of its plan, or the transfer has ended and the co-signer has come to rest. Whether it died.
+    pub async fn cosigner_died(
+        &mut self,
+        id: &str,
+        cosigners: &mut Cosigners,
+        index: usize,
+    ) -> anyhow::Result<bool> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut ended = None;
+        loop {
+            let process = cosigners.process(index).context("the co-signer runs")?;
+            match process.exited() {
+                None => {}
+                Some(status) if status.signal() == Some(SIGABRT) => return Ok(true),
+                Some(status) => bail!("the co-signer ended with {status}:\n{}", process.log_tail()),
+            }
+            ensure!(!self.died()?, "the orchestrator died although nothing was asked of it");
+            let seen = self.look(id).await;
+            if matches!(&seen, Ok(look) if look.over) {
+                let since = *ended.get_or_insert_with(Instant::now);
+                if since.elapsed() > SHORT_REST {
+                    return Ok(false);
+                }
+            }
+            ensure!(Instant::now() < deadline, "neither died nor ended: {seen:?}");
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// The orders so far, and what happened to each.
+    pub fn orders(&self) -> impl Iterator<Item = (Course, IntentDigest)> {
+        self.seen.payments.iter().map(|(payment, _)| (payment.course, payment.intent.digest()))
+    }
+
+    /// What happens to the payments from now on; the next start is with what that needs.
+    pub fn follow(&mut self, course: Course) -> anyhow::Result<()> {
+        self.course = course;
+        let text = std::fs::read_to_string(&self.config)?;
+        let config: toml::Table = toml::from_str(&text)?;
+        let url = config["store"]["url"].as_str().context("the lane has a store")?;
+        let port = self.api.url.rsplit(':').next().and_then(|port| port.parse().ok());
+        let port = port.context("the lane has a port")?;
+        let text = configuration(self.shared.config, self.place.chain, course, url, port)?;
+        std::fs::write(&self.config, text).with_context(|| self.config.display().to_string())
+    }
+
     /// A signed request to a fresh recipient.
-    pub fn payment(&mut self, course: Course) -> anyhow::Result<Payment> {
+    pub async fn payment(&mut self) -> anyhow::Result<Payment> {
+        let course = self.course;
         self.disturbed = false;
+        self.set_up(course).await?;
         Payment::new(
             course,
             self.place.chain,
@@ -192,6 +269,7 @@ impl<'a> Lane<'a> {
             &self.asset,
             self.wallet.descriptor,
             self.shared.initiator,
+            self.seen.fee,
         )
     }
 
@@ -230,89 +308,33 @@ impl<'a> Lane<'a> {
     }
 
     /// Waits until the process dies of its plan, or the transfer has ended and the process has come to rest. Whether it died.
-    pub async fn died_or_ended(&mut self, id: &str, course: Course) -> anyhow::Result<bool> {
+    pub async fn died_or_ended(&mut self, id: &str) -> anyhow::Result<bool> {
+        self.died_within(id, SHORT_REST).await
+    }
+
+    /// Until the process has had the time to come to the last boundary of a transfer that has ended.
+    pub async fn come_to_rest(&mut self, id: &str) -> anyhow::Result<()> {
+        ensure!(!self.died_within(id, REST).await?, "an unarmed process died");
+        Ok(())
+    }
+
+    async fn died_within(&mut self, id: &str, rest: Duration) -> anyhow::Result<bool> {
         let deadline = Instant::now() + PATIENCE;
         let mut ended = None;
         loop {
             if self.died()? {
                 return Ok(true);
             }
-            let state = self.look(id, course).await;
-            if matches!(&state, Ok(state) if course.ends().contains(&state.as_str())) {
+            let seen = self.look(id).await;
+            if matches!(&seen, Ok(look) if look.over) {
                 let since = *ended.get_or_insert_with(Instant::now);
-                if since.elapsed() > REST {
+                if since.elapsed() > rest {
                     return Ok(false);
                 }
             }
-            ensure!(Instant::now() < deadline, "neither died nor ended: {state:?}");
+            ensure!(Instant::now() < deadline, "neither died nor ended: {seen:?}");
             tokio::time::sleep(LOOK).await;
         }
-    }
-
-    /// Until the process has had the time to come to the last boundary of a transfer that has ended.
-    pub async fn come_to_rest(&mut self, id: &str, course: Course) -> anyhow::Result<()> {
-        ensure!(!self.died_or_ended(id, course).await?, "an unarmed process died");
-        Ok(())
-    }
-
-    /// The transfer's status. What its course has in store for it happens here; while it is on its way, the chain goes on.
-    async fn look(&mut self, id: &str, course: Course) -> anyhow::Result<String> {
-        let transfer = self.api.transfer(id).await?;
-        let status = text(&transfer, "status")?;
-        match (course, status.as_str()) {
-            (Course::Aborted, "PENDING_SIGNATURE") => self.ask(id, "abort", &json!({})).await,
-            (Course::SpedUp | Course::Cancelled, "BROADCASTING") if !self.disturbed => {
-                let transactions = transfer["transactions"].as_array().context("it has transactions")?;
-                let signed = transactions.iter().filter(|made| made["txId"].is_string()).count();
-                self.disturbed = signed > 1;
-                if transactions.len() == 1 && transfer["replacing"]["wanted"].is_null() {
-                    let (verb, body) = course.wish().context("this course has a wish")?;
-                    self.ask(id, verb, &body).await;
-                }
-            }
-            (Course::Reorganised, "CONFIRMING") if !self.disturbed => {
-                let included = transfer["transaction"]["blockHeight"].as_u64().context("it is in a block")?;
-                self.take_back(included).await?;
-                self.disturbed = true;
-                self.last_block = Instant::now();
-            }
-            // Not so quick that it is final before its block is taken back, or in a new block before that is seen.
-            (Course::Reorganised, _) if self.last_block.elapsed() < SLOW_BLOCK => {}
-            (_, "BROADCASTING" | "CONFIRMING") => self.next_block().await?,
-            _ => {}
-        }
-        Ok(status)
-    }
-
-    /// Asks something of the transfer. Whether it was heard, the next look tells.
-    async fn ask(&self, id: &str, verb: &str, body: &Value) {
-        let path = format!("/v1/transfers/{id}/{verb}");
-        let _: Result<Value, ClientError> = self.api.client.post(&path, body).await;
-    }
-
-    /// Another branch of the chain, without the block at this height and those above it.
-    async fn take_back(&self, height: u64) -> anyhow::Result<()> {
-        let Nodes { bitcoind, anvil, .. } = self.shared.nodes;
-        let depth = |tip: u64| -> anyhow::Result<u32> {
-            Ok(u32::try_from((tip + 1).checked_sub(height).context("the block is there")?)?)
-        };
-        match self.place.chain {
-            Chain::Bitcoin => drop(bitcoind.reorg(depth(bitcoind.height().await?)?).await?),
-            Chain::Ethereum => anvil.reorg(depth(anvil.height().await?)?).await?,
-            Chain::Xrp => bail!("validated ledgers are never taken back"),
-        }
-        Ok(())
-    }
-
-    async fn next_block(&mut self) -> anyhow::Result<()> {
-        self.last_block = Instant::now();
-        let Nodes { bitcoind, anvil, xrpl, .. } = self.shared.nodes;
-        match self.place.chain {
-            Chain::Bitcoin => drop(bitcoind.mine(1).await?),
-            Chain::Ethereum => anvil.mine(1).await?,
-            Chain::Xrp => xrpl.accept().await?,
-        }
-        Ok(())
     }
 
     /// Waits until the transfer has ended as it must, and checks that its recipient has what is due and its history is in order.
@@ -322,11 +344,12 @@ impl<'a> Lane<'a> {
         let end = loop {
             // Its plan is for the next case, which has not begun.
             ensure!(!self.died()?, "the process died although nothing was asked of it");
-            let seen = self.look(id, course).await;
-            match seen {
-                Ok(end) if course.ends().contains(&end.as_str()) => break end,
-                Ok(other) if other.parse::<Status>().is_ok_and(Status::is_terminal) => {
-                    bail!("transfer {id} ended as {other}: {}", self.api.transfer(id).await?)
+            let seen = self.look(id).await;
+            match &seen {
+                Ok(look) if look.over => break look.status.clone(),
+                Ok(look) if course.ends().contains(&look.status.as_str()) => {}
+                Ok(look) if look.status.parse::<Status>().is_ok_and(Status::is_terminal) => {
+                    bail!("transfer {id} ended as {}: {}", look.status, self.api.transfer(id).await?)
                 }
                 _ => {}
             }
@@ -339,7 +362,7 @@ impl<'a> Lane<'a> {
         let (has, due) = (self.balance(&payment.recipient).await?, payment.due(&end));
         ensure!(has == due, "{} was to get {due}, and has {has}", payment.recipient);
         self.seen.payments.push((payment, end));
-        Ok(())
+        self.clear_up(course).await
     }
 
     /// At the end of all cases: some blocks later everyone still has what is due and no more, there is one transfer for each
@@ -359,7 +382,7 @@ impl<'a> Lane<'a> {
             ensure!(items.len() == 1 && items[0]["status"] == **end, "{}: {page}", request.external_id);
         }
         // Whatever was paid, replaced or cancelled on chain took one nonce or Sequence, and no other.
-        let sent = self.seen.payments.iter().filter(|(payment, _)| payment.course != Course::Aborted).count();
+        let sent = self.seen.payments.iter().filter(|(payment, _)| payment.course.uses_a_number()).count();
         let used = self.numbers_used().await? - self.seen.numbers_used;
         match self.place.chain {
             // Outputs are not counted; that none is reserved any more is seen below.
@@ -427,7 +450,13 @@ fn symbol(chain: Chain) -> &'static str {
 }
 
 /// The shared configuration, cut down to one chain, with the lane's store and port, and quick enough for many short lives.
-fn configuration(shared: &Path, chain: Chain, url: &str, port: u16) -> anyhow::Result<String> {
+fn configuration(
+    shared: &Path,
+    chain: Chain,
+    course: Course,
+    url: &str,
+    port: u16,
+) -> anyhow::Result<String> {
     let text = std::fs::read_to_string(shared).with_context(|| shared.display().to_string())?;
     let mut config: toml::Table = toml::from_str(&text)?;
     for other in Chain::ALL.into_iter().filter(|other| *other != chain) {
@@ -443,12 +472,14 @@ fn configuration(shared: &Path, chain: Chain, url: &str, port: u16) -> anyhow::R
         rebroadcast_ms = 1000
         sweep_ms = 1000
         // A dead process's jobs are free after this.
-        lease_ms = 600
+        lease_ms = 400
         queue_poll_ms = 50
     };
     config.insert("engine".into(), engine.into());
     let section = config.get_mut(chain.name()).and_then(toml::Value::as_table_mut);
-    section.with_context(|| format!("no [{chain}]"))?.insert("poll_ms".into(), 40.into());
+    let section = section.with_context(|| format!("no [{chain}]"))?;
+    section.insert("poll_ms".into(), 40.into());
+    section.extend(course.configuration(chain));
     Ok(toml::to_string(&config)?)
 }
 
@@ -461,6 +492,13 @@ fn spawn(dir: &Path, config: &Path, plan: Option<Plan>) -> anyhow::Result<Proces
     Ok(Process::spawn("bursar serve", bursar, dir.join("bursar.log"))?)
 }
 
+/// How many co-signers the orchestrator sees.
+async fn online(api: &Api) -> Result<usize, String> {
+    let status = api.status().await.map_err(|error| format!("{error:#}"))?;
+    let parties = status["coSigners"].as_array().map(Vec::as_slice).unwrap_or_default();
+    Ok(parties.iter().filter(|party| party["online"] == true).count())
+}
+
 /// Until it takes requests and its signer has keys.
 async fn ready(process: &mut Process, api: &Api, cosigners: usize) -> anyhow::Result<()> {
     let url = format!("{}/ready", api.url);
@@ -470,9 +508,7 @@ async fn ready(process: &mut Process, api: &Api, cosigners: usize) -> anyhow::Re
             return Err(format!("status {}", response.status()));
         }
         if cosigners > 0 {
-            let status = api.status().await.map_err(|error| format!("{error:#}"))?;
-            let parties = status["coSigners"].as_array().map(Vec::as_slice).unwrap_or_default();
-            let online = parties.iter().filter(|party| party["online"] == true).count();
+            let online = online(api).await?;
             if online < cosigners {
                 return Err(format!("{online} of {cosigners} co-signers online"));
             }

@@ -1,5 +1,6 @@
 //! One request, repeated until it is answered; what must be true when it has ended.
 
+use super::Course;
 use crate::{
     initiator::{Initiator, payment, request},
     recipients::{self, BitcoinType},
@@ -7,56 +8,30 @@ use crate::{
 use alloy::primitives::U256;
 use anyhow::{Context as _, ensure};
 use bursar::intake::TransferRequest;
-use bursar_domain::{amount::Amount, asset::AssetInfo, network::Chain, wallet::WalletDescriptor};
-use serde_json::{Value, json};
+use bursar_domain::{
+    amount::Amount,
+    asset::AssetInfo,
+    intent::{InitiatorKey, Intent},
+    network::Chain,
+    wallet::WalletDescriptor,
+};
+use serde_json::Value;
 
 /// What a lane has seen so far.
-#[derive(Default)]
 pub(super) struct Seen {
     /// All payments so far, and the status that each ended in.
     pub payments: Vec<(Payment, String)>,
     /// Nonces or Sequences used before the first payment.
     pub numbers_used: u64,
-}
-
-/// What happens to a payment besides crashes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Course {
-    /// Nothing.
-    Paid,
-    /// Its block is taken back once.
-    Reorganised,
-    /// It is sped up before a block takes it.
-    SpedUp,
-    /// It is cancelled on chain before a block takes it. Which of the two transactions that block takes is up to the node.
-    Cancelled,
-    /// It is withdrawn while it waits for co-signers. (For a lane whose co-signers are away.)
-    Aborted,
-}
-
-impl Course {
-    /// How it may end. COMPLETED has paid, anything else has not.
-    pub const fn ends(self) -> &'static [&'static str] {
-        match self {
-            Self::Paid | Self::Reorganised | Self::SpedUp => &["COMPLETED"],
-            Self::Cancelled => &["REPLACED", "COMPLETED"],
-            Self::Aborted => &["CANCELLED"],
-        }
-    }
-
-    /// What is asked for while the transfer waits for a block: the verb and its body.
-    pub(super) fn wish(self) -> Option<(&'static str, Value)> {
-        match self {
-            Self::SpedUp => Some(("speed-up", json!({ "raisePercent": 30 }))),
-            Self::Cancelled => Some(("cancel", json!({}))),
-            Self::Paid | Self::Reorganised | Self::Aborted => None,
-        }
-    }
+    /// What the last one cost, or would have cost.
+    pub fee: Amount,
 }
 
 pub struct Payment {
     pub course: Course,
     pub request: TransferRequest,
+    pub intent: Intent,
+    pub initiator: InitiatorKey,
     pub recipient: String,
     /// What is asked for, in the smallest unit.
     pub units: U256,
@@ -83,16 +58,29 @@ impl Payment {
         asset: &AssetInfo,
         descriptor: WalletDescriptor,
         initiator: &Initiator,
+        last_fee: Amount,
     ) -> anyhow::Result<Self> {
-        let (recipient, amount, max_fee) = match chain {
-            Chain::Bitcoin => (recipients::bitcoin(BitcoinType::P2tr), "0.001", "0.001"),
-            Chain::Ethereum => (recipients::ethereum(), "0.25", "0.01"),
+        let (recipient, amount, max_fee) = match (chain, course) {
+            (Chain::Bitcoin, _) => (recipients::bitcoin(BitcoinType::P2tr), "0.001", "0.001"),
+            (Chain::Ethereum, _) => (recipients::ethereum(), "0.25", "0.01"),
+            // More than the co-signers allow at once.
+            (Chain::Xrp, Course::Refused) => (recipients::xrp()?.0, "10001", "0.01"),
             // Above the reserve: the payment creates the account.
-            Chain::Xrp => (recipients::xrp()?.0, "12.5", "0.01"),
+            (Chain::Xrp, _) => (recipients::xrp()?.0, "12.5", "0.01"),
         };
-        let unsigned = request(wallet, &asset.symbol, vec![payment(&recipient, amount)], max_fee)?;
+        let max_fee = match course {
+            // Enough for itself, and for no such raise.
+            Course::CapReached => {
+                let thrice = last_fee.0.checked_mul(U256::from(3)).context("fees are small")?;
+                Amount(thrice).to_decimal(asset.decimals)
+            }
+            _ => max_fee.to_owned(),
+        };
+        let unsigned = request(wallet, &asset.symbol, vec![payment(&recipient, amount)], &max_fee)?;
         let units = Amount::parse_decimal(amount, asset.decimals).context("the amount is a decimal")?.0;
-        Ok(Self { course, request: initiator.sign(unsigned, descriptor, asset)?, recipient, units })
+        let intent = Initiator::intent(&unsigned, descriptor, asset)?;
+        let request = initiator.sign(unsigned, descriptor, asset)?;
+        Ok(Self { course, request, intent, initiator: initiator.key(), recipient, units })
     }
 
     /// What is due to the recipient of a payment that has ended so.
@@ -106,21 +94,26 @@ impl Payment {
         let timeline = transfer["timeline"].as_array().context("a single view has a timeline")?;
         let mut statuses: Vec<&str> = timeline.iter().filter_map(|entry| entry["status"].as_str()).collect();
         statuses.dedup();
+        let wrong = || format!("its history is wrong: {transfer:#}");
         match self.course {
-            Course::Paid => ensure!(statuses == HISTORY, "its history is not {HISTORY:?}: {transfer:#}"),
+            Course::Paid => ensure!(statuses == HISTORY, wrong()),
             // What blocks and replacements do to the rest is not always the same.
-            Course::Reorganised | Course::SpedUp | Course::Cancelled => {
-                ensure!(statuses.starts_with(&HISTORY[..7]), "its history is wrong: {transfer:#}");
+            _ if self.course.uses_a_number() || self.course == Course::Expired => {
+                ensure!(statuses.starts_with(&HISTORY[..7]), wrong());
             }
-            Course::Aborted => {
-                let never = [&HISTORY[..5], &["CANCELLED"]].concat();
-                ensure!(statuses == never, "its history is not {never:?}: {transfer:#}");
+            _ => {
+                let never = [&HISTORY[..5], self.course.ends()].concat();
+                ensure!(statuses == never, wrong());
                 return Ok(());
             }
         }
         let transaction = &transfer["transaction"];
         // Not `broadcastAt`: who died before writing it down learns from the block that it was sent, not when.
-        for mark in ["txId", "blockHash", "signedAt", "finalizedAt"] {
+        let marks: &[&str] = match self.course {
+            Course::Expired | Course::SpentElsewhere => &["txId", "signedAt"],
+            _ => &["txId", "signedAt", "blockHash", "finalizedAt"],
+        };
+        for mark in marks {
             ensure!(transaction[mark].is_string(), "transaction.{mark} is missing: {transfer:#}");
         }
         Ok(())

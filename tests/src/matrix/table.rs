@@ -1,7 +1,8 @@
 //! What came of each case.
 
 use super::{Case, Course, Place};
-use std::fmt;
+use anyhow::Context as _;
+use std::{collections::BTreeMap, fmt, path::Path, time::Instant};
 
 #[derive(Debug, Clone)]
 pub struct Row {
@@ -16,9 +17,51 @@ pub struct Row {
 #[derive(Debug, Clone, Default)]
 pub struct Table(pub Vec<Row>);
 
+/// Cases at one place.
+#[derive(Default)]
+struct Sum {
+    cases: usize,
+    passed: usize,
+    deaths: u32,
+}
+
+impl fmt::Display for Sum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cases, passed, deaths } = self;
+        let not = cases - passed;
+        write!(f, "{deaths} deaths in {passed} cases, {passed} of {passed} transfers ended exactly once")?;
+        if not > 0 { write!(f, " ({not} more were not passed again)") } else { Ok(()) }
+    }
+}
+
 impl Table {
     pub fn deaths(&self) -> u32 {
         self.0.iter().map(|row| row.deaths).sum()
+    }
+
+    /// A line for each chain, store and signer, and one for all.
+    pub fn summary(&self) -> String {
+        let mut sums = BTreeMap::<String, Sum>::new();
+        for row in &self.0 {
+            for place in [row.place.to_string(), "together".to_owned()] {
+                let sum = sums.entry(place).or_default();
+                sum.cases += 1;
+                sum.passed += usize::from(row.deaths > 0);
+                sum.deaths += row.deaths;
+            }
+        }
+        sums.iter().map(|(place, sum)| format!("{place}: {sum}\n")).collect()
+    }
+
+    /// Prints it, and leaves its summary where the closing words of the whole run are put together from.
+    ///
+    /// # Errors
+    /// When that file cannot be written.
+    pub fn close(&self, folder: &Path, name: &str) -> anyhow::Result<()> {
+        println!("{self}");
+        std::fs::create_dir_all(folder)?;
+        let file = folder.join(format!("{name}.txt"));
+        std::fs::write(&file, self.summary()).with_context(|| file.display().to_string())
     }
 }
 
@@ -27,31 +70,50 @@ impl fmt::Display for Table {
         let width = self.0.iter().map(|row| row.case.to_string().len()).max().unwrap_or(0);
         let line = |cells: [&str; 6]| {
             let [chain, store, signer, course, case, outcome] = cells;
-            format!("{chain:<8}  {store:<8}  {signer:<22}  {course:<11}  {case:<width$}  {outcome}")
+            format!("{chain:<8}  {store:<8}  {signer:<22}  {course:<14}  {case:<width$}  {outcome}")
         };
         writeln!(f, "{}", line(["chain", "store", "signer", "course", "died", "outcome"]))?;
         for Row { place, course, case, deaths } in &self.0 {
             let how = match deaths {
-                0 => "not passed",
+                0 => "not passed; ",
                 1 => "",
-                _ => "died again in recovery",
+                _ => "died again in recovery; ",
             };
-            let end = match course {
-                Course::Paid | Course::Reorganised | Course::SpedUp => "paid once",
-                Course::Cancelled => "paid once or not at all",
-                Course::Aborted => "paid nothing",
-            };
-            let outcome = if how.is_empty() { end.to_owned() } else { format!("{how}; {end}") };
+            let outcome = format!("{how}{}", course.end());
             let (chain, course, case) = (place.chain.to_string(), format!("{course:?}"), case.to_string());
             writeln!(f, "{}", line([&chain, place.store, place.signer, &course, &case, &outcome]))?;
         }
-        let passed = self.0.iter().filter(|row| row.deaths > 0).count();
-        write!(
-            f,
-            "{} cases, {} deaths, {} not passed; every transfer ended once",
-            self.0.len(),
-            self.deaths(),
-            self.0.len() - passed
-        )
+        f.write_str(self.summary().trim_end())
+    }
+}
+
+/// Says now and then how far a course is.
+pub struct Progress {
+    what: String,
+    began: Instant,
+    cases: usize,
+    done: usize,
+    deaths: u32,
+}
+
+impl Progress {
+    /// So many cases are worth a line.
+    const OFTEN: usize = 25;
+
+    pub(super) fn begin(place: &Place, course: Course, cases: usize) -> Self {
+        let what = format!("{place}, {course:?}");
+        println!("{what}: {cases} cases");
+        #[expect(clippy::disallowed_methods, reason = "shown to whoever waits, and nothing else")]
+        let began = Instant::now();
+        Self { what, began, cases, done: 0, deaths: 0 }
+    }
+
+    pub(super) fn one_more(&mut self, deaths: u32) {
+        self.done += 1;
+        self.deaths += deaths;
+        if self.done == self.cases || self.done.is_multiple_of(Self::OFTEN) {
+            let Self { what, began, cases, done, deaths } = self;
+            println!("{what}: {done} of {cases} cases, {deaths} deaths, {} s", began.elapsed().as_secs());
+        }
     }
 }

@@ -12,14 +12,14 @@ use bursar_domain::network::Chain;
 use bursar_regtest::{Postgres, PostgresOptions};
 use bursar_tests::{
     Environment, Options,
-    cosigners::{Setup, Signing},
+    cosigners::{Cosigners, Setup, Signing},
     environment::Nodes,
     initiator::Initiator,
-    matrix::{self, Case, Course, Extent, Lane, Place, Recorded, Row, Table, lane::Shared},
+    matrix::{self, Case, Course, Extent, Lane, Place, Recorded, Row, Table, cosigner, lane::Shared},
     orchestrator::{Orchestrator, Urls},
 };
 use rand::{RngCore as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const DEVELOPMENT: &str = "development_single_key";
 
@@ -45,7 +45,7 @@ async fn death_at_every_boundary__should_leave_one_payment() -> Verdict {
         tokio::try_join!(run(Chain::Bitcoin), run(Chain::Ethereum), run(Chain::Xrp))
             .with_context(explained)?;
     let (recorded, rows): (Vec<_>, Vec<_>) = [bitcoin, ethereum, xrp].into_iter().unzip();
-    println!("{}", Table(rows.concat()));
+    Table(rows.concat()).close(&summaries(), "1-sqlite")?;
     let recorded = recorded.concat();
     source::every_commit_is_passed(&recorded)?;
     source::every_act_is_passed(&recorded)?;
@@ -82,13 +82,20 @@ async fn every_course(lane: &mut Lane<'_>, extent: Extent) -> anyhow::Result<(Ve
     Ok((recorded, rows))
 }
 
-/// What may happen to a payment besides being paid. (Being aborted needs co-signers that are away: see below.)
+/// What may happen to a payment besides being paid. (What co-signers do is below.)
 fn courses(chain: Chain) -> &'static [Course] {
+    use Course::{Cancelled, CapReached, Child, Expired, Reopened, Reorganised, SpedUp, SpentElsewhere};
     match chain {
-        Chain::Bitcoin | Chain::Ethereum => &[Course::Reorganised, Course::SpedUp, Course::Cancelled],
+        Chain::Bitcoin => &[Reorganised, Reopened, SpedUp, Cancelled, Child],
+        Chain::Ethereum => &[Reorganised, Reopened, SpedUp, CapReached, Cancelled, SpentElsewhere],
         // Validated ledgers are never taken back.
-        Chain::Xrp => &[Course::SpedUp, Course::Cancelled],
+        Chain::Xrp => &[SpedUp, CapReached, Cancelled, Expired],
     }
+}
+
+/// Where the closing words of a whole run are put together from.
+fn summaries() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("matrix")
 }
 
 /// Blocks only when asked for, so that what is passed does not depend on them.
@@ -159,13 +166,13 @@ async fn death_at_any_boundary_on_postgres__should_leave_one_payment() -> Verdic
     let (bitcoin, ethereum, xrp) =
         tokio::try_join!(run(Chain::Bitcoin), run(Chain::Ethereum), run(Chain::Xrp))
             .with_context(explained)?;
-    println!("{}", Table([bitcoin, ethereum, xrp].concat()));
+    Table([bitcoin, ethereum, xrp].concat()).close(&summaries(), "2-postgres")?;
     postgres.stop().await?;
     stop(nodes, &dir).await
 }
 
-/// Real co-signers, which remember what they were asked: the boundaries around asking them and keeping their answer. (The full
-/// matrix has all the others too.)
+/// Real co-signers, which remember what they were asked: the orchestrator dies around asking them and keeping their answer, then one
+/// of them dies around all that it writes down and says. (The full matrix has all the others too.)
 #[tokio::test(flavor = "multi_thread")]
 async fn death_while_co_signers_sign__should_leave_one_payment() -> Verdict {
     let manual = |options: &mut Options| {
@@ -179,6 +186,7 @@ async fn death_while_co_signers_sign__should_leave_one_payment() -> Verdict {
         let Environment { nodes, orchestrator, cosigners, initiator, .. } = &mut *environment;
         // Its place at the relay's address is taken by one lane after the other.
         orchestrator.kill9()?;
+        allow_little(cosigners)?;
         let shared = Shared { nodes, initiator, config: orchestrator.config(), cosigners: QUORUM };
         let mut table = Table::default();
         // A co-signer that lost its link many times waits long before it dials again: one chain is enough for every day.
@@ -189,33 +197,113 @@ async fn death_while_co_signers_sign__should_leave_one_payment() -> Verdict {
             let url = format!("sqlite://{}", lane_dir.join("bursar.db").display());
             let mut lane = Lane::open(&shared, place, &lane_dir, &url).await?;
             let wanted = |case: &Case| extent == Extent::Full || signs(case);
-            let (paid, mut rows) = matrix::run(&mut lane, extent, Course::Paid, keep(wanted)).await?;
-            if chain == Chain::Xrp {
-                // With one of three left, packages wait, and can be withdrawn.
-                for away in 1..cosigners.count() {
-                    cosigners.kill9(away)?;
-                }
-                lane.expect_cosigners(1);
-                let new = |case: &Case| {
-                    let known = paid.boundaries().any(|known| known == case.boundary);
-                    !known && (extent == Extent::Full || case.boundary.contains(">CANCELLED"))
-                };
-                let (_, aborted) = matrix::run(&mut lane, extent, Course::Aborted, keep(new)).await?;
-                let needed = "before commit workers/src/frozen.rs";
-                ensure!(aborted.iter().any(|row| row.case.boundary.starts_with(needed)), "none aborts");
-                rows.extend(aborted);
-            }
-            lane.settle().await?;
+            let (paid, rows) = matrix::run(&mut lane, extent, Course::Paid, keep(wanted)).await?;
             ensure!(
                 rows.iter().any(|row| row.case.boundary == "after act sign"),
                 "{chain}: none of it signs"
             );
             table.0.extend(rows);
+            if chain == Chain::Xrp {
+                let rows = while_they_refuse(&mut lane, extent, &paid).await?;
+                table.0.extend(rows);
+            }
+            table.0.extend(while_one_dies(&mut lane, cosigners, extent).await?);
+            if chain == Chain::Xrp {
+                table.0.extend(while_they_are_away(&mut lane, cosigners, extent, &paid).await?);
+            }
+            lane.settle().await?;
+            for index in 0..cosigners.count() {
+                cosigners.kill9(index)?;
+                cosigner::all_is_remembered(&lane, cosigners, index)?;
+                cosigners.start_one(index)?;
+            }
         }
-        println!("{table}");
-        Ok(())
+        table.close(&summaries(), "3-co-signers")
     })
     .await
+}
+
+/// The one that dies, and the one that is away meanwhile, so that it is among those that sign.
+const DIES: usize = 1;
+const AWAY: usize = 2;
+
+/// Rules under which no XRP payment may be sped up much; and the one that is to die starts quickly.
+fn allow_little(cosigners: &mut Cosigners) -> anyhow::Result<()> {
+    for index in 0..cosigners.count() {
+        cosigners.kill9(index)?;
+        let file = cosigners.party(index).dir.join("rules.toml");
+        let rules = std::fs::read_to_string(&file)?;
+        let (before, xrp) = rules.split_once("asset = \"XRP\"").context("a rule for XRP")?;
+        let xrp = xrp.replacen("max_fee = \"1000000\"", "max_fee = \"50\"", 1);
+        std::fs::write(&file, format!("{before}asset = \"XRP\"{xrp}"))?;
+    }
+    cosigners.open_quickly(DIES)?;
+    (0..cosigners.count()).try_for_each(|index| cosigners.start_one(index))
+}
+
+/// What their rules do not allow ends, or goes on without it.
+async fn while_they_refuse(lane: &mut Lane<'_>, extent: Extent, paid: &Recorded) -> anyhow::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    let mut recorded = Vec::new();
+    for (course, needed) in [(Course::Refused, GIVEN_UP), (Course::SpeedUpRefused, NOT_REPLACED)] {
+        let new = |case: &Case| {
+            let known = paid.boundaries().any(|known| known == case.boundary);
+            !known && (extent == Extent::Full || case.boundary.contains(needed))
+        };
+        let (of_course, more) = matrix::run(lane, extent, course, keep(new)).await?;
+        recorded.push(of_course);
+        ensure!(more.iter().any(|row| row.deaths > 0), "{course:?}: nothing died at {needed}");
+        rows.extend(more);
+    }
+    source::is_passed_with_cosigners(&recorded, &["give_up", "not_signed"])?;
+    Ok(rows)
+}
+
+const GIVEN_UP: &str = "commit workers/src/steps/sign.rs";
+const NOT_REPLACED: &str = "commit workers/src/steps/replace.rs";
+
+/// A co-signer dies around each record and each message.
+async fn while_one_dies(
+    lane: &mut Lane<'_>,
+    cosigners: &mut Cosigners,
+    extent: Extent,
+) -> anyhow::Result<Vec<Row>> {
+    cosigners.kill9(AWAY)?;
+    lane.expect_cosigners(QUORUM);
+    let chain = lane.place().chain;
+    let all = |case: &Case| extent == Extent::Full || !case.keeps_house();
+    let (paid, mut rows) = cosigner::run(lane, cosigners, DIES, extent, Course::Paid, keep(all)).await?;
+    let mut recorded = vec![paid];
+    if chain == Chain::Xrp {
+        let refuses = |case: &Case| extent == Extent::Full || case.boundary.ends_with(" refused");
+        let refused = cosigner::run(lane, cosigners, DIES, extent, Course::Refused, keep(refuses)).await?;
+        recorded.push(refused.0);
+        rows.extend(refused.1);
+        source::every_record_of_a_co_signer_is_passed(&recorded)?;
+    }
+    cosigners.start_one(AWAY)?;
+    Ok(rows)
+}
+
+/// With one of three left, packages wait, and can be withdrawn.
+async fn while_they_are_away(
+    lane: &mut Lane<'_>,
+    cosigners: &mut Cosigners,
+    extent: Extent,
+    paid: &Recorded,
+) -> anyhow::Result<Vec<Row>> {
+    for away in 1..cosigners.count() {
+        cosigners.kill9(away)?;
+    }
+    lane.expect_cosigners(1);
+    let new = |case: &Case| {
+        let known = paid.boundaries().any(|known| known == case.boundary);
+        !known && (extent == Extent::Full || case.boundary.contains(">CANCELLED"))
+    };
+    let (recorded, aborted) = matrix::run(lane, extent, Course::Aborted, keep(new)).await?;
+    ensure!(aborted.iter().any(|row| row.deaths > 0), "nothing died of an abort");
+    source::is_passed_with_cosigners(&[recorded], &["abort"])?;
+    Ok(aborted)
 }
 
 /// So many of the three co-signers must be there.
