@@ -46,7 +46,7 @@ pub fn cases(chain: Chain) {
     println!("{chain}: {count} cases, ends: {ends:?}");
     // Schedules in which nothing ever happens would keep every rule.
     let met = |status| ends.contains_key(&status);
-    assert!(count < CASES || (met(Status::Completed) && met(Status::Cancelled)), "{ends:?}");
+    assert!(count < CASES || (met(Status::Completed) && ends.len() > 2), "{ends:?}");
 }
 
 pub struct Failure {
