@@ -17,6 +17,12 @@ use bursar_domain::{
     wallet::{Branch, WalletDescriptor},
 };
 use serde_json::json;
+use sqlx::any::AnyRow;
+use std::{fmt::Display, str::FromStr};
+
+fn ids<T: FromStr<Err: Display>>(rows: &[AnyRow], table: &'static str) -> Result<Vec<T>, StoreError> {
+    rows.iter().map(|row| Fields::new(row, table, "id")?.parse("id")).collect()
+}
 
 /// An address and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +67,7 @@ pub async fn included(
     .fetch_all(&mut *store.reader().await?)
     .await
     .during(OPERATION)?;
-    rows.iter().map(|row| Fields::new(row, "transactions", "id")?.parse("id")).collect()
+    ids(&rows, "transactions")
 }
 
 /// Transactions of ours that are signed, and not final.
@@ -73,7 +79,7 @@ pub async fn under_way(store: &Store, network: Network) -> Result<Vec<Transactio
     .fetch_all(&mut *store.reader().await?)
     .await
     .during("transactions.under_way")?;
-    rows.iter().map(|row| Fields::new(row, "transactions", "id")?.parse("id")).collect()
+    ids(&rows, "transactions")
 }
 
 pub async fn by_tx_id(
@@ -173,7 +179,7 @@ pub async fn completed_without_block(store: &Store, network: Network) -> Result<
     .fetch_all(&mut *store.reader().await?)
     .await
     .during("transfers.audit")?;
-    rows.iter().map(|row| Fields::new(row, "transfers", "id")?.parse("id")).collect()
+    ids(&rows, "transfers")
 }
 
 /// The first block of which anything is kept. (The follower begins after the first block that it keeps.)

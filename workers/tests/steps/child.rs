@@ -152,7 +152,7 @@ async fn child_of_a_payment_that_is_replaced_after_all__should_end_with_a_proof(
     let id = world.with_child("both").await;
     world.ask(id, FASTER).await.unwrap();
     world.look(id).await.unwrap();
-    let fees: Vec<u64> = world.chain.waiting().iter().map(|signed| signed.payout.fee).collect();
+    let fees: Vec<u64> = world.chain.waiting().iter().map(|signed| signed.payload.fee).collect();
     assert!(fees.iter().any(|fee| *fee > 21 + 42), "above all that leaves the mempool: {fees:?}");
     world.assert_ended(id, Status::Completed).await;
     let [child] = &world.children(id).await[..] else { panic!("one child") };

@@ -43,7 +43,7 @@ impl World {
     }
 
     fn fees_waiting(&self) -> Vec<u64> {
-        self.chain.waiting().iter().map(|signed| signed.payout.fee).collect()
+        self.chain.waiting().iter().map(|signed| signed.payload.fee).collect()
     }
 }
 
@@ -100,7 +100,7 @@ async fn cancel__should_take_the_payments_place_and_pay_nobody() {
         world.ask(id, Verb::Cancel).await.unwrap();
         assert!(matches!(world.ask(id, FASTER).await, Err(MoveError::Invalid(_))), "it is being cancelled");
         world.look(id).await.unwrap();
-        assert!(world.chain.waiting().iter().all(|signed| signed.payout.cancels()));
+        assert!(world.chain.waiting().iter().all(|signed| signed.payload.cancels()));
         // The cancellation itself may be sped up; it stays one.
         world.ask(id, FASTER).await.unwrap();
         world.look(id).await.unwrap();
@@ -531,7 +531,7 @@ async fn reorganisation_after_a_cancel_that_lost__should_go_back_to_the_cancella
     world.follow().await;
     world.look(id).await.unwrap();
     assert_eq!(world.transfer(id).await.state.transaction(), cancellation);
-    assert!(world.chain.waiting().iter().all(|signed| signed.payout.cancels()));
+    assert!(world.chain.waiting().iter().all(|signed| signed.payload.cancels()));
     world.assert_ended(id, Status::Replaced).await;
     assert_eq!(world.chain.paid("regretted"), 0);
 }
