@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
 use bursar_domain::{ids::TransferId, ids::WalletId, time::Timestamp};
-use bursar_regtest::{Postgres, PostgresOptions};
+use bursar_regtest::{Authority, Postgres, PostgresOptions};
 use bursar_store::{
     Store, StoreError, events, jobs,
     wallets::{self, Wallet},
@@ -199,4 +199,42 @@ async fn a_server_that_is_killed__should_lose_nothing_and_be_found_again() {
     })
     .await;
     server.stop().await.unwrap();
+}
+
+/// A server with a certificate, of which the client checks who signed it and for whom.
+#[tokio::test]
+async fn server_that_is_another_than_it_says__should_be_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (authority, stranger) = (Authority::new("ours").unwrap(), Authority::new("a stranger's").unwrap());
+    let trust = |name: &str, authority: &Authority| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, authority.certificate()).unwrap();
+        file.display().to_string()
+    };
+    let (ours, theirs) = (trust("ours.pem", &authority), trust("theirs.pem", &stranger));
+    let (certificate, key) = authority.issue(&["127.0.0.1"]).unwrap();
+    let options = PostgresOptions::new(folder.path().join("cluster")).without_fsync();
+    let server = Postgres::start(options.with_tls(certificate, key)).await.unwrap();
+    let url = server.url();
+    let open = async |url: String| Store::open(&url).await.map(drop);
+
+    open(format!("{url}?sslmode=verify-full&sslrootcert={ours}")).await.unwrap();
+    let other_name = url.replace("127.0.0.1", "localhost");
+    for refused in [
+        format!("{url}?sslmode=verify-full&sslrootcert={theirs}"),
+        format!("{url}?sslmode=verify-ca&sslrootcert={theirs}"),
+        // The public authorities.
+        format!("{url}?sslmode=verify-full"),
+        format!("{other_name}?sslmode=verify-full&sslrootcert={ours}"),
+    ] {
+        let error = open(refused.clone()).await.unwrap_err();
+        let StoreError::Unavailable { source, .. } = &error else { panic!("{refused}: {error}") };
+        assert!(source.to_string().contains("certificate"), "{refused}: {source}");
+        assert!(
+            !format!("{error} {source}").contains("regtest-only"),
+            "the password shows: {error} {source}"
+        );
+    }
+    // Only the name differs, and that is not asked for.
+    open(format!("{other_name}?sslmode=verify-ca&sslrootcert={ours}")).await.unwrap();
 }
