@@ -298,11 +298,12 @@ async fn while_they_are_away(
     lane.expect_cosigners(1);
     let new = |case: &Case| {
         let known = paid.boundaries().any(|known| known == case.boundary);
-        !known && (extent == Extent::Full || case.boundary.contains(">CANCELLED"))
+        let short = [">CANCELLED", "commit workers/src/steps/prepare.rs"];
+        !known && (extent == Extent::Full || short.iter().any(|word| case.boundary.contains(word)))
     };
     let (recorded, aborted) = matrix::run(lane, extent, Course::Aborted, keep(new)).await?;
     ensure!(aborted.iter().any(|row| row.deaths > 0), "nothing died of an abort");
-    source::is_passed_with_cosigners(&[recorded], &["abort"])?;
+    source::is_passed_with_cosigners(&[recorded], &["abort", "freeze"])?;
     Ok(aborted)
 }
 

@@ -77,9 +77,7 @@ impl Lane<'_> {
                 self.next_block().await?;
             }
             (Course::SpentElsewhere, "BROADCASTING") if !self.disturbed => {
-                if sent {
-                    self.disturbed = self.steal_nonce(&text(&transfer["transaction"], "txId")?).await?;
-                }
+                self.disturbed = sent && self.steal_nonce(&text(&transfer["transaction"], "txId")?).await?;
             }
             (Course::Reorganised, "CONFIRMING") | (Course::Reopened, "COMPLETED") if !self.disturbed => {
                 let included = transfer["transaction"]["blockHeight"].as_u64().context("it is in a block")?;

@@ -69,6 +69,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ),
     ("workers/src/steps/dead.rs", "leave_dead", "one commit, found again at the next look"),
     ("workers/src/steps/dead.rs", "published", "one commit, found again at the next look"),
+    ("workers/src/steps/prepare.rs", "freeze", WITH_CO_SIGNERS),
     ("workers/src/steps/replace.rs", "not_signed", WITH_CO_SIGNERS),
     (
         "workers/src/steps/replace.rs",
@@ -76,6 +77,11 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "a replacement that is not wanted any more: workers/tests/steps/replace.rs",
     ),
     ("workers/src/steps/sign.rs", "give_up", WITH_CO_SIGNERS),
+    (
+        "workers/src/steps/sign.rs",
+        "start",
+        "a session after the first, as in each recovery from a death around asking: workers/tests/steps/crash.rs cuts it off",
+    ),
     (
         "workers/src/steps/child.rs",
         "settle",
