@@ -241,16 +241,17 @@ pub(crate) async fn free(tx: &mut WriteTx, transaction: TransactionId) -> Result
     Ok(())
 }
 
+/// By the transaction's claims: asked of each reservation instead, it would read all that there ever were.
+pub(crate) const SET_USED: &str = "UPDATE reservations SET used = $1 WHERE (network, resource) IN \
+     (SELECT network, resource FROM reservation_claims WHERE transaction_id = $2)";
+
 /// Whether a transaction's resources are used up by a final transaction.
 pub(crate) async fn set_used(
     tx: &mut WriteTx,
     transaction: TransactionId,
     used: bool,
 ) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE reservations SET used = $1 WHERE EXISTS (SELECT 1 FROM reservation_claims c WHERE c.transaction_id = $2 \
-         AND c.network = reservations.network AND c.resource = reservations.resource)",
-    )
+    sqlx::query(SET_USED)
     .bind(i64::from(used))
     .bind(transaction.to_string())
     .execute(tx.connection())
