@@ -1,7 +1,7 @@
 //! Child pays for parent: a transaction beside the payment where none can take its place.
 
 use crate::{
-    crash::{SURVIVORS, mortal},
+    crash::{SURVIVORS, outlives},
     replace::{FASTER, refused},
     support::world::{DEPTH, World},
 };
@@ -323,9 +323,9 @@ async fn death_while_a_child_is_made__should_pay_once_and_leave_no_claim_behind(
         let id = world.broadcast(&format!("child-{polls}")).await;
         world.signer.fail([refused(false)]);
         world.ask(id, FASTER).await.unwrap();
-        match mortal(world.look(id), polls).await {
-            None => (deaths, survivors) = (deaths + 1, 0),
-            Some(_) => survivors += 1,
+        match outlives(&world, id, polls).await {
+            false => (deaths, survivors) = (deaths + 1, 0),
+            true => survivors += 1,
         }
         world.signer.forget();
         world.later();

@@ -1,7 +1,10 @@
 //! Death at every await point, and two workers at once.
 
 use crate::support::world::{DEPTH, ETHEREUM, World, XRP};
-use bursar_domain::lifecycle::{Status, Verb};
+use bursar_domain::{
+    ids::TransferId,
+    lifecycle::{Status, Verb},
+};
 use std::{
     future::Future,
     pin::Pin,
@@ -10,7 +13,7 @@ use std::{
 };
 
 /// A future that dies at its `polls`-th await point: `None`.
-pub struct Mortal<F> {
+struct Mortal<F> {
     future: Pin<Box<F>>,
     polls: usize,
 }
@@ -29,8 +32,14 @@ impl<F: Future> Future for Mortal<F> {
     }
 }
 
-pub fn mortal<F: Future>(future: F, polls: usize) -> Mortal<F> {
-    Mortal { future: Box::pin(future), polls }
+/// A look that dies at its `polls`-th await point, and whether it outlived that.
+///
+/// A commit that was under way at the death may still land, as it may in the database of a process that dies. This waits for it, so that
+/// the next look is of another process that comes later; two at once are a test of their own.
+pub async fn outlives(world: &World, id: TransferId, polls: usize) -> bool {
+    let outlived = Mortal { future: Box::pin(world.look(id)), polls }.await.is_some();
+    drop(world.store().write().await.unwrap());
+    outlived
 }
 
 /// Looks in a row that must outlive their time before it is believed that no await point is left: how many there are
@@ -50,9 +59,9 @@ async fn die_everywhere(descriptor: &str, name: &str, from: Status) {
                 world.mine().await;
             }
         }
-        match mortal(world.look(id), polls).await {
-            None => (deaths, survivors) = (deaths + 1, 0),
-            Some(_) => survivors += 1,
+        match outlives(&world, id, polls).await {
+            false => (deaths, survivors) = (deaths + 1, 0),
+            true => survivors += 1,
         }
         world.assert_paid_once(id).await;
         if survivors == SURVIVORS {
@@ -89,9 +98,9 @@ async fn die_replacing(descriptor: &str, verb: Verb, ended: Status) {
     for polls in 0.. {
         let id = world.broadcast(&format!("replaced-{polls}")).await;
         world.ask(id, verb).await.unwrap();
-        match mortal(world.look(id), polls).await {
-            None => (deaths, survivors) = (deaths + 1, 0),
-            Some(_) => survivors += 1,
+        match outlives(&world, id, polls).await {
+            false => (deaths, survivors) = (deaths + 1, 0),
+            true => survivors += 1,
         }
         world.later();
         world.look(id).await.unwrap();
