@@ -159,6 +159,7 @@ fn settings(engine: &EngineConfig, shared: bool) -> Settings {
         stalled_sweeps: engine.stalled_sweeps.unwrap_or(defaults.stalled_sweeps).max(1),
         drain: defaults.drain,
         leave_signing: shared,
+        together: defaults.together,
     }
 }
 
