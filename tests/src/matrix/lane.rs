@@ -472,9 +472,14 @@ fn configuration(
         rebroadcast_ms = 1000
         sweep_ms = 1000
         // A dead process's jobs are free after this.
-        lease_ms = 400
+        lease_ms = 600
         queue_poll_ms = 50
     };
+    let mut engine = engine;
+    if course == Course::Refused {
+        // A lease that a slow machine loses is asked about again, and a refusal ends only what nobody was asked about before.
+        engine.insert("lease_ms".into(), 5000.into());
+    }
     config.insert("engine".into(), engine.into());
     let section = config.get_mut(chain.name()).and_then(toml::Value::as_table_mut);
     let section = section.with_context(|| format!("no [{chain}]"))?;

@@ -93,7 +93,10 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
 const WITH_CO_SIGNERS: &str = "with co-signers that refuse, or are away";
 
 /// Acts that an undisturbed payment does without.
-const OTHER_ACTS: &[(&str, &str)] = &[("balance", "read for the API only")];
+const OTHER_ACTS: &[(&str, &str)] = &[
+    ("account_state", "read before an order is accepted, and anew where a death took that reading away"),
+    ("balance", "read for the API only"),
+];
 
 /// Records of a co-signer that no payment comes to: file, function, and why that is well or where it is tested.
 const ELSEWHERE_AT_A_CO_SIGNER: &[(&str, &str, &str)] = &[
