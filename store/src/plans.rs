@@ -25,6 +25,7 @@ const FREQUENT: &[(&str, &str)] = &[
     (sweep::UNSETTLED, "transactions_watched"),
     (sweep::CHILDREN_LEFT, "transactions_unsigned"),
     (reservations::USED, "reservations_used"),
+    (reservations::SET_USED, "reservation_claims_held"),
     (reservations::UNSIGNED_AHEAD, "reservations_live"),
     (gaps::SIGNED, "reservations_live"),
     (reservations::LIVE_AHEAD, "reservations_live"),

@@ -306,9 +306,9 @@ fn statements(database: &Database, copies: u64) -> anyhow::Result<String> {
         ),
         &[("idempotency_key", external.to_owned())],
     )?;
-    write!(
+    writeln!(
         sql,
-        "UPDATE counters SET value = (SELECT sequence + {copies} * each_time + {copies} * {RECEIVING} FROM start) WHERE name = 'events';\n"
+        "UPDATE counters SET value = (SELECT sequence + {copies} * each_time + {copies} * {RECEIVING} FROM start) WHERE name = 'events';"
     )?;
     for Index { definition, .. } in &indexes {
         writeln!(sql, "{definition};")?;
