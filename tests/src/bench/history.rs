@@ -36,7 +36,14 @@ pub async fn put(stage: &mut Stage, history: u64) -> anyhow::Result<()> {
     stage.environment.orchestrator.kill9()?;
     say(&format!("copying {} finished transfers into the store", copies * accounts));
     let (sql, before) = (statements(&database, copies)?, size(&database)?);
-    tokio::task::spawn_blocking(move || feed(&mut database.client(), &sql)).await??;
+    tokio::task::spawn_blocking(move || {
+        feed(&mut database.client(), &sql)?;
+        // What was copied is on the disk before anything is measured, or it would be written out underneath.
+        let synced = std::process::Command::new("sync").status().context("sync")?;
+        ensure!(synced.success(), "sync: {synced}");
+        anyhow::Ok(())
+    })
+    .await??;
     let templates = stage.database.ask("SELECT COUNT(*) FROM transfers")?;
     say(&format!("{templates} transfers, {} MB more", (size(&stage.database)? - before) / 1_000_000));
     stage.environment.orchestrator.start().await?;
@@ -316,8 +323,8 @@ fn statements(database: &Database, copies: u64) -> anyhow::Result<String> {
     sql.push_str("COMMIT;\n");
     sql.push_str(match database {
         Database::Sqlite(_) => "PRAGMA locking_mode=NORMAL; PRAGMA journal_mode=WAL;\n",
-        // As autovacuum would have done long ago.
-        Database::Postgres(_) => "ANALYZE;\n",
+        // As autovacuum and the checkpointer would have done long ago.
+        Database::Postgres(_) => "VACUUM ANALYZE;\nCHECKPOINT;\n",
     });
     Ok(sql)
 }
