@@ -48,7 +48,7 @@ fn pause_after(attempt: u32) -> Duration {
 /// A claimed job, and the place among `concurrency` that it takes until it is settled.
 struct Leased {
     claim: Claim,
-    _place: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
 }
 
 /// Claims a row only when there is a place for it to run, so that no claimed job waits in a buffer while its lease runs out.
@@ -85,7 +85,7 @@ async fn feed(context: Context, ready: mpsc::Sender<Leased>, stop: CancellationT
         let pause = match claimed {
             Ok(claims) if !claims.is_empty() => {
                 for (claim, place) in claims.into_iter().zip(free) {
-                    if ready.send(Leased { claim, _place: place }).await.is_err() {
+                    if ready.send(Leased { claim, place }).await.is_err() {
                         return;
                     }
                 }
@@ -194,11 +194,13 @@ impl tower::Service<Task<Leased>> for Look {
     }
     fn call(&mut self, task: Task<Leased>) -> Self::Future {
         let Self { mut context, hurry } = self.clone();
-        let leased = task.args;
+        let Leased { claim, place } = task.args;
         // Nobody took it from this worker: then the transfer says why it waits.
-        context.settings.leave_signing &= !leased.claim.for_signer;
+        context.settings.leave_signing &= !claim.for_signer;
         Box::pin(async move {
-            work(&context, &leased.claim, &hurry).await;
+            work(&context, &claim, &hurry).await;
+            // Named here, or the future would not hold it: a block captures only what it mentions, field by field.
+            drop(place);
             Ok(())
         })
     }
