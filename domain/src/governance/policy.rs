@@ -31,9 +31,10 @@ pub use request::{Listing, Operation, Payout, Request};
 pub use validate::{Problem, validate};
 pub use velocity::{VelocityGroup, VelocityQuery};
 
+use super::directory::UserId;
 use crate::text::serde_as_text;
 use serde::{Deserialize, Serialize};
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt, str::FromStr};
 
 /// The most rules in one policy.
 pub const MAX_RULES: usize = 500;
@@ -51,13 +52,18 @@ pub struct Policy {
     /// Nothing is authorized without a screening verdict, if present.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub screening: Option<Screening>,
+    /// The integration services that may initiate transfers. People need the role OPERATOR instead.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub initiating_services: BTreeSet<UserId>,
     pub rules: Vec<Rule>,
 }
 
-/// Demands a verdict of a service whose key is marked for screening.
+/// Whose verdicts count, and how long.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Screening {
+    /// The integration services whose verdicts are believed. Any one of them suffices.
+    pub by: BTreeSet<UserId>,
     /// A verdict counts this long after the screening, and never past its own expiry. Seconds.
     pub max_age_seconds: u64,
 }

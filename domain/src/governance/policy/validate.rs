@@ -4,8 +4,12 @@ mod condition;
 mod effect;
 
 use super::{
-    super::{address_book::AddressBook, directory::Directory},
-    MAX_RULES, Policy,
+    super::{
+        address_book::AddressBook,
+        directory::{Directory, UserId},
+        role::Role,
+    },
+    Condition, MAX_RULES, Policy,
 };
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -44,7 +48,7 @@ impl Check<'_> {
     }
 
     fn policy(&mut self, policy: &Policy) {
-        let Policy { currency: _, price_max_age_seconds, screening, rules } = policy;
+        let Policy { currency: _, price_max_age_seconds, screening, initiating_services, rules } = policy;
         self.must(
             *price_max_age_seconds > 0,
             "priceMaxAgeSeconds",
@@ -53,7 +57,10 @@ impl Check<'_> {
         if let Some(screening) = screening {
             let path = "screening.maxAgeSeconds";
             self.must(screening.max_age_seconds > 0, path, "must be above 0, or no verdict ever counts");
+            self.must(!screening.by.is_empty(), "screening.by", "is empty; name at least one service");
+            self.services(&screening.by, "screening.by");
         }
+        self.services(initiating_services, "initiatingServices");
         self.must(rules.len() <= MAX_RULES, "rules", format!("at most {MAX_RULES}"));
         let allows = rules.iter().any(|rule| !rule.then.tightens());
         self.must(
@@ -68,9 +75,31 @@ impl Check<'_> {
             let long = rule.description.chars().count() > 500;
             self.must(!long, &format!("{path}.description"), "at most 500 characters");
             self.condition(&rule.when, &format!("{path}.when"), 1);
+            let risk = screening.is_some() || !asks_for_risk(&rule.when);
+            let message = "asks for a risk, which only a screening finds: set screening";
+            self.must(risk, &format!("{path}.when"), message);
             self.effect(&rule.then, &format!("{path}.then"));
         }
     }
+
+    fn services(&mut self, services: &BTreeSet<UserId>, path: &str) {
+        for user in services {
+            let known = self.directory.user(user);
+            let service = known.is_some_and(|user| user.holds(Role::IntegrationService));
+            self.must(service, path, format!("{user} is not an INTEGRATION_SERVICE in the directory"));
+        }
+    }
+}
+
+fn asks_for_risk(condition: &Condition) -> bool {
+    let mut open = vec![condition];
+    while let Some(condition) = open.pop() {
+        if condition.risk.is_some() {
+            return true;
+        }
+        open.extend(condition.any.iter().chain(condition.not.as_deref()));
+    }
+    false
 }
 
 #[cfg(test)]
