@@ -10,11 +10,16 @@
 //! | [`state`] | replay: which entries count, and what they bring about | [`State`](state::State), [`Accepted`](state::Accepted), [`Refused`](state::Refused), [`PublishedPolicy`](state::PublishedPolicy) |
 //! | [`freeze`] | what nobody may sign | [`Scope`](freeze::Scope), [`Freeze`](freeze::Freeze) |
 //! | [`address_book`] | where payments may go | [`AddressEntry`](address_book::AddressEntry), [`Listed`](address_book::Listed) |
-//! | [`policy`] | the published rules | [`Policy`](policy::Policy) |
+//! | [`policy`] | the published rules | [`Policy`](policy::Policy), [`evaluate`](policy::evaluate), [`validate`](policy::validate) |
+//! | [`approval`] | what approvers sign, and when there are enough | [`Approval`](approval::Approval), [`Progress`](approval::Progress) |
+//! | [`verdict`] | screening verdicts and releases | [`SignedVerdict`](verdict::SignedVerdict), [`SignedRelease`](verdict::SignedRelease) |
+//! | [`authorization`] | whether an intent may be signed | [`authorize`](authorization::authorize), [`Authorization`](authorization::Authorization), [`Denied`](authorization::Denied) |
 //!
 //! docs/governance.md has every byte and every table.
 
 pub mod address_book;
+pub mod approval;
+pub mod authorization;
 pub mod change;
 pub mod directory;
 pub mod freeze;
@@ -23,3 +28,6 @@ pub mod policy;
 pub mod role;
 pub mod signature;
 pub mod state;
+pub mod verdict;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

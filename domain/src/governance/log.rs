@@ -121,4 +121,4 @@ impl Entry {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

@@ -171,3 +171,56 @@ impl Permission {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn these_pairs_are_exclusive_and_no_others() {
+        use Role::*;
+        let mut expected = BTreeSet::new();
+        let mut never = |a: Role, others: &[Role]| {
+            for &b in others.iter().filter(|b| **b != a) {
+                expected.extend([(a, b), (b, a)]);
+            }
+        };
+        never(SignerCustodian, &Role::ALL);
+        never(IntegrationService, &Role::ALL);
+        never(
+            Auditor,
+            &[Owner, SecurityAdmin, PolicyAdmin, Operator, Approver, ComplianceOfficer, ComplianceLead],
+        );
+        never(Operator, &[ComplianceOfficer, ComplianceLead]);
+        let pairs = Role::ALL.iter().flat_map(|a| Role::ALL.iter().map(move |b| (*a, *b)));
+        let found: BTreeSet<_> = pairs.filter(|(a, b)| exclusive(*a, *b)).collect();
+        assert_eq!(found, expected);
+        assert!(validate(PartyRole::Client, &[Auditor, Viewer].into()).is_ok());
+        assert!(validate(PartyRole::Client, &[Operator, Approver].into()).is_ok());
+    }
+
+    #[test]
+    fn the_platform_never_initiates() {
+        let operator = BTreeSet::from([Role::Operator]);
+        assert_eq!(validate(PartyRole::CustodyPlatform, &operator), Err(InvalidRoles::PlatformOperator));
+        assert_eq!(validate(PartyRole::WealthManager, &operator), Ok(()));
+        let service =
+            crate::governance::testing::user("s", PartyRole::CustodyPlatform, [Role::IntegrationService]);
+        assert!(service.may(Permission::Screen) && !service.may(Permission::Initiate));
+    }
+
+    #[test]
+    fn roles_are_written_as_they_are_named() {
+        for role in Role::ALL {
+            assert_eq!(serde_json::to_value(role).unwrap(), role.name());
+        }
+    }
+
+    #[test]
+    fn who_only_reads_may_do_nothing() {
+        for permission in Permission::ALL {
+            assert!(!permission.roles().iter().any(|role| matches!(role, Role::Auditor | Role::Viewer)));
+            assert!(!permission.roles().is_empty());
+        }
+    }
+}

@@ -122,4 +122,4 @@ fn verify_ed25519(key: &[u8; 32], digest: &[u8; 32], signature: &[u8; 64]) -> Re
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

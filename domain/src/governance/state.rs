@@ -121,8 +121,8 @@ pub enum InvalidChange {
 impl State {
     /// # Errors
     /// [`Refused`], if this is not the entry that is pinned, or no genesis that makes sense.
-    pub fn genesis(entry: &Entry, pinned: EntryDigest, seen_at: Timestamp) -> Result<Self, Refused> {
-        replay::genesis(entry, pinned, seen_at)
+    pub fn genesis(entry: &Entry, pinned: EntryDigest) -> Result<Self, Refused> {
+        replay::genesis(entry, pinned)
     }
 
     /// What [`append`](Self::append) would say, without doing it.
@@ -150,8 +150,8 @@ impl State {
         entries: impl IntoIterator<Item = (&'e Entry, Timestamp)>,
     ) -> Result<Self, (usize, Refused)> {
         let mut entries = entries.into_iter().enumerate();
-        let Some((_, (first, seen_at))) = entries.next() else { return Err((0, Refused::NotGenesis)) };
-        let mut state = Self::genesis(first, pinned, seen_at).map_err(|refused| (0, refused))?;
+        let Some((_, (first, _))) = entries.next() else { return Err((0, Refused::NotGenesis)) };
+        let mut state = Self::genesis(first, pinned).map_err(|refused| (0, refused))?;
         for (index, (entry, seen_at)) in entries {
             state.append(entry, seen_at).map_err(|refused| (index, refused))?;
         }
@@ -192,3 +192,6 @@ impl State {
 }
 
 mod replay;
+
+#[cfg(test)]
+mod tests;

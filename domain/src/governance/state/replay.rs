@@ -18,7 +18,7 @@ use std::{
     sync::Arc,
 };
 
-pub(super) fn genesis(entry: &Entry, pinned: EntryDigest, seen_at: Timestamp) -> Result<State, Refused> {
+pub(super) fn genesis(entry: &Entry, pinned: EntryDigest) -> Result<State, Refused> {
     let digest = entry.digest();
     if digest != pinned {
         return Err(Refused::OtherGenesis { pinned, found: digest });
@@ -46,7 +46,6 @@ pub(super) fn genesis(entry: &Entry, pinned: EntryDigest, seen_at: Timestamp) ->
     state.keeps_people_changeable()?;
     // The pin is what makes it count. The signatures show that their users hold the keys that it gives them.
     signers(&state.directory, entry, digest)?;
-    let _ = seen_at;
     Ok(state)
 }
 
