@@ -124,7 +124,8 @@ fn the_passkey_vector_is_stable() {
     let passkey = TestPasskey::new("client.owner", "laptop");
     let public = "02c44805d62309a77db934fb2656137210f0ae5d5d96acf88740db06c75b07e04a";
     assert_eq!(passkey.public().public().to_string(), public);
-    let Evidence::Passkey { authenticator_data, client_data_json, signature } = passkey.sign(&DIGEST).evidence
+    let Evidence::Passkey { authenticator_data, client_data_json, signature } =
+        passkey.sign(&DIGEST).evidence
     else {
         panic!("a passkey signs as one");
     };
@@ -132,6 +133,12 @@ fn the_passkey_vector_is_stable() {
         client_data_json,
         r#"{"type":"webauthn.get","challenge":"KioqKioqKioqKioqKioqKioqKioqKioqKioqKioqKio","origin":"https://desk.example","crossOrigin":false}"#
     );
-    assert_eq!(hex::encode(authenticator_data), "5e4530b8666c514f9890065d044bee0d3b8855c6477b3c94129e61ef1aec5f9c0500000007");
-    assert_eq!(hex::encode(signature), "3044022055374f439ebf1a8f0770c9b354238d9448e9be65632f8e2af8141f0ad940952b02205606f0a2bb8172c720bd07844f9679c102e54545ea9006d49dbcbc665dd9bfb4");
+    assert_eq!(
+        hex::encode(authenticator_data),
+        "5e4530b8666c514f9890065d044bee0d3b8855c6477b3c94129e61ef1aec5f9c0500000007"
+    );
+    assert_eq!(
+        hex::encode(signature),
+        "3044022055374f439ebf1a8f0770c9b354238d9448e9be65632f8e2af8141f0ad940952b02205606f0a2bb8172c720bd07844f9679c102e54545ea9006d49dbcbc665dd9bfb4"
+    );
 }

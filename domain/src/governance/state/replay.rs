@@ -192,7 +192,7 @@ impl State {
         match change {
             Change::Veto { seq } => {
                 self.pending.remove(seq).ok_or(InvalidChange::NotPending(*seq))?;
-                return Ok(());
+                Ok(())
             }
             Change::Enact { seq } => {
                 let waiting = self.pending.remove(seq).ok_or(InvalidChange::NotPending(*seq))?;
@@ -200,7 +200,7 @@ impl State {
                     return Err(Refused::TooEarly { seq: *seq, until: waiting.until });
                 }
                 let at = Head { seq: waiting.seq, digest: waiting.digest };
-                return Ok(self.bring_about(at, &waiting.author, &waiting.change, now)?);
+                Ok(self.bring_about(at, &waiting.author, &waiting.change, now)?)
             }
             _ => Ok(self.bring_about(at, author, change, now)?),
         }
