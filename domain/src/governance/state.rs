@@ -118,6 +118,24 @@ pub enum InvalidChange {
     LocksOut { have: usize, parties: usize, need: usize, need_parties: u8 },
 }
 
+impl Refused {
+    /// For programs; never changes.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Entry(InvalidEntry::Signature { .. }) => "SIGNATURE",
+            Self::Entry(_) => "ENTRY",
+            Self::OtherGenesis { .. } | Self::NotGenesis => "GENESIS",
+            // The log has moved on: propose again.
+            Self::Place { .. } | Self::Previous { .. } => "PLACE",
+            Self::MayNotPropose { .. } => "MAY_NOT_PROPOSE",
+            Self::MayNotApprove { .. } | Self::OwnRights { .. } => "MAY_NOT_APPROVE",
+            Self::Approvals { .. } | Self::Parties { .. } => "QUORUM",
+            Self::TooEarly { .. } => "TOO_EARLY",
+            Self::Change(_) => "CHANGE",
+        }
+    }
+}
+
 impl State {
     /// # Errors
     /// [`Refused`], if this is not the entry that is pinned, or no genesis that makes sense.

@@ -19,11 +19,12 @@ use std::{
 };
 
 pub(super) fn genesis(entry: &Entry, pinned: EntryDigest) -> Result<State, Refused> {
+    // First, for it bounds what is hashed.
+    let document = entry.read()?;
     let digest = entry.digest();
     if digest != pinned {
         return Err(Refused::OtherGenesis { pinned, found: digest });
     }
-    let document = entry.read()?;
     let (0, EntryDigest::NONE, Change::Genesis(genesis)) =
         (document.seq, document.previous, &document.change)
     else {

@@ -151,7 +151,9 @@ fn a_loosening_needs_its_quorum() {
         let (author, party) = people(case.author).next().unwrap();
         let change = case.change.name();
         let check = |signers: &[&str]| desk.state.check(&desk.entry(case.change.clone(), signers), desk.now);
-        assert_eq!(check(&[author]), Err(Refused::Approvals { change, have: 0, need: 1 }));
+        let alone = check(&[author]);
+        assert_eq!(alone, Err(Refused::Approvals { change, have: 0, need: 1 }));
+        assert_eq!(alone.unwrap_err().code(), "QUORUM");
         for (colleague, _) in people(case.approver).filter(|(id, other)| *other == party && *id != author) {
             let alone = check(&[author, colleague]);
             assert_eq!(alone, Err(Refused::Parties { change, have: 1, need: 2 }), "{colleague}");
