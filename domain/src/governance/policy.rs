@@ -103,3 +103,6 @@ impl fmt::Display for RuleId {
     }
 }
 serde_as_text!(RuleId);
+
+#[cfg(test)]
+mod tests;

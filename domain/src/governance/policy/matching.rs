@@ -132,15 +132,16 @@ impl Case<'_> {
     }
 
     fn exceeds(&self, query: &VelocityQuery, limit: Amount) -> Truth {
-        let adds = match query.adds(self.policy, self.request, self.facts) {
-            Ok(adds) => adds,
-            Err(gap) => return Truth::gap(FactName::Price, gap),
-        };
+        let adds = query.adds(self.policy, self.request, self.facts);
         let before: Fact<Amount> = self.facts.velocity.get(query).copied().unwrap_or(Err(Gap::Missing));
-        match before {
+        match (adds, before) {
             // A sum that has no number is above every limit.
-            Ok(before) => before.checked_add(adds).is_none_or(|sum| sum > limit).into(),
-            Err(gap) => Truth::gap(FactName::Velocity, gap),
+            (Ok(adds), Ok(before)) => before.checked_add(adds).is_none_or(|sum| sum > limit).into(),
+            // One gap must not hide the other: a missing fact denies, whatever else is not known.
+            (adds, before) => Truth::all([
+                adds.map_or_else(|gap| Truth::gap(FactName::Price, gap), |_| Truth::Yes),
+                before.map_or_else(|gap| Truth::gap(FactName::Velocity, gap), |_| Truth::Yes),
+            ]),
         }
     }
 
