@@ -94,7 +94,7 @@ pub fn authorize(
     let decision = evaluate(policy, &request, &facts);
     let allowed = match &decision.outcome {
         Outcome::Allowed(allowed) => allowed,
-        Outcome::Denied { .. } => return Err(Denied::Policy { decision }),
+        Outcome::Denied { .. } => return Err(Denied::Policy { decision: decision.into() }),
     };
     let ballot = Ballot {
         state,
@@ -107,7 +107,7 @@ pub fn authorize(
     let progress = approved(ballot, knows, allowed, authorization, &decision)?;
     let until = submitted_at.plus(Duration::from_secs(allowed.delay_seconds));
     if facts.now < until {
-        return Err(Denied::Delayed { until, decision });
+        return Err(Denied::Delayed { until, decision: decision.into() });
     }
     let (initiator, signers) = (initiator.id.clone(), allowed.signers.clone());
     Ok(Authorized { initiator, policy: *version, signers, decision, progress })
@@ -145,7 +145,7 @@ fn approved(
         return Err(Denied::Rejected { user: user.clone() });
     }
     if !progress.is_satisfied() {
-        return Err(Denied::Approvals { decision: decision.clone(), progress });
+        return Err(Denied::Approvals { decision: decision.clone().into(), progress: progress.into() });
     }
     Ok(progress)
 }

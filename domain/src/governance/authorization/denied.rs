@@ -38,13 +38,13 @@ pub enum Denied {
     #[error("screening: {0}")]
     Screening(#[from] NotScreened),
     #[error("denied by policy: {}", Reasons(decision))]
-    Policy { decision: Decision },
+    Policy { decision: Box<Decision> },
     #[error("rejected by {user}")]
     Rejected { user: UserId },
     #[error("approvals missing: {}", progress.missing().collect::<Vec<_>>().join("; "))]
-    Approvals { decision: Decision, progress: Progress },
+    Approvals { decision: Box<Decision>, progress: Box<Progress> },
     #[error("waits until {} (microseconds since the epoch), as policy demands", until.0)]
-    Delayed { until: Timestamp, decision: Decision },
+    Delayed { until: Timestamp, decision: Box<Decision> },
 }
 
 impl Denied {

@@ -42,6 +42,8 @@ struct Scene {
     known: u64,
 }
 
+type Spoil = fn(&mut Scene);
+
 fn sign(user: &str, intent: Intent) -> SignedIntent {
     let key = key(user);
     let signature = key.secret.sign(intent.canonical().as_bytes()).to_bytes();
@@ -125,7 +127,7 @@ fn an_intent_with_all_it_needs_is_authorized() {
 
 #[test]
 fn each_thing_that_is_missing_has_its_code() {
-    let cases: [(&str, fn(&mut Scene)); 17] = [
+    let cases: [(&str, Spoil); 17] = [
         ("INTENT_INVALID", |scene| scene.signed.intent.payments.clear()),
         ("INITIATOR_SIGNATURE_INVALID", |scene| scene.signed.intent.max_fee = Amount::from_u64(11)),
         ("INTENT_EXPIRED", |scene| scene.facts.now = at(1000)),

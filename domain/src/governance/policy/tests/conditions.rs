@@ -60,7 +60,8 @@ fn conditions_hold_at_their_edges() {
     for (json, expected) in cases {
         assert_eq!(says(read(json), &request(), |_| {}), expected, "{json}");
     }
-    let unsure: [(&str, fn(&mut Facts)); 6] = [
+    type Lose = fn(&mut Facts);
+    let unsure: [(&str, Lose); 6] = [
         (r#"{"amount":{"in":"FIAT","above":"9"}}"#, |facts| facts.price = Err(Gap::Unpriceable)),
         (r#"{"not":{"amount":{"in":"FIAT","above":"9"}}}"#, |facts| facts.price = Err(Gap::Unpriceable)),
         (r#"{"velocity":{"windowSeconds":60,"of":"COUNT","groupBy":"ALL","above":"0"}}"#, |facts| {
