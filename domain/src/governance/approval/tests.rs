@@ -320,6 +320,25 @@ proptest! {
     }
 }
 
+/// Others compute these bytes with their own code (docs/policy.md): they never change under `bursar/approval/v1`.
+#[test]
+fn canonical_bytes_are_those_of_the_documentation() {
+    let fields: [&[u8]; 9] = [
+        b"bursar/approval/v1",
+        &[7; 32],
+        &3u64.to_be_bytes(),
+        &[3; 32],
+        &4u64.to_be_bytes(),
+        &[4; 32],
+        b"APPROVE",
+        &1_767_225_600_000_000u64.to_be_bytes(),
+        &1_767_235_600_000_000u64.to_be_bytes(),
+    ];
+    let length = |field: &[u8]| u32::try_from(field.len()).unwrap().to_be_bytes();
+    let bytes: Vec<u8> = fields.iter().flat_map(|field| [&length(field), *field].concat()).collect();
+    assert_eq!(payload(Vote::Approve, 0).canonical().as_bytes(), bytes);
+}
+
 #[test]
 fn every_field_is_signed() {
     let original = payload(Vote::Approve, 0);

@@ -160,3 +160,34 @@ fn without_a_verdict_two_leads_stand_in_for_a_day() {
     let held = sign("platform.screening", verdict(Screened::Review));
     assert_eq!(pass(100, Some(&held), &[release(None, &leads, |_| {})]), Err(NotScreened::NeedsRelease));
 }
+
+/// Others compute these bytes with their own code (docs/policy.md): they never change under these domains.
+#[test]
+fn canonical_bytes_are_those_of_the_documentation() {
+    let encode = |fields: &[&[u8]]| -> Vec<u8> {
+        let length = |field: &[u8]| u32::try_from(field.len()).unwrap().to_be_bytes();
+        fields.iter().flat_map(|field| [&length(field), *field].concat()).collect()
+    };
+    let time = |seconds: i64| at(seconds).micros().to_be_bytes();
+    let number = |number: u64| number.to_be_bytes();
+    let held = verdict(Screened::Review);
+    let fields: [&[u8]; 9] = [
+        b"bursar/verdict/v1",
+        &[7; 32],
+        b"list",
+        b"MEDIUM",
+        &number(0),
+        b"REVIEW",
+        &time(0),
+        &time(1000),
+        b"case 1",
+    ];
+    assert_eq!(held.canonical().as_bytes(), encode(&fields));
+    let digest = hex::encode(held.digest());
+    let (from, until, reason) = (time(10), time(20_000), b"known payee");
+    let with: [&[u8]; 7] =
+        [b"bursar/release/v1", &[7; 32], &number(1), digest.as_bytes(), reason, &from, &until];
+    assert_eq!(release(Some(&held), &[], |_| {}).release.canonical().as_bytes(), encode(&with));
+    let without: [&[u8]; 6] = [b"bursar/release/v1", &[7; 32], &number(0), reason, &from, &until];
+    assert_eq!(release(None, &[], |_| {}).release.canonical().as_bytes(), encode(&without));
+}

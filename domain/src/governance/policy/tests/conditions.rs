@@ -85,6 +85,24 @@ fn what_is_not_needed_may_be_missing() {
     assert_eq!(says(when, &request(), |facts| facts.risk = Err(Gap::Missing)), Match::Yes);
 }
 
+/// What is merely not to be known must not hide that something is missing.
+#[test]
+fn a_missing_sum_denies_whatever_the_price() {
+    let json = r#"{"not":{"velocity":{"windowSeconds":60,"of":"FIAT","groupBy":"ALL","above":"1"}}}"#;
+    let allow = |id, when| rule(id, when, Effect::Allow {});
+    let policy = policy(vec![allow("calm", read(json)), allow("open", Condition::default())]);
+    for price in [Gap::Unknowable, Gap::Unpriceable] {
+        let mut facts = Facts { price: Err(price), ..facts(&policy, &request()) };
+        assert!(matches!(evaluate(&policy, &request(), &facts).outcome, Outcome::Allowed(_)));
+        facts.velocity.clear();
+        let Outcome::Denied { reasons } = evaluate(&policy, &request(), &facts).outcome else {
+            panic!("allowed without knowing the earlier transfers")
+        };
+        let missing = DenyReason::Missing { rule: name("calm"), fact: FactName::Velocity };
+        assert_eq!(reasons, BTreeSet::from([missing]));
+    }
+}
+
 #[test]
 fn a_price_is_rounded_up_and_never_wraps() {
     let price = |cents, per| Price { currency: name("CHF"), cents, per, at: NOW };

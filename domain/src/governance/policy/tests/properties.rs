@@ -26,7 +26,7 @@ fn generated_cases_are_allowed_and_denied() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1024))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn deny_wins_wherever_it_stands((policy, request, facts) in case(), place: Index) {
