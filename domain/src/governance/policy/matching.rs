@@ -43,12 +43,7 @@ impl Case<'_> {
         let request = self.request;
         let mut parts = Vec::new();
         let mut ask = |part: Option<Finding>| parts.extend(part);
-        ask(operations.as_ref().map(|set| {
-            Finding::new(
-                format_args!("operation {:?}", request.operation),
-                set.contains(&request.operation).into(),
-            )
-        }));
+        ask(operations.as_ref().map(|set| one_of("operation", &request.operation, set)));
         let chain = request.asset.chain();
         ask(chains.as_ref().map(|set| one_of("chain", &chain, set)));
         ask(assets.as_ref().map(|set| one_of("asset", &request.asset, set)));
@@ -114,10 +109,10 @@ impl Case<'_> {
             Ok(amount) => {
                 let above = test.above.is_none_or(|limit| amount > limit);
                 let at_most = test.at_most.is_none_or(|limit| amount <= limit);
-                let limits = (test.above.map(|limit| format!(" above {limit}")), test.at_most);
-                let (from, to) =
-                    (limits.0.unwrap_or_default(), limits.1.map(|limit| format!(" at most {limit}")));
-                let asked = format!("amount {amount} {unit}{from}{}", to.unwrap_or_default());
+                let limit = |word: &str, limit: Option<Amount>| limit.map(|limit| format!(" {word} {limit}"));
+                let (from, to) = (limit("above", test.above), limit("at most", test.at_most));
+                let limits = [from, to].into_iter().flatten().collect::<String>();
+                let asked = format_args!("amount {amount} {unit}{limits}");
                 Finding::new(asked, (above && at_most).into())
             }
             Err(gap) => Finding::new(format_args!("amount {unit}"), Truth::gap(FactName::Price, gap)),

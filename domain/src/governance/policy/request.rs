@@ -13,7 +13,7 @@ use crate::{
     wallet::WalletDescriptor,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -22,6 +22,15 @@ pub enum Operation {
     Transfer,
     /// Several payments in one transaction.
     Batch,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Transfer => "TRANSFER",
+            Self::Batch => "BATCH",
+        })
+    }
 }
 
 /// Everything about a transfer that each co-signer knows for certain.
