@@ -11,6 +11,7 @@
 //! | [`chain`], [`utxos`], [`deposits`] | blocks applied and rolled back, and what follows from them |
 //! | [`wallets`], [`addresses`], [`keys`] | what is ours |
 //! | [`halts`], [`gaps`], [`audit`] | who may not send for now; numbers that nobody will use; what a reconciliation compares |
+//! | [`governance`] | the signed log that says who may do what, and changes that wait for signatures |
 //! | [`api_keys`], [`idempotency`] | who calls, and what was answered |
 
 pub mod addresses;
@@ -23,6 +24,7 @@ mod dialect;
 mod error;
 pub mod events;
 pub mod gaps;
+pub mod governance;
 pub mod halts;
 pub mod idempotency;
 pub mod jobs;

@@ -15,6 +15,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (3, include_str!("../migrations/0003_halts.sql")),
     (4, include_str!("../migrations/0004_jobs_for_signers.sql")),
     (5, include_str!("../migrations/0005_foreign_spends.sql")),
+    (10, include_str!("../migrations/0010_governance.sql")),
 ];
 
 /// Brings the schema up to date, all or nothing. Of several processes that start at once, the first does it.

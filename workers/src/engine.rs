@@ -1,6 +1,6 @@
 //! One look at one transfer.
 
-use crate::{context::Context, steps};
+use crate::{context::Context, governance::GovernanceError, steps};
 use bursar_domain::{
     hd::DeriveError,
     ids::{TransactionId, TransferId, WalletId},
@@ -35,6 +35,8 @@ pub enum StepError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Move(#[from] MoveError),
+    #[error(transparent)]
+    Governance(#[from] GovernanceError),
     #[error(transparent)]
     Node(#[from] NodeError),
     #[error("this installation has no node configured for {0}")]

@@ -13,6 +13,7 @@ pub mod engine;
 pub mod follower;
 pub mod frozen;
 pub mod gaps;
+pub mod governance;
 pub mod preflight;
 pub mod queue;
 pub mod reconciler;

@@ -264,6 +264,8 @@ pub enum SubStatus {
     SignersOffline,
     /// Nothing new is sent from the account until a person lifts the halt that the reason names.
     AccountHalted,
+    /// Somebody froze it, its wallet, its chain or everything; the reason names the entry of the governance log. Two people lift it.
+    Frozen,
     /// An earlier nonce or Sequence of the same account is not signed yet.
     WaitsItsTurn,
     /// The co-signers have been asked; a signature may exist from now on.

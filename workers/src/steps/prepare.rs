@@ -25,11 +25,11 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
     if expire_if_over(context, &transfer).await? {
         return Ok(Progress::Moved);
     }
-    if let Some(halt) = halted::by(context, &transfer).await? {
-        return wait(context, transfer, SubStatus::AccountHalted, halt).await;
+    if let Some(hold) = halted::by(context, &transfer).await? {
+        return wait(context, transfer, hold.sub_status(), hold).await;
     }
-    // A halt that was lifted needs no pause.
-    if transfer.sub_status != Some(SubStatus::AccountHalted)
+    // What was held needs no pause after that.
+    if !halted::held(transfer.sub_status)
         && let Some(progress) = cooling(context, &transfer, context.settings.retry)
     {
         return Ok(progress);

@@ -181,8 +181,8 @@ async fn pursue(
     if let Some(pause) = resting(context, ports, &transfer, pending, given_back) {
         return Ok(Pursued::Later(Box::new(transfer), pause));
     }
-    if let Some(halt) = halted::by(context, &transfer).await? {
-        return hinder(context, transfer, SubStatus::AccountHalted, halt, false).await;
+    if let Some(hold) = halted::by(context, &transfer).await? {
+        return hinder(context, transfer, hold.sub_status(), hold, false).await;
     }
     let wanted = |record: &TransactionRecord| pending.is_some_and(|pending| pending.id == record.id);
     if let Some(stale) = unsigned().find(|record| is_stale(context, record, wanted(record))) {

@@ -78,8 +78,8 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
         return give_up(context, transfer, &record, Fact::Thawed { reason }).await;
     }
 
-    if let Some(halt) = halted::by(context, &transfer).await? {
-        return wait(context, transfer, SubStatus::AccountHalted, halt).await;
+    if let Some(hold) = halted::by(context, &transfer).await? {
+        return wait(context, transfer, hold.sub_status(), hold).await;
     }
     if !signing_started
         && let Some(resource) = record.effects.resources.first()
@@ -89,7 +89,8 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
         return wait(context, transfer, SubStatus::WaitsItsTurn, reason).await;
     }
     // Its turn has come, or the halt is over, as soon as it is nudged; everything else that went wrong cools down first.
-    if !matches!(transfer.sub_status, Some(SubStatus::WaitsItsTurn | SubStatus::AccountHalted))
+    let waited = transfer.sub_status == Some(SubStatus::WaitsItsTurn) || halted::held(transfer.sub_status);
+    if !waited
         && let Some(progress) = cooling(context, &transfer, session_pause(context, record.signing_attempts))
     {
         return Ok(progress);
@@ -110,8 +111,8 @@ pub(super) async fn again(
                       its resources stay reserved because whoever has it may send it again";
         return wait(context, transfer, SubStatus::SigningInconclusive, reason).await;
     }
-    if let Some(halt) = halted::by(context, &transfer).await? {
-        return wait(context, transfer, SubStatus::AccountHalted, halt).await;
+    if let Some(hold) = halted::by(context, &transfer).await? {
+        return wait(context, transfer, hold.sub_status(), hold).await;
     }
     ask(context, ports, transfer, record, true).await
 }

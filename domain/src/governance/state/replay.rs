@@ -83,7 +83,7 @@ pub(super) fn next(state: &State, entry: &Entry, now: Timestamp) -> Result<(Stat
     let digest = entry.digest();
     let signers = signers(&state.directory, entry, digest)?;
     let loosens = change.loosens(state);
-    judge(state, &change, &signers, loosens)?;
+    judge(&change, &signers)?;
 
     let change = Arc::new(change);
     let head = Head { seq, digest };
@@ -94,10 +94,13 @@ pub(super) fn next(state: &State, entry: &Entry, now: Timestamp) -> Result<(Stat
     };
     let effect = if delay.is_zero() {
         next.apply(head, &author, &change, now)?;
+        // After everything else: a proposal that lacks only signatures is told apart from one that no signature could save.
+        count(state, &change, &signers, loosens)?;
         Effect::InForce
     } else {
         // What could not be done today is not worth waiting for.
         next.clone().apply(head, &author, &change, now)?;
+        count(state, &change, &signers, loosens)?;
         let until = now.plus(delay);
         let pending = Pending { seq, digest, author: author.clone(), change: change.clone(), until };
         next.pending.insert(seq, pending);
@@ -122,7 +125,7 @@ fn signers<'d>(
 }
 
 /// Whether these users may make this change. The first is its author.
-fn judge(state: &State, change: &Change, signers: &[&User], loosens: bool) -> Result<(), Refused> {
+fn judge(change: &Change, signers: &[&User]) -> Result<(), Refused> {
     let (Some((author, approvers)), Some(propose)) = (signers.split_first(), change.propose()) else {
         return Err(Refused::NotGenesis);
     };
@@ -138,6 +141,13 @@ fn judge(state: &State, change: &Change, signers: &[&User], loosens: bool) -> Re
             return Err(Refused::OwnRights { user: approver.id.clone(), change: name });
         }
     }
+    Ok(())
+}
+
+/// Whether there are enough of them.
+fn count(state: &State, change: &Change, signers: &[&User], loosens: bool) -> Result<(), Refused> {
+    let name = change.name();
+    let approvers = signers.get(1..).unwrap_or_default();
     if let Some(quorum) = state.rules.quorum(change.class()).filter(|_| loosens) {
         if approvers.len() < usize::from(quorum.approvals) {
             return Err(Refused::Approvals { change: name, have: approvers.len(), need: quorum.approvals });

@@ -88,6 +88,7 @@ impl World {
             signer: signer.clone(),
             clock: clock.clone(),
             ids: Arc::new(ids),
+            governance: None,
             settings: Settings {
                 queue_poll: Duration::from_millis(5),
                 sweep: Duration::from_millis(5),
