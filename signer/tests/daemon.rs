@@ -417,5 +417,6 @@ fn payment(key: &GroupKey, initiator: &SigningKey) -> SigningPackage {
         recalls: Vec::new(),
         purpose: Purpose::Pay,
         unsigned,
+        authorization: None,
     }
 }

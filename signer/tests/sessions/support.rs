@@ -405,6 +405,7 @@ pub fn package(intent: SignedIntent, unsigned: UnsignedTransaction) -> SigningPa
         recalls: Vec::new(),
         purpose: Purpose::Pay,
         unsigned,
+        authorization: None,
     }
 }
 

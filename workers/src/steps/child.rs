@@ -135,6 +135,7 @@ pub(super) async fn sign(
         recalls: transfer.recalls.clone(),
         purpose: child.purpose.clone(),
         unsigned: child.unsigned.clone(),
+        authorization: None,
     };
     let signatures: Vec<SignatureBytes> = match context.signer.sign(&package, &payloads).await {
         Ok(signatures) => signatures,

@@ -365,6 +365,7 @@ async fn sign(
         recalls: transfer.recalls.clone(),
         purpose: pending.purpose.clone(),
         unsigned: pending.unsigned.clone(),
+        authorization: None,
     };
     match context.signer.sign(&package, &payloads).await {
         Ok(signatures) => supersede(context, ports, transfer, pending, &key, &signatures).await,

@@ -159,6 +159,7 @@ async fn sign(
         recalls: transfer.recalls.clone(),
         purpose: record.purpose.clone(),
         unsigned: record.unsigned.clone(),
+        authorization: None,
     };
     match context.signer.sign(&package, &payloads).await {
         Ok(signatures) => store_signed(context, ports, transfer, &record, &key, &signatures).await,
