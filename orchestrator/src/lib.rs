@@ -6,5 +6,6 @@ pub mod client;
 pub mod compose;
 pub mod config;
 mod crash;
+pub mod governance;
 pub mod intake;
 pub mod serve;
