@@ -3,6 +3,7 @@
 
 pub mod admin;
 mod events;
+mod governance;
 mod halts;
 mod output;
 mod pay;
@@ -64,6 +65,9 @@ enum Command {
     /// The event log.
     Events(events::Events),
     Reconcile(reconcile::Reconcile),
+    /// Who may do what: the signed log, and changes to it.
+    #[command(subcommand)]
+    Governance(governance::Governance),
     /// Accounts that must not send for now.
     Halts(halts::Halts),
     /// Lift a halt.
@@ -118,7 +122,7 @@ pub fn main(cli: Cli) -> ExitCode {
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.is::<InvalidConfig>() || error.is::<pay::InvalidRequest>() {
+    if error.is::<InvalidConfig>() || error.is::<pay::InvalidRequest>() || error.is::<governance::NotSigned>() {
         2
     } else if error.is::<NotPaid>() {
         5
@@ -151,6 +155,7 @@ async fn run(command: Command, output: Output) -> anyhow::Result<()> {
         Command::Transfers(command) => transfers::run(command, output).await,
         Command::Events(command) => events::run(command, output).await,
         Command::Reconcile(command) => reconcile::run(command, output).await,
+        Command::Governance(command) => governance::run(command, output).await,
         Command::Halts(command) => halts::list(command, output).await,
         Command::Resume(command) => halts::resume(command, output).await,
         Command::Status(connection) => {

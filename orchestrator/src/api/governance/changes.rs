@@ -98,6 +98,8 @@ pub struct ChangeView {
     pub diff: Option<Value>,
     /// Exactly what was signed: compute the digest from it before you sign.
     pub document: String,
+    #[schema(value_type = Vec<Object>)]
+    pub signatures: Vec<Signature>,
     pub received_at: String,
     pub updated_at: String,
 }
@@ -236,6 +238,7 @@ fn view(log: &LogState, request: ChangeRequest) -> Result<ChangeView, Problem> {
         missing,
         diff,
         document: request.entry.document,
+        signatures: request.entry.signatures,
         received_at: time(request.received_at),
         updated_at: time(request.updated_at),
     })
