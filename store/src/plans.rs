@@ -1,6 +1,6 @@
 //! A million finished transfers must cost nothing: the plans of the queries that run all the time, held to their indexes.
 
-use crate::{Store, chain, gaps, halts, jobs, reservations, sweep, transfers};
+use crate::{Store, chain, gaps, halts, jobs, reservations, sweep, transfers, velocity};
 use sqlx::{AssertSqlSafe, Row};
 
 async fn plan(store: &Store, sql: &str) -> String {
@@ -23,6 +23,7 @@ async fn frequent_queries_use_their_indexes() {
         (reservations::LIVE, "reservations_live"),
         (sweep::IDLE, "transfers_unfinished"),
         (sweep::UNSETTLED, "transactions_watched"),
+        (velocity::SUMMED, "velocity_reservations_summed"),
         (reservations::USED, "reservations_used"),
         (reservations::UNSIGNED_AHEAD, "reservations_live"),
         (gaps::SIGNED, "reservations_live"),

@@ -7,6 +7,7 @@
 //! [`follower`] walks each chain's blocks once for all transfers. [`queue`] is the only module that names apalis.
 
 pub mod audit;
+pub mod authorization;
 pub mod context;
 pub mod crash;
 pub mod engine;

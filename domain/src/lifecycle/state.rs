@@ -251,6 +251,18 @@ pub enum SubStatus {
     NotScreened,
     /// No approval policy is configured: nobody was asked.
     NotAuthorized,
+    /// People must approve it; the reason says how many of whom are missing.
+    AwaitingApprovals,
+    /// No fresh verdict of a screening that policy demands, or one that people must release.
+    AwaitingScreening,
+    /// Policy has it wait; the reason says until when.
+    PolicyDelay,
+    /// What had authorized it no longer does (policy, people or approvals have changed): it is decided anew.
+    AuthorizationLapsed,
+    /// Somebody who must approve said no.
+    ApprovalRejected,
+    /// Not enough had approved when the deadline passed.
+    ApprovalsOverdue,
     InsufficientFunds,
     MaxFeeExceeded,
     MissingTagOrMemo,

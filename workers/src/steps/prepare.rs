@@ -1,7 +1,7 @@
 //! QUEUED → PENDING_SIGNATURE: every choice (inputs, nonce, fee, change address) is made, reserved and stored in one transaction
 //! with the transition. Nothing that follows chooses again.
 
-use super::{Progress, cooling, expire_if_over, halted, wait};
+use super::{Progress, authorize, cooling, expire_if_over, halted, wait};
 use crate::{
     context::Context,
     engine::StepError,
@@ -27,6 +27,10 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
     }
     if let Some(hold) = halted::by(context, &transfer).await? {
         return wait(context, transfer, hold.sub_status(), hold).await;
+    }
+    if let Some(lapsed) = authorize::lapsed(context, &transfer).await? {
+        advance(context, transfer, lapsed).await?;
+        return Ok(Progress::Moved);
     }
     // What was held needs no pause after that.
     if !halted::held(transfer.sub_status)

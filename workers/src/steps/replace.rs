@@ -17,6 +17,7 @@ use super::{
     sign::{nudge_next, session_pause},
 };
 use crate::{
+    authorization,
     context::{ChainPorts, Context, Replacement},
     engine::StepError,
     preflight::{DraftError, Wish, redraft},
@@ -356,6 +357,7 @@ async fn sign(
     }
     let payloads = ports.adapter.signing_payloads(&pending.unsigned, &key)?;
     let started_before = pending.signing_started_at.is_some();
+    let authorization = authorization::evidence(context, &transfer).await?;
     let attempt = begin_session(context, &transfer, pending.id).await?;
     tracing::info!(transaction = %pending.id, purpose = pending.purpose.name(), attempt, "asking the co-signers for a replacement");
     let package = SigningPackage {
@@ -365,7 +367,7 @@ async fn sign(
         recalls: transfer.recalls.clone(),
         purpose: pending.purpose.clone(),
         unsigned: pending.unsigned.clone(),
-        authorization: None,
+        authorization,
     };
     match context.signer.sign(&package, &payloads).await {
         Ok(signatures) => supersede(context, ports, transfer, pending, &key, &signatures).await,

@@ -4,8 +4,9 @@
 //! `SigningStarted` is therefore committed before the co-signers are asked, and withdrawn only when the coordinator knows for
 //! certain that no session began. While it stands, the same bytes are signed again (with a fresh session), never others.
 
-use super::{Progress, cooling, dead, find, halted, in_block, ports, replace, replace::Side, variants, wait};
+use super::{Progress, authorize, cooling, dead, find, halted, in_block, ports, replace, replace::Side, variants, wait};
 use crate::{
+    authorization,
     context::{ChainPorts, Context},
     engine::StepError,
     frozen::give_back,
@@ -81,6 +82,9 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
     if let Some(hold) = halted::by(context, &transfer).await? {
         return wait(context, transfer, hold.sub_status(), hold).await;
     }
+    if !signing_started && let Some(lapsed) = authorize::lapsed(context, &transfer).await? {
+        return give_up(context, transfer, &record, lapsed).await;
+    }
     if !signing_started
         && let Some(resource) = record.effects.resources.first()
         && let Some(ahead) = reservations::unsigned_ahead(&context.store, network, resource).await?
@@ -151,6 +155,7 @@ async fn sign(
     started_before: bool,
 ) -> Result<Progress, StepError> {
     let payloads = ports.adapter.signing_payloads(&record.unsigned, &key)?;
+    let authorization = authorization::evidence(context, &transfer).await?;
     let (transfer, attempt) = start(context, transfer, record.id, started_before).await?;
     let package = SigningPackage {
         transfer: transfer.id,
@@ -159,7 +164,7 @@ async fn sign(
         recalls: transfer.recalls.clone(),
         purpose: record.purpose.clone(),
         unsigned: record.unsigned.clone(),
-        authorization: None,
+        authorization,
     };
     match context.signer.sign(&package, &payloads).await {
         Ok(signatures) => store_signed(context, ports, transfer, &record, &key, &signatures).await,

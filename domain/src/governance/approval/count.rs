@@ -89,6 +89,21 @@ pub enum NotCounted {
     FromTheFuture,
 }
 
+impl NotCounted {
+    /// Stable, for machines.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::OtherIntent => "OTHER_INTENT",
+            Self::OtherPolicy => "OTHER_POLICY",
+            Self::Signature(_) => "SIGNATURE",
+            Self::Initiator => "INITIATOR",
+            Self::NotApprover => "NOT_APPROVER",
+            Self::Expired => "EXPIRED",
+            Self::FromTheFuture => "FROM_THE_FUTURE",
+        }
+    }
+}
+
 /// When each user approved: who signed twice has two times.
 type Times<'a> = BTreeMap<&'a UserId, BTreeSet<Timestamp>>;
 
