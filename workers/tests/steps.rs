@@ -13,6 +13,8 @@ mod crash;
 mod ends;
 #[path = "steps/follow.rs"]
 mod follow;
+#[path = "steps/governance.rs"]
+mod governance;
 #[path = "steps/halts.rs"]
 mod halts;
 #[path = "steps/jobs.rs"]
