@@ -6,9 +6,15 @@
 mod attempt;
 mod session;
 
-use crate::{check, hub::Hub};
+use crate::{
+    check,
+    governance::{GovernanceEntries, in_messages},
+    hub::Hub,
+    message::{FromRelay, Mode},
+};
 use attempt::Attempt;
 use bursar_domain::{
+    governance::log::Entry,
     network::Network,
     package::SigningPackage,
     ports::{SignError, ThresholdSigner},
@@ -20,7 +26,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 /// The orchestrator's handle on its co-signers.
 #[derive(Clone)]
-pub struct Coordinator(Arc<Hub>);
+pub struct Coordinator(Arc<Hub>, Option<Arc<dyn GovernanceEntries>>);
 
 /// What is known of one party, for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -63,7 +69,25 @@ pub struct RefusalStatus {
 
 impl Coordinator {
     pub(crate) const fn new(hub: Arc<Hub>) -> Self {
-        Self(hub)
+        Self(hub, None)
+    }
+
+    /// With the log from which co-signers get what they lack.
+    #[must_use]
+    pub fn with_governance(self, log: Arc<dyn GovernanceEntries>) -> Self {
+        Self(self.0, Some(log))
+    }
+
+    /// Tells all who are online of new entries, so that a freeze need not wait for the next package. Who lacks an entry before them
+    /// leaves them, and asks when it is shown a package.
+    pub fn announce(&self, entries: Vec<Entry>) {
+        let mut state = self.0.state();
+        let online: Vec<PartyIndex> = state.online().collect();
+        for part in in_messages(entries) {
+            for party in &online {
+                state.send(Mode::Sign, *party, FromRelay::Governance { entries: part.clone() });
+            }
+        }
     }
 
     /// Every registered party, in order of index.
@@ -170,7 +194,8 @@ impl ThresholdSigner for Coordinator {
         let mut started = false;
         let mut last = String::from("no attempt was made");
         for number in 1..=self.0.deadlines.attempts {
-            let attempt = Attempt { hub: &self.0, key: &key, package, payloads };
+            let log = self.1.as_deref();
+            let attempt = Attempt { hub: &self.0, log, key: &key, package, payloads };
             let quorum = match attempt.gather().await {
                 Ok(quorum) => quorum,
                 Err(error) => return Err(with_started(error, started, &last)),

@@ -21,6 +21,7 @@ use bursar_domain::{
 use bursar_signer::{
     adapters::by_chain,
     config::{Config, Peer, RelayAddress},
+    confirm::Confirm,
     keygen::{self, Event, Keygen},
     vault::Vault,
 };
@@ -95,6 +96,7 @@ impl Parties {
             role: ROLES[usize::from(index)],
             threshold: 2,
             session_seconds: 60,
+            confirm: Confirm::None,
             relays: vec![RelayAddress {
                 address: self.relay.local_addr().to_string(),
                 public_key: self.relay_key,
@@ -104,6 +106,7 @@ impl Parties {
                 .map(|peer| Peer {
                     index: PartyIndex(peer),
                     name: format!("party {peer}"),
+                    role: None,
                     public_key: self.identity(peer).public(),
                 })
                 .collect(),
