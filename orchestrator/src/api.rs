@@ -8,6 +8,7 @@ pub mod extract;
 pub mod governance;
 pub mod halts;
 pub mod health;
+pub mod policy;
 pub mod problem;
 pub mod state;
 pub mod status;
@@ -103,6 +104,10 @@ fn governed() -> OpenApiRouter<ApiState> {
         .routes(routes!(governance::address_book))
         .routes(routes!(governance::freezes))
         .routes(routes!(governance::validate))
+        .routes(routes!(policy::simulate))
+        .routes(routes!(policy::backtest::backtest))
+        .routes(routes!(transfers::approvals::create, transfers::approvals::list))
+        .routes(routes!(transfers::approvals::explanation))
         .routes(routes!(governance::changes::create, governance::changes::list))
         .routes(routes!(governance::changes::get))
         .routes(routes!(governance::changes::sign))

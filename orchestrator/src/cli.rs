@@ -2,11 +2,13 @@
 //! reached or is not able to now; 5 a watched transfer ended without being paid; 6 chain and database disagree.
 
 pub mod admin;
+mod approve;
 mod events;
 mod governance;
 mod halts;
 mod output;
 mod pay;
+mod policy;
 mod reconcile;
 mod transfers;
 mod wallets;
@@ -62,6 +64,10 @@ enum Command {
     /// Ask for payments and follow them.
     #[command(subcommand)]
     Transfers(transfers::Transfers),
+    Approve(approve::Approve),
+    /// Try the policy out, and see why it decided as it did.
+    #[command(subcommand)]
+    Policy(policy::Policy),
     /// The event log.
     Events(events::Events),
     Reconcile(reconcile::Reconcile),
@@ -153,6 +159,8 @@ async fn run(command: Command, output: Output) -> anyhow::Result<()> {
         Command::Wallets(command) => wallets::wallets(command, output).await,
         Command::Addresses(command) => wallets::addresses(command, output).await,
         Command::Transfers(command) => transfers::run(command, output).await,
+        Command::Approve(command) => approve::run(command, output).await,
+        Command::Policy(command) => policy::run(command, output).await,
         Command::Events(command) => events::run(command, output).await,
         Command::Reconcile(command) => reconcile::run(command, output).await,
         Command::Governance(command) => governance::run(command, output).await,

@@ -15,9 +15,13 @@ use bursar_domain::{
         authorization::{Authorization, Authorized, Denied, MAX_APPROVALS, authorize},
         directory::{PublicKey, User},
         log::Head,
-        policy::{Allowed, Condition, Decision, Fact, Facts, Gap, Outcome, Policy, Request},
+        policy::{
+            Allowed, Condition, Decision, Fact, Facts, Gap, Outcome, Policy, Request, RiskBand, evaluate,
+        },
         state::{PublishedPolicy, State},
     },
+    ids::{TransferId, WalletId},
+    intent::Intent,
     lifecycle::Transfer,
     network::Chain,
     time::Timestamp,
@@ -85,17 +89,31 @@ pub async fn balance(
     state: &State,
     transfer: &Transfer,
 ) -> Result<Fact<Amount>, StepError> {
-    if !state.policy().is_some_and(|published| asks_for_balance(&published.policy)) {
+    match state.policy() {
+        Some(published) => {
+            balance_for(context, &published.policy, transfer.wallet, &transfer.intent.intent).await
+        }
+        None => Ok(Err(Gap::Missing)),
+    }
+}
+
+async fn balance_for(
+    context: &Context,
+    policy: &Policy,
+    wallet: WalletId,
+    intent: &Intent,
+) -> Result<Fact<Amount>, StepError> {
+    if !asks_for_balance(policy) {
         return Ok(Err(Gap::Missing));
     }
-    let (store, intent) = (&context.store, &transfer.intent.intent);
+    let store = &context.store;
     if intent.network().chain() == Chain::Bitcoin {
-        return Ok(Ok(utxos::balance(store, transfer.wallet).await?.0));
+        return Ok(Ok(utxos::balance(store, wallet).await?.0));
     }
     let ports = context.chain(intent.network()).ok_or(StepError::UnservedNetwork(intent.network()))?;
     let (mut total, mut cursor) = (Amount::ZERO, None);
     loop {
-        let page = addresses::of_wallet(store, transfer.wallet, cursor.as_deref(), 200).await?;
+        let page = addresses::of_wallet(store, wallet, cursor.as_deref(), 200).await?;
         for record in &page.items {
             let Some(sum) = total.checked_add(ports.node.balance(&record.address, intent.asset).await?)
             else {
@@ -139,38 +157,67 @@ async fn judge_from(
             known.insert(head);
         }
     }
-    // No price source can be configured, so there is no price: above every limit. The risk comes from the verdict.
-    let price = Err(Gap::Unpriceable);
-    let mut facts = Facts { price, balance, risk: Err(Gap::Missing), ..Facts::unknowable(now) };
-    let parts = add_up(&mut source, &state, transfer, &mut facts).await?;
+    let mut facts = Facts { balance, ..facts(now) };
+    let mut parts = Vec::new();
+    // Whoever is not a user, and what makes no sense, is denied for that.
+    if let (Some(PublishedPolicy { policy, .. }), Some(user)) = (state.policy(), initiator(&state, transfer))
+        && let Ok(request) = Request::new(&transfer.intent.intent, user, state.address_book())
+    {
+        parts = add_up(&mut source, policy, &request, transfer.id, &mut facts).await?;
+    }
     let knows = |head: &Head| known.contains(head);
     let result = authorize(&state, knows, &transfer.intent, &evidence, &facts, transfer.created_at);
     Ok(Judged { state, evidence, result, parts })
 }
 
+/// What is known here before anything is read. No price source can be configured, so there is no price: above every limit. The risk
+/// comes from the verdict.
+fn facts(now: Timestamp) -> Facts {
+    Facts { price: Err(Gap::Unpriceable), risk: Err(Gap::Missing), ..Facts::unknowable(now) }
+}
+
+/// A transfer that nobody has signed.
+#[derive(Debug, Clone, Copy)]
+pub struct Proposed<'a> {
+    pub intent: &'a Intent,
+    pub wallet: WalletId,
+    pub initiator: &'a User,
+}
+
+/// What `policy` would say now of what is proposed. Nothing is written.
+pub async fn simulate(
+    context: &Context,
+    state: &State,
+    policy: &Policy,
+    proposed: Proposed<'_>,
+    risk: Fact<RiskBand>,
+) -> Result<Decision, StepError> {
+    let Proposed { intent, wallet, initiator } = proposed;
+    let request = Request::new(intent, initiator, state.address_book()).map_err(StepError::Intent)?;
+    let balance = balance_for(context, policy, wallet, intent).await?;
+    let mut facts = Facts { balance, risk, ..facts(context.now()) };
+    let mut source = Source::Store(&context.store);
+    let nobody = TransferId::new(context.ids.uuid());
+    add_up(&mut source, policy, &request, nobody, &mut facts).await?;
+    Ok(evaluate(policy, &request, &facts))
+}
+
 /// Finds out every sum that the policy asks for, and what the transfer adds to it.
 async fn add_up(
     source: &mut Source<'_>,
-    state: &State,
-    transfer: &Transfer,
+    policy: &Policy,
+    request: &Request,
+    except: TransferId,
     facts: &mut Facts,
 ) -> Result<Vec<Part>, StoreError> {
-    let (Some(PublishedPolicy { policy, .. }), Some(user)) = (state.policy(), initiator(state, transfer))
-    else {
-        return Ok(Vec::new());
-    };
-    // What makes no sense is denied for that.
-    let Ok(request) = Request::new(&transfer.intent.intent, user, state.address_book()) else {
-        return Ok(Vec::new());
-    };
     let mut parts: Vec<Part> = Vec::new();
-    for query in policy.velocity_queries(&request) {
+    for query in policy.velocity_queries(request) {
         let name = velocity::name(&query, policy.currency);
         let window_seconds = query.window_seconds;
-        let asked = Sum { name: &name, window_seconds, now: facts.now, except: transfer.id };
+        let asked = Sum { name: &name, window_seconds, now: facts.now, except };
         let sum = source.sum(asked).await?;
         if parts.iter().all(|part| part.name != name) {
-            let amount = query.adds(policy, &request, facts).ok();
+            let amount = query.adds(policy, request, facts).ok();
             parts.push(Part { name, amount });
         }
         facts.velocity.insert(query, sum);

@@ -4,6 +4,7 @@ use crate::{context::Context, governance::GovernanceError, steps};
 use bursar_domain::{
     hd::DeriveError,
     ids::{TransactionId, TransferId, WalletId},
+    intent::InvalidIntent,
     lifecycle::{Step, Transfer},
     network::Network,
     ports::{AssembleError, DecodeError, NodeError},
@@ -47,6 +48,8 @@ pub enum StepError {
     UnknownTransaction(TransactionId),
     #[error("the transfer's source address {0} does not belong to its wallet")]
     UnknownSource(String),
+    #[error("the intent makes no sense: {0}")]
+    Intent(InvalidIntent),
     #[error("the stored recalls do not fit the order: {0}")]
     Recall(#[from] InvalidRecall),
     /// For the queue only: see [`Next::LeaveToSigner`].

@@ -4,7 +4,9 @@
 //! `SigningStarted` is therefore committed before the co-signers are asked, and withdrawn only when the coordinator knows for
 //! certain that no session began. While it stands, the same bytes are signed again (with a fresh session), never others.
 
-use super::{Progress, authorize, cooling, dead, find, halted, in_block, ports, replace, replace::Side, variants, wait};
+use super::{
+    Progress, authorize, cooling, dead, find, halted, in_block, ports, replace, replace::Side, variants, wait,
+};
 use crate::{
     authorization,
     context::{ChainPorts, Context},
