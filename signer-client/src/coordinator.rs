@@ -26,7 +26,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 /// The orchestrator's handle on its co-signers.
 #[derive(Clone)]
-pub struct Coordinator(Arc<Hub>, Option<Arc<dyn GovernanceEntries>>);
+pub struct Coordinator(Arc<Hub>);
 
 /// What is known of one party, for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -69,13 +69,12 @@ pub struct RefusalStatus {
 
 impl Coordinator {
     pub(crate) const fn new(hub: Arc<Hub>) -> Self {
-        Self(hub, None)
+        Self(hub)
     }
 
-    /// With the log from which co-signers get what they lack.
-    #[must_use]
-    pub fn with_governance(self, log: Arc<dyn GovernanceEntries>) -> Self {
-        Self(self.0, Some(log))
+    /// Says from where co-signers get the entries of the governance log that they lack. Once: later calls change nothing.
+    pub fn serve_governance(&self, log: Arc<dyn GovernanceEntries>) {
+        let _ = self.0.log.set(log);
     }
 
     /// Tells all who are online of new entries, so that a freeze need not wait for the next package. Who lacks an entry before them
@@ -194,8 +193,7 @@ impl ThresholdSigner for Coordinator {
         let mut started = false;
         let mut last = String::from("no attempt was made");
         for number in 1..=self.0.deadlines.attempts {
-            let log = self.1.as_deref();
-            let attempt = Attempt { hub: &self.0, log, key: &key, package, payloads };
+            let attempt = Attempt { hub: &self.0, key: &key, package, payloads };
             let quorum = match attempt.gather().await {
                 Ok(quorum) => quorum,
                 Err(error) => return Err(with_started(error, started, &last)),

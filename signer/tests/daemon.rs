@@ -279,6 +279,18 @@ async fn real_daemons__should_generate_keys_and_sign() {
     let signatures =
         tokio::time::timeout(LIMIT, coordinator.sign(&package, &payloads)).await.unwrap().unwrap();
     adapter.assemble(&package.unsigned, &key, &signatures).unwrap();
+    // Their owners' brake, while they run.
+    for dir in &dirs {
+        ok(signer(dir).args(["freeze", "--reason", "drill"]).output().unwrap());
+    }
+    let error = coordinator.sign(&package, &payloads).await.unwrap_err();
+    assert!(!error.started() && error.to_string().contains("FROZEN_HERE"), "{error}");
+    for dir in &dirs {
+        ok(signer(dir).arg("lift").output().unwrap());
+        assert_eq!(ok(signer(dir).args(["pending", "--json"]).output().unwrap()).trim(), "[]");
+    }
+    let refused = signer(&dirs[0]).args(["governance", "show"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("no [governance]"));
     // Killed without a word, one after the other, and started again: they open their stores and sign.
     for dir in &dirs[..2] {
         drop(running.remove(0));
@@ -292,6 +304,11 @@ async fn real_daemons__should_generate_keys_and_sign() {
         tokio::time::timeout(LIMIT, coordinator.sign(&package, &payloads)).await.unwrap().unwrap();
     adapter.assemble(&package.unsigned, &key, &signatures).unwrap();
     drop(running);
+    // On the store, where no daemon runs.
+    ok(signer(&dirs[0]).args(["freeze", "--reason", "drill"]).output().unwrap());
+    let said = ok(signer(&dirs[0]).args(["status", "--json"]).output().unwrap());
+    assert!(said.contains("drill"), "{said}");
+    ok(signer(&dirs[0]).arg("lift").output().unwrap());
     let said = ok(signer(&dirs[0]).args(["status", "--json"]).output().unwrap());
     let said: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert_eq!(said["keys"][0]["scheme"], "ed25519");

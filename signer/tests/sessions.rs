@@ -3,6 +3,8 @@
 #![allow(non_snake_case)]
 #![allow(clippy::unwrap_used, clippy::panic, dead_code, reason = "helpers of tests fail the test")]
 
+#[path = "sessions/governance.rs"]
+mod governance;
 #[path = "sessions/hostile.rs"]
 mod hostile;
 #[path = "sessions/links.rs"]

@@ -2,7 +2,7 @@
 
 use super::session::{SessionPlan, run_session};
 use crate::{
-    governance::{GovernanceEntries, in_messages},
+    governance::in_messages,
     hub::{Hub, ProposalEvent},
     message::{Answer, FromRelay, GOVERNANCE_BEHIND, Mode, Nonce, ProposalId},
 };
@@ -20,8 +20,6 @@ use tokio::{sync::mpsc, time::Instant};
 
 pub(super) struct Attempt<'a> {
     pub hub: &'a Arc<Hub>,
-    /// For co-signers whose governance log is behind.
-    pub log: Option<&'a dyn GovernanceEntries>,
     pub key: &'a GroupKey,
     pub package: &'a SigningPackage,
     pub payloads: &'a [SigningPayload],
@@ -154,7 +152,7 @@ impl Attempt<'_> {
 
     /// Sends a co-signer the entries that it lacks, and the package again. False when there is nothing new for it.
     async fn bring_up(&self, proposal: ProposalId, party: PartyIndex, have: Option<u64>) -> bool {
-        let Some(log) = self.log else { return false };
+        let Some(log) = self.hub.log.get() else { return false };
         let mut next = have.map_or(0, |have| have.saturating_add(1));
         let mut sent = false;
         loop {

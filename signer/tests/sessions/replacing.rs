@@ -22,7 +22,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use std::time::Duration;
 
 /// What takes the place of `earlier`, or pays for it.
-fn replace(
+pub fn replace(
     group: &Group,
     payment: &Payments,
     earlier: &[&UnsignedTransaction],
