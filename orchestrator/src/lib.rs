@@ -8,4 +8,5 @@ pub mod config;
 mod crash;
 pub mod governance;
 pub mod intake;
+mod relayed_log;
 pub mod serve;
