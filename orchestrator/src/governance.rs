@@ -117,7 +117,8 @@ pub async fn propose(
     taken
 }
 
-/// Adds a signature to a change that waits, and appends it if that completes it.
+/// Adds an approval to a change that waits, and appends it if that completes it. The author's signature is there already, and never
+/// an approval.
 pub async fn sign(
     context: &Context,
     governance: &Governance,
@@ -129,10 +130,15 @@ pub async fn sign(
     let known = change.entry.signatures.iter().any(|other| *other == signature);
     let user = signature.user.clone();
     let mut entry = change.entry;
+    let document = entry.read().map_err(Refused::from)?;
     if !known {
         entry.signatures.push(signature);
     }
-    let taken = take(context, governance, entry.clone(), by).await;
+    let taken = if user == document.author {
+        Err(Refused::MayNotApprove { user: user.clone(), change: document.change.name() }.into())
+    } else {
+        take(context, governance, entry.clone(), by).await
+    };
     tell_refusal(context, &taken, &entry, Some(&user), by).await?;
     taken
 }

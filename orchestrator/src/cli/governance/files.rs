@@ -83,8 +83,11 @@ pub async fn load(file: &Path, config: &ConfigFile, output: Output) -> anyhow::R
         }
     };
     let pinned = config.governance.genesis.unwrap_or(exported.genesis);
-    // A time to come, by another clock, would keep changes waiting.
-    let entries = || exported.entries.iter().map(|entry| (&entry.entry, entry.seen_at.min(now)));
+    // By a clock that is ahead of ours, changes would wait too long here. All are moved, so that none waited less than it did.
+    let last = exported.entries.iter().map(|entry| entry.seen_at).max().unwrap_or(now);
+    let ahead = last.since(now);
+    let seen = |at: Timestamp| Timestamp(at.micros().saturating_sub(micros(ahead)));
+    let entries = || exported.entries.iter().map(|entry| (&entry.entry, seen(entry.seen_at)));
     let state = State::replay(pinned, entries())
         .map_err(|(place, refused)| anyhow::anyhow!("{}: entry {place}: {refused}", file.display()))?;
     let store = Store::open(config.store.url.reveal()).await.context("cannot open the store")?;
@@ -96,6 +99,10 @@ pub async fn load(file: &Path, config: &ConfigFile, output: Output) -> anyhow::R
     }
     output.value(&json!({ "genesis": pinned, "head": state.head(), "entriesAdded": added }));
     Ok(())
+}
+
+fn micros(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 async fn put<'e>(

@@ -22,6 +22,21 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "no transfer yet; an address more than is known does no harm",
     ),
     (
+        "orchestrator/src/governance.rs",
+        "take",
+        "the log and what waits for it, each one commit; handed in again it is the same: orchestrator/tests/governance/api.rs",
+    ),
+    (
+        "orchestrator/src/governance.rs",
+        "tell_refusal",
+        "an event about what was not done; nothing follows from it",
+    ),
+    (
+        "orchestrator/src/cli/governance/files.rs",
+        "put",
+        "a command of its own, all or nothing; what is there already stays",
+    ),
+    (
         "orchestrator/src/api/halts.rs",
         "lift",
         "a person's word on an account; without an answer, the list of halts tells",
