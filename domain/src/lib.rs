@@ -12,6 +12,7 @@
 //! | [`lifecycle`] | the one state machine of a transfer |
 //! | [`package`], [`signing`] | what goes to each co-signer, and what comes back |
 //! | [`account`], [`chain`], [`ports`], [`statement`] | what a chain adapter is given, tells, and must implement |
+//! | [`governance`] | who may do what: the signed log that everybody replays |
 //! | [`health`] | how the nodes of a chain do |
 
 pub mod account;
@@ -21,6 +22,7 @@ pub mod canonical;
 pub mod chain;
 pub mod effects;
 pub mod fill;
+pub mod governance;
 pub mod hd;
 pub mod health;
 pub mod ids;

@@ -2,6 +2,7 @@
 
 use crate::{
     canonical::Canonical,
+    governance::authorization::Authorization,
     ids::{TransactionId, TransferId},
     intent::SignedIntent,
     recall::SignedRecall,
@@ -57,7 +58,7 @@ impl Purpose {
     }
 }
 
-/// What goes to each co-signer. Policy version, approvals and screening verdict join it with governance.
+/// What goes to each co-signer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SigningPackage {
     pub transfer: TransferId,
@@ -69,6 +70,9 @@ pub struct SigningPackage {
     #[serde(default)]
     pub purpose: Purpose,
     pub unsigned: UnsignedTransaction,
+    /// The evidence that co-signers with a governance log ask for; absent where nobody has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization: Option<Authorization>,
 }
 
 /// SHA-256 of a package's canonical bytes.
@@ -77,7 +81,7 @@ pub struct PackageDigest(#[serde(with = "hex_bytes")] pub [u8; 32]);
 
 impl SigningPackage {
     pub fn digest(&self) -> PackageDigest {
-        let mut canonical = Canonical::new("bursar/package/v2")
+        let mut canonical = Canonical::new("bursar/package/v3")
             .text(self.transfer)
             .text(self.transaction)
             .bytes(self.intent.intent.canonical().as_bytes())
@@ -91,7 +95,11 @@ impl SigningPackage {
         if let Purpose::Child { parent } = &self.purpose {
             canonical = unsigned(canonical, parent);
         }
-        PackageDigest(canonical.digest())
+        // Serialised by both ends from the same types, which have one order each.
+        let evidence = |authorization| {
+            serde_json::to_string(authorization).expect("plain data with string keys always serialises")
+        };
+        PackageDigest(canonical.optional(self.authorization.as_ref().map(evidence)).digest())
     }
 }
 

@@ -5,8 +5,10 @@ pub mod assets;
 pub mod auth;
 pub mod events;
 pub mod extract;
+pub mod governance;
 pub mod halts;
 pub mod health;
+pub mod policy;
 pub mod problem;
 pub mod state;
 pub mod status;
@@ -37,6 +39,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 /// The largest request body: a batch of 200 payouts is about 40 kB.
 const MAX_BODY: usize = 256 * 1024;
+const MAX_GOVERNANCE_BODY: usize = 1024 * 1024;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(OpenApi)]
@@ -51,6 +54,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
         (name = "transfers", description = "Payments, from request to final block"),
         (name = "wallets", description = "Wallets, addresses, balances and deposits"),
         (name = "events", description = "Everything that happened, in order"),
+        (name = "governance", description = "Who may do what: the signed log, and changes to it"),
         (name = "operations", description = "Health of this installation")
     )
 )]
@@ -84,9 +88,31 @@ fn protected() -> OpenApiRouter<ApiState> {
         .routes(routes!(transfers::recalls::create))
         .routes(routes!(events::list))
         .routes(routes!(events::stream))
+        .merge(governed())
         .routes(routes!(halts::list))
         .routes(routes!(halts::lift))
         .routes(routes!(status::get))
+}
+
+/// The governance log. A document may have 256 KiB, which JSON writes longer.
+fn governed() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(routes!(governance::get))
+        .routes(routes!(governance::entries))
+        .routes(routes!(governance::users))
+        .routes(routes!(governance::groups))
+        .routes(routes!(governance::policy))
+        .routes(routes!(governance::address_book))
+        .routes(routes!(governance::freezes))
+        .routes(routes!(governance::validate))
+        .routes(routes!(policy::simulate))
+        .routes(routes!(policy::backtest::backtest))
+        .routes(routes!(transfers::approvals::create, transfers::approvals::list))
+        .routes(routes!(transfers::approvals::explanation))
+        .routes(routes!(governance::changes::create, governance::changes::list))
+        .routes(routes!(governance::changes::get))
+        .routes(routes!(governance::changes::sign))
+        .layer(DefaultBodyLimit::max(MAX_GOVERNANCE_BODY))
 }
 
 fn open() -> OpenApiRouter<ApiState> {

@@ -2,10 +2,13 @@
 //! reached or is not able to now; 5 a watched transfer ended without being paid; 6 chain and database disagree.
 
 pub mod admin;
+mod approve;
 mod events;
+mod governance;
 mod halts;
 mod output;
 mod pay;
+mod policy;
 mod reconcile;
 mod transfers;
 mod wallets;
@@ -62,9 +65,16 @@ enum Command {
     #[command(subcommand)]
     Transfers(transfers::Transfers),
     FillGap(transfers::FillGap),
+    Approve(approve::Approve),
+    /// Try the policy out, and see why it decided as it did.
+    #[command(subcommand)]
+    Policy(policy::Policy),
     /// The event log.
     Events(events::Events),
     Reconcile(reconcile::Reconcile),
+    /// Who may do what: the signed log, and changes to it.
+    #[command(subcommand)]
+    Governance(governance::Governance),
     /// Accounts that must not send for now.
     Halts(halts::Halts),
     /// Lift a halt.
@@ -119,7 +129,7 @@ pub fn main(cli: Cli) -> ExitCode {
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.is::<InvalidConfig>() || error.is::<pay::InvalidRequest>() {
+    if error.is::<InvalidConfig>() || error.is::<pay::InvalidRequest>() || error.is::<governance::NotSigned>() {
         2
     } else if error.is::<NotPaid>() {
         5
@@ -151,8 +161,11 @@ async fn run(command: Command, output: Output) -> anyhow::Result<()> {
         Command::Addresses(command) => wallets::addresses(command, output).await,
         Command::Transfers(command) => transfers::run(command, output).await,
         Command::FillGap(gap) => transfers::fill_gap(gap, output).await,
+        Command::Approve(command) => approve::run(command, output).await,
+        Command::Policy(command) => policy::run(command, output).await,
         Command::Events(command) => events::run(command, output).await,
         Command::Reconcile(command) => reconcile::run(command, output).await,
+        Command::Governance(command) => governance::run(command, output).await,
         Command::Halts(command) => halts::list(command, output).await,
         Command::Resume(command) => halts::resume(command, output).await,
         Command::Status(connection) => {

@@ -19,7 +19,7 @@ use bursar_domain::{
 use bursar_ethereum::{EthereumAdapter, EthereumNode, EthereumNodeConfig, Finality};
 use bursar_nodes::{InvalidNodeSet, NamedNode, NodeSet, NodeSetSettings};
 use bursar_store::Store;
-use bursar_workers::{ChainPorts, Context, Settings};
+use bursar_workers::{ChainPorts, Context, Settings, governance::Governance};
 use bursar_xrp::{FeeBounds, XrpAdapter, XrpNode, XrpNodeConfig};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -69,6 +69,7 @@ pub async fn context(config: &Config, signer: Arc<dyn ThresholdSigner>) -> anyho
     // First of all: what is made below looks whether this process is armed.
     crash::arm_from_environment(networks(config))?;
     let store = Store::open(config.store.url.reveal()).await.context("cannot open the store")?;
+    let governance = governance(config, &store).await?;
     let mut chains = BTreeMap::new();
     if let Some(bitcoin) = &config.bitcoin {
         chains.insert(Network::Bitcoin(bitcoin.network), bitcoin_ports(bitcoin)?);
@@ -86,8 +87,27 @@ pub async fn context(config: &Config, signer: Arc<dyn ThresholdSigner>) -> anyho
         signer: bursar_workers::crash::signer(signer),
         clock: Arc::new(SystemClock),
         ids: Arc::new(SystemIds),
+        governance,
         settings,
     })
+}
+
+/// The log that the configuration pins, replayed. A process that goes on without the log that is there would ask nobody.
+async fn governance(config: &Config, store: &Store) -> anyhow::Result<Option<Governance>> {
+    if let Some(pinned) = config.governance.genesis {
+        let governance = Governance::load(store, pinned).await.context("[governance]")?;
+        let head = governance.state(store).await?.head();
+        tracing::info!(genesis = %pinned, %head, "governed: the log was replayed");
+        return Ok(Some(governance));
+    }
+    match bursar_store::governance::entries(store, 0, 1).await?.first() {
+        None => Ok(None),
+        Some(first) => anyhow::bail!(
+            "[governance] genesis: is missing, and the database holds a governance log that begins with {}; compare this digest \
+             with what the parties agreed on, and set it",
+            first.entry.digest()
+        ),
+    }
 }
 
 /// One node that can tell what a chain itself says of our accounts.

@@ -2,6 +2,7 @@
 //! with all errors at once.
 
 mod chains;
+mod governance;
 mod networks;
 mod nodes;
 mod reconcile;
@@ -9,6 +10,7 @@ mod replacement;
 mod signer;
 
 pub use chains::{BitcoinConfig, BitcoinLogin, EthereumConfig, Hidden, TokenConfig, XrpConfig};
+pub use governance::GovernanceConfig;
 pub use reconcile::ReconcileConfig;
 pub use replacement::ReplacementConfig;
 pub use signer::SignerConfig;
@@ -39,6 +41,7 @@ pub struct Config {
     pub ethereum: Option<EthereumConfig>,
     pub xrp: Option<XrpConfig>,
     pub reconcile: ReconcileConfig,
+    pub governance: GovernanceConfig,
     pub log: LogConfig,
 }
 
@@ -119,8 +122,20 @@ impl Default for LogConfig {
 #[error("the configuration has {} problem(s):\n{}", .0.len(), .0.iter().map(|p| format!("  - {p}")).collect::<Vec<_>>().join("\n"))]
 pub struct InvalidConfig(pub Vec<String>);
 
-const SECTIONS: [&str; 11] =
-    ["store", "api", "worker", "relay", "signer", "engine", "bitcoin", "ethereum", "xrp", "reconcile", "log"];
+const SECTIONS: [&str; 12] = [
+    "store",
+    "api",
+    "worker",
+    "relay",
+    "signer",
+    "engine",
+    "bitcoin",
+    "ethereum",
+    "xrp",
+    "reconcile",
+    "governance",
+    "log",
+];
 
 impl Config {
     /// Reads `path` and the environment.
@@ -161,9 +176,11 @@ impl Config {
             optional(figment, "ethereum", &mut problems),
             optional(figment, "xrp", &mut problems),
             optional(figment, "reconcile", &mut problems),
+            optional(figment, "governance", &mut problems),
             optional(figment, "log", &mut problems),
         );
-        let (store, api, worker, relay, signer, engine, bitcoin, ethereum, xrp, reconcile, log) = config;
+        let (store, api, worker, relay, signer, engine, bitcoin, ethereum, xrp, reconcile, governance, log) =
+            config;
         if ["bitcoin", "ethereum", "xrp"].iter().all(|chain| figment.find_value(chain).is_err()) {
             problems.push("no chain: add at least one of [bitcoin], [ethereum], [xrp]".into());
         }
@@ -195,6 +212,7 @@ impl Config {
                 ethereum,
                 xrp,
                 reconcile: reconcile.unwrap_or_default(),
+                governance: governance.unwrap_or_default(),
                 log: log.unwrap_or_default(),
             }),
             _ => Err(InvalidConfig(problems)),

@@ -6,5 +6,7 @@ pub mod client;
 pub mod compose;
 pub mod config;
 mod crash;
+pub mod governance;
 pub mod intake;
+mod relayed_log;
 pub mod serve;

@@ -4,6 +4,7 @@ use crate::{
     api::{self, ApiState},
     compose::{self, NoSigner},
     config::{Config, RelayConfig},
+    relayed_log,
 };
 use anyhow::Context as _;
 use bursar_domain::{
@@ -67,6 +68,9 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
     let context = compose::context(&config, signer).await?;
 
     let stop = CancellationToken::new();
+    if let Some(coordinator) = coordinator.clone().filter(|_| config.governance.genesis.is_some()) {
+        tokio::spawn(relayed_log::run(coordinator, context.store.clone(), stop.clone()));
+    }
     let housekeeping = tokio::spawn(keep_house(context.clone(), metrics.clone()));
     let workers = (role != Role::Api).then(|| Workers::start(context.clone()));
     let listen = match role {

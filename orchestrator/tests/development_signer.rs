@@ -71,6 +71,7 @@ impl Case {
             recalls: Vec::new(),
             purpose: Purpose::Pay,
             unsigned,
+            authorization: None,
         };
         Self { adapter, key, package }
     }

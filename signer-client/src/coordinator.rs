@@ -6,9 +6,15 @@
 mod attempt;
 mod session;
 
-use crate::{check, hub::Hub};
+use crate::{
+    check,
+    governance::{GovernanceEntries, in_messages},
+    hub::Hub,
+    message::{FromRelay, Mode},
+};
 use attempt::Attempt;
 use bursar_domain::{
+    governance::log::Entry,
     network::Network,
     package::SigningPackage,
     ports::{SignError, ThresholdSigner},
@@ -64,6 +70,23 @@ pub struct RefusalStatus {
 impl Coordinator {
     pub(crate) const fn new(hub: Arc<Hub>) -> Self {
         Self(hub)
+    }
+
+    /// Says from where co-signers get the entries of the governance log that they lack. Once: later calls change nothing.
+    pub fn serve_governance(&self, log: Arc<dyn GovernanceEntries>) {
+        let _ = self.0.log.set(log);
+    }
+
+    /// Tells all who are online of new entries, so that a freeze need not wait for the next package. Who lacks an entry before them
+    /// leaves them, and asks when it is shown a package.
+    pub fn announce(&self, entries: Vec<Entry>) {
+        let mut state = self.0.state();
+        let online: Vec<PartyIndex> = state.online().collect();
+        for part in in_messages(entries) {
+            for party in &online {
+                state.send(Mode::Sign, *party, FromRelay::Governance { entries: part.clone() });
+            }
+        }
     }
 
     /// Every registered party, in order of index.

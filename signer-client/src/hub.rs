@@ -4,6 +4,7 @@
 //! signer's queue.
 
 use crate::{
+    governance::GovernanceEntries,
     message::{Answer, Bytes, FromRelay, Hello, Mode, ProposalId, SessionFailure, SessionId, ToRelay},
     relay::{Deadlines, PartyConfig},
 };
@@ -14,7 +15,7 @@ use bursar_domain::{
 };
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 use tokio::sync::{Semaphore, mpsc};
@@ -27,6 +28,8 @@ pub(crate) struct Hub {
     pub ecdsa: Semaphore,
     pub frost: Semaphore,
     pub shutdown: CancellationToken,
+    /// For co-signers whose governance log is behind.
+    pub log: OnceLock<Arc<dyn GovernanceEntries>>,
     state: Mutex<State>,
 }
 
@@ -116,6 +119,7 @@ impl Hub {
             deadlines,
             clock,
             shutdown,
+            log: OnceLock::new(),
             state: Mutex::new(State { records, ..State::default() }),
         }
     }

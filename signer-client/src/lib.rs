@@ -13,11 +13,13 @@
 //! | [`relay`] | the TCP server: admits known parties, forwards frames |
 //! | [`coordinator`] | the [`ThresholdSigner`](bursar_domain::ports::ThresholdSigner) over the relay |
 //! | [`development`] | a signer with complete keys in one file, for throw-away networks only |
+//! | [`governance`] | where the coordinator finds log entries that a co-signer lacks |
 //! | [`check`] | signature verification under derived child keys |
 
 pub mod check;
 pub mod coordinator;
 pub mod development;
+pub mod governance;
 mod hub;
 pub mod identity;
 pub mod link;
@@ -25,5 +27,6 @@ pub mod message;
 pub mod relay;
 
 pub use coordinator::{Coordinator, PartyStatus};
+pub use governance::GovernanceEntries;
 pub use identity::{Identity, PublicIdentity};
 pub use relay::{Deadlines, PartyConfig, Relay, RelayConfig, RelayError, RelayTask};

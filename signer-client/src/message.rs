@@ -2,15 +2,19 @@
 
 use bursar_domain::{
     canonical::Canonical,
+    governance::log::Entry,
     network::Network,
     package::{PackageDigest, SigningPackage},
     signing::{GroupKey, PartyIndex, PartyRole, Scheme, SignatureBytes},
 };
 use serde::{Deserialize, Serialize};
-use std::{fmt, time::Duration};
+use std::{collections::BTreeSet, fmt, time::Duration};
 
 /// Both ends must speak the same.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;
+
+/// Entries of the governance log in one [`FromRelay::Governance`].
+pub const MAX_ENTRIES: usize = 256;
 
 /// What a link is for. A party may hold one of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -68,6 +72,10 @@ pub enum FromRelay {
         proposal: ProposalId,
         package: Box<SigningPackage>,
     },
+    /// The next entries of the governance log, in order: at most [`MAX_ENTRIES`]. What the co-signer has already it leaves as it is.
+    Governance {
+        entries: Vec<Entry>,
+    },
     Start(Start),
     /// The proposal is over; nothing more will be started from it.
     Close {
@@ -117,13 +125,23 @@ impl Heartbeat {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     /// The package passes this party's own verification. The nonce goes into the session id, so that no two sessions
-    /// that this party takes part in can have the same.
-    Accept { nonce: Nonce },
+    /// that this party takes part in can have the same. `with` are the parties without whose co-signers it will not sign.
+    Accept {
+        nonce: Nonce,
+        #[serde(default)]
+        with: BTreeSet<PartyRole>,
+    },
     /// This party's rules or its past forbid it: asking again for the same package cannot help.
     Refuse { code: String, reason: String },
     /// It could not decide now (overloaded, its store failed); another time it may.
     Unable { code: String, reason: String },
+    /// Its governance log ends before an entry that the package speaks of: with `have`, or it is empty. It wants what comes next,
+    /// and the package again.
+    Behind { have: Option<u64>, reason: String },
 }
+
+/// The code of [`Answer::Behind`], for people and for statistics.
+pub const GOVERNANCE_BEHIND: &str = "GOVERNANCE_BEHIND";
 
 /// One payload's session, for those who accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

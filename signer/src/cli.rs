@@ -1,6 +1,7 @@
 //! Commands. Exit codes: 0 done, 1 failed, 2 wrong usage (from the argument parser), 3 wrong configuration or rules.
 
 mod crash;
+mod control;
 mod init;
 mod keys;
 mod passphrase;
@@ -40,6 +41,18 @@ enum Command {
     Run(run::Run),
     /// Tells what this co-signer holds and what it did.
     Status(status::Status),
+    /// Lists the payments that wait for a person at this party, as decoded here.
+    Pending(control::Pending),
+    /// Lets a payment that waits be signed, with whatever fee up to its highest.
+    Approve(control::Approve),
+    /// Refuses a payment for good.
+    Reject(control::Reject),
+    /// Signs nothing from now on, whatever anybody else says.
+    Freeze(control::Freeze),
+    /// Ends `freeze`.
+    Lift(control::Lift),
+    /// Loads, shows and pins the governance log.
+    Governance(control::GovernanceCommand),
 }
 
 /// What every command takes.
@@ -80,6 +93,12 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Command::Keygen(command) => command.run(),
         Command::Run(command) => command.run(),
         Command::Status(command) => command.run(),
+        Command::Pending(command) => command.run(),
+        Command::Approve(command) => command.run(),
+        Command::Reject(command) => command.run(),
+        Command::Freeze(command) => command.run(),
+        Command::Lift(command) => command.run(),
+        Command::Governance(command) => command.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,6 @@
 //! `signer.toml`: who this party is, who the others are, and which relays it dials.
 
+use crate::confirm::Confirm;
 use bursar_domain::signing::{PartyIndex, PartyRole};
 use bursar_signer_client::PublicIdentity;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,9 @@ pub struct Config {
     pub threshold: u16,
     #[serde(default = "default_session_seconds")]
     pub session_seconds: u64,
+    /// Who must confirm a payment at this party, besides its rules.
+    #[serde(default, skip_serializing_if = "Confirm::is_none")]
+    pub confirm: Confirm,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub relays: Vec<RelayAddress>,
     /// Every other party.
@@ -44,6 +48,9 @@ pub struct RelayAddress {
 pub struct Peer {
     pub index: PartyIndex,
     pub name: String,
+    /// Whose it is. Without it this one is nobody whose co-signer a policy can require.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<PartyRole>,
     pub public_key: PublicIdentity,
 }
 
@@ -115,6 +122,11 @@ impl Config {
 
     pub fn peer(&self, index: PartyIndex) -> Option<&Peer> {
         self.peers.iter().find(|peer| peer.index == index)
+    }
+
+    /// The role of a party, by this one's own configuration.
+    pub fn role_of(&self, index: PartyIndex) -> Option<PartyRole> {
+        if index == self.index { Some(self.role) } else { self.peer(index)?.role }
     }
 
     pub const fn session_deadline(&self) -> Duration {

@@ -6,22 +6,30 @@ mod session;
 use crate::{
     adapters::Adapters,
     config::Config,
+    confirm::{self, Confirm, Confirmation, Verifier},
+    control::Desk,
+    governance::{Evidence, Governance, Log, Taken},
     protocol::Share,
     rules::Rules,
-    store::{RecordedRefusal, Store, StoreError},
-    verify::{self, Allowed, Refusal, RefusalCode},
+    store::{LocalFreeze, Past, RecordedRefusal, Store, StoreError},
+    verify::{self, Allowed, Part, Refusal, RefusalCode},
 };
 use bursar_domain::{
+    governance::log::Entry,
     package::SigningPackage,
-    signing::{GroupKey, Scheme},
-    time::Clock,
+    signing::{GroupKey, PartyRole, Scheme},
+    time::{Clock, Timestamp},
 };
 use bursar_signer_client::{
     Identity,
     link::LinkError,
-    message::{Hello, Mode, PROTOCOL_VERSION},
+    message::{Hello, Mode, PROTOCOL_VERSION, SessionId},
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +42,10 @@ pub struct Cosigner {
     pub rules: Rules,
     pub shares: BTreeMap<Scheme, Arc<Share>>,
     pub store: Store,
+    /// Present if the rules pin a log.
+    pub governance: Option<Governance>,
+    /// Present if the configuration names one.
+    pub verifier: Option<Verifier>,
     pub adapters: Adapters,
     pub clock: Arc<dyn Clock>,
 }
@@ -130,13 +142,130 @@ impl Cosigner {
         }
     }
 
-    /// Decides on a package: rules first, then this party's past. A refusal is on disk when it is returned.
+    /// Decides on a package: rules first, then the governance log if there is one, then this party's past, then its people. A
+    /// refusal is on disk when it is returned, unless all that it says is that something takes time.
     pub fn decide(&self, package: &SigningPackage) -> Result<Allowed, Refusal> {
-        let decided = self.examine(package).and_then(|allowed| {
-            let past = self.store.check(&allowed, self.clock.now()).map_err(|error| internal(&error))?;
-            past.map(|()| allowed)
-        });
+        self.consider(package).inspect_err(|refusal| self.record(package, refusal))
+    }
+
+    fn consider(&self, package: &SigningPackage) -> Result<Allowed, Refusal> {
+        let now = self.clock.now();
+        if let Some(freeze) = self.store.local_freeze().map_err(|error| internal(&error))? {
+            return Err(frozen_here(&freeze));
+        }
+        let log = self.log()?;
+        if let Some(log) = &log {
+            self.remember(package, log, now)?;
+        }
+        let mut allowed = self.examine(package)?;
+        let since = log.as_deref().and_then(|log| log.since(&package.intent, now));
+        let past = self.store.past(allowed.intent, since).map_err(|error| internal(&error))?;
+        let mut user = None;
+        if let Some(log) = log.as_deref() {
+            let permitted =
+                log.permit(&Evidence::of(package, &allowed), &past, self.trusted()?.as_ref(), now)?;
+            allowed.only_to_undo = undo(log, package, &allowed);
+            (allowed.decision, allowed.with) = (permitted.decision, permitted.signers);
+            user = permitted.spent.map(|spent| spent.initiator);
+        }
+        self.store.check(&allowed, now).map_err(|error| internal(&error))??;
+        if self.asks_people(&allowed) {
+            let rules = allowed.decision.as_ref().map_or(&[][..], |decision| &decision.explanation);
+            let question = Confirmation::of(package, &allowed, rules, user, now);
+            self.store.ask_person(allowed.intent, &question).map_err(|error| internal(&error))?;
+            confirm::confirmed(past.verdict.as_ref(), allowed.intent)?;
+        }
+        Ok(allowed)
+    }
+
+    /// Decides again, for time has passed, and burns the session id and records the part taken if all is as it was. `members` are the
+    /// parties whose co-signers are in the session.
+    ///
+    /// What depends on this party's past is decided in the transaction that adds to it.
+    pub fn take_part(
+        &self,
+        session: SessionId,
+        message: &[u8],
+        package: &SigningPackage,
+        allowed: &Allowed,
+        members: &BTreeSet<PartyRole>,
+    ) -> Result<(), Refusal> {
+        let now = self.clock.now();
+        let (log, trusted) = (self.log()?, self.trusted()?);
+        let since = log.as_deref().and_then(|log| log.since(&package.intent, now));
+        let only_to_undo = log.as_deref().and_then(|log| undo(log, package, allowed));
+        let allowed = Allowed { only_to_undo, ..allowed.clone() };
+        let decide = |past: &Past| {
+            if let Some(freeze) = &past.freeze {
+                return Err(frozen_here(freeze));
+            }
+            if self.asks_people(&allowed) {
+                confirm::confirmed(past.verdict.as_ref(), allowed.intent)?;
+            }
+            let Some(log) = log.as_deref() else { return Ok(None) };
+            let permitted = log.permit(&Evidence::of(package, &allowed), past, trusted.as_ref(), now)?;
+            match permitted.signers.iter().find(|required| !members.contains(required)) {
+                None => Ok(permitted.spent),
+                Some(required) => Err(Refusal::new(
+                    RefusalCode::SignersRequired,
+                    format!(
+                        "the policy requires the co-signer of {required:?}, and no member of the session is known as that here \
+                         (role of its [[peers]] entry)"
+                    ),
+                )),
+            }
+        };
+        let decided = self.store.take_part(session, message, &allowed, now, since, decide);
+        let decided = decided.unwrap_or_else(|error| Err(internal(&error)));
         decided.inspect_err(|refusal| self.record(package, refusal))
+    }
+
+    /// Takes entries of the governance log that somebody brought, as seen now.
+    pub fn learn(&self, entries: Vec<Entry>) -> Result<Taken, StoreError> {
+        let now = self.clock.now();
+        match &self.governance {
+            Some(governance) => {
+                governance.take(&self.store, entries.into_iter().map(|entry| (entry, now)), now)
+            }
+            None => Ok(Taken { added: 0, known: 0, left: None }),
+        }
+    }
+
+    /// What its owner can ask and decide.
+    pub fn desk(&self) -> Desk<'_> {
+        Desk { store: &self.store, governance: self.governance.as_ref(), clock: self.clock.as_ref() }
+    }
+
+    /// The newest log; `None` without one in the rules.
+    fn log(&self) -> Result<Option<Arc<Log>>, Refusal> {
+        let Some(governance) = &self.governance else { return Ok(None) };
+        let behind = || {
+            let reason = "this party's governance log is empty; it begins with the pinned genesis";
+            Refusal::new(RefusalCode::GovernanceBehind, reason)
+        };
+        governance.log().map(Some).ok_or_else(behind)
+    }
+
+    fn trusted(&self) -> Result<Option<bursar_domain::governance::log::Head>, Refusal> {
+        if self.governance.is_none() {
+            return Ok(None);
+        }
+        self.store.trusted_head().map_err(|error| internal(&error))
+    }
+
+    /// When an order of somebody who may initiate was first shown here: delays count from then, also if this package is refused.
+    fn remember(&self, package: &SigningPackage, log: &Log, now: Timestamp) -> Result<(), Refusal> {
+        let order = &package.intent;
+        // Only orders that somebody meant, or anybody could fill the store.
+        if order.intent.validate().is_ok() && log.initiator(order).is_ok() && order.verify_signature().is_ok()
+        {
+            self.store.first_seen(order.intent.digest(), now).map_err(|error| internal(&error))?;
+        }
+        Ok(())
+    }
+
+    fn asks_people(&self, allowed: &Allowed) -> bool {
+        self.config.confirm == Confirm::Person && allowed.part != Part::Cancels
     }
 
     fn examine(&self, package: &SigningPackage) -> Result<Allowed, Refusal> {
@@ -146,7 +275,11 @@ impl Cosigner {
         verify::verify(package, &self.rules, key.as_ref(), adapter, self.clock.now())
     }
 
-    fn record(&self, package: &SigningPackage, refusal: &Refusal) {
+    pub(crate) fn record(&self, package: &SigningPackage, refusal: &Refusal) {
+        if refusal.code.only_takes_time() {
+            tracing::info!(transfer = %package.transfer, code = %refusal.code, reason = refusal.reason, "not yet");
+            return;
+        }
         tracing::warn!(transfer = %package.transfer, code = %refusal.code, reason = refusal.reason, "refused");
         let record =
             RecordedRefusal { at: self.clock.now(), package: package.digest(), refusal: refusal.clone() };
@@ -154,6 +287,16 @@ impl Cosigner {
             tracing::error!(%error, "a refusal could not be recorded");
         }
     }
+}
+
+/// See [`Allowed::only_to_undo`].
+fn undo(log: &Log, package: &SigningPackage, allowed: &Allowed) -> Option<Refusal> {
+    (allowed.part == Part::Cancels).then(|| log.only_to_undo(&package.intent)).flatten()
+}
+
+fn frozen_here(freeze: &LocalFreeze) -> Refusal {
+    let reason = format!("this party signs nothing until its people lift their freeze: {}", freeze.reason);
+    Refusal::new(RefusalCode::FrozenHere, reason)
 }
 
 fn internal(error: &StoreError) -> Refusal {

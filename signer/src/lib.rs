@@ -7,6 +7,9 @@
 //! |---|---|
 //! | [`rules`] | what this party allows, from its own file |
 //! | [`verify`] | the decision on one package, and its stable refusal codes |
+//! | [`governance`] | the governance log as this party replays it, and what it permits |
+//! | [`confirm`] | the owner's own word on each payment |
+//! | [`control`] | what the owner tells a running daemon |
 //! | [`store`] | what it took part in: burnt session ids, transactions for each intent, refusals |
 //! | [`vault`] | shares and primes, encrypted at rest |
 //! | [`mesh`] | Noise channels to the other co-signers of a session, through the relay |
@@ -17,7 +20,10 @@
 pub mod adapters;
 pub mod clock;
 pub mod config;
+pub mod confirm;
+pub mod control;
 pub mod daemon;
+pub mod governance;
 pub mod keygen;
 pub mod mesh;
 pub mod protocol;

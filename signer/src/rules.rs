@@ -3,6 +3,7 @@
 use bursar_domain::{
     amount::Amount,
     asset::Asset,
+    governance::log::EntryDigest,
     intent::{Destination, InitiatorKey},
     network::Network,
     ports::Adapter,
@@ -17,6 +18,8 @@ use crate::adapters::Adapters;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
     pub networks: BTreeSet<Network>,
+    /// The first entry of the governance log, which then says who may do what. `initiators` is empty.
+    pub governance: Option<EntryDigest>,
     pub initiators: Vec<Initiator>,
     pub assets: Vec<AssetRule>,
     pub destinations: Destinations,
@@ -66,12 +69,19 @@ impl fmt::Display for InvalidRules {
 struct RulesFile {
     #[serde(default)]
     networks: Vec<Network>,
+    governance: Option<GovernanceFile>,
     #[serde(default)]
     initiators: Vec<Initiator>,
     #[serde(default)]
     assets: Vec<AssetRule>,
     destinations: Option<DestinationsFile>,
     max_expiry_seconds: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GovernanceFile {
+    genesis: EntryDigest,
 }
 
 #[derive(Deserialize)]
@@ -99,13 +109,19 @@ impl Rules {
         let mut errors = Vec::new();
         for (field, missing) in [
             ("networks", file.networks.is_empty()),
-            ("initiators", file.initiators.is_empty()),
+            ("initiators", file.initiators.is_empty() && file.governance.is_none()),
             ("assets", file.assets.is_empty()),
             ("destinations", file.destinations.is_none()),
         ] {
             if missing {
                 errors.push(format!("{field}: nothing is allowed yet; write down what this party may sign"));
             }
+        }
+        if file.governance.is_some() && !file.initiators.is_empty() {
+            errors.push(
+                "initiators: with [governance] the log says who may initiate; remove every [[initiators]]"
+                    .into(),
+            );
         }
         if file.max_expiry_seconds.is_none_or(|seconds| seconds == 0) {
             errors.push(
@@ -156,6 +172,7 @@ impl Rules {
         }
         Ok(Self {
             networks,
+            governance: file.governance.map(|governance| governance.genesis),
             initiators: file.initiators,
             assets: file.assets,
             destinations,
@@ -181,12 +198,11 @@ impl Rules {
             Destinations::Any => "any destination".to_owned(),
             Destinations::Only(list) => format!("{} destinations", list.len()),
         };
-        format!(
-            "{}; {}; initiated by {}; {destinations}",
-            networks.join(", "),
-            assets.join(", "),
-            initiators.join(", ")
-        )
+        let initiators = match &self.governance {
+            Some(genesis) => format!("whom the governance log from {genesis} names"),
+            None => initiators.join(", "),
+        };
+        format!("{}; {}; initiated by {initiators}; {destinations}", networks.join(", "), assets.join(", "))
     }
 }
 
@@ -249,7 +265,11 @@ pub const TEMPLATE: &str = r#"# What this co-signer may sign. Nobody but you can
 # The furthest that a payment's expiry may lie ahead, in seconds. Required.
 # max_expiry_seconds = 172800
 
-# Who may initiate payments: role CLIENT or WEALTH_MANAGER, Ed25519 public key in hex. The custody platform never may.
+# Either who may do what is in the governance log, whose first entry has this digest (compare it with the other parties) ...
+# [governance]
+# genesis = "..."
+
+# ... or, without one, who may initiate payments: role CLIENT or WEALTH_MANAGER, Ed25519 public key in hex. The custody platform never may.
 # [[initiators]]
 # name = "back office"
 # role = "CLIENT"
@@ -346,6 +366,21 @@ mod tests {
         ] {
             assert!(Rules::parse(&with(networks), by_chain).is_ok(), "{networks}");
         }
+    }
+
+    #[test]
+    fn the_log_takes_the_place_of_initiators() {
+        let genesis = format!("[governance]\ngenesis = \"{}\"\n", "07".repeat(32));
+        let both = errors(&format!("{GOOD}\n{genesis}"));
+        assert!(both.len() == 1 && both[0].starts_with("initiators: "), "{both:?}");
+        let (before, rest) = GOOD.split_once("[[initiators]]").unwrap();
+        let (_, after) = rest.split_once("[[assets]]").unwrap();
+        let without = format!("{before}\n[[assets]]{after}");
+        assert!(errors(&without)[0].starts_with("initiators"));
+        let rules = Rules::parse(&format!("{without}\n{genesis}"), by_chain).unwrap();
+        assert_eq!(rules.governance, Some(EntryDigest([7; 32])));
+        assert!(rules.summary().contains("governance log"));
+        assert!(Rules::parse(&format!("{without}\n[governance]\ngenesis = \"07\""), by_chain).is_err());
     }
 
     #[test]

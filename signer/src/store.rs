@@ -27,6 +27,12 @@
 //! a transaction whose inputs are worth far more than both said, and miners would get the difference. An output's amount never changes,
 //! so the first one that this party signed with is the only one that it ever signs with.
 
+mod log;
+mod past;
+
+pub use log::{Fork, LocalFreeze, SeenEntry};
+pub use past::{Past, Spent};
+
 use crate::verify::{Allowed, Part, Refusal, RefusalCode};
 use bursar_bitcoin::ClaimedInput;
 use bursar_domain::{
@@ -115,6 +121,9 @@ impl TookPart {
     const fn pays() -> Part {
         Part::Pays
     }
+    fn is_payment(&self) -> bool {
+        self.part == Part::Pays
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,6 +174,8 @@ impl Store {
         write.open_table(INPUT_AMOUNTS)?;
         write.open_table(REFUSALS)?;
         write.open_table(COUNTERS)?;
+        log::create(&write)?;
+        past::create(&write)?;
         commit(write, "opened")?;
         Ok(Self(database))
     }
@@ -178,14 +189,17 @@ impl Store {
         Ok(history(&tables, allowed, now)?.map(|_| ()))
     }
 
-    /// Burns the session id and records that this party takes part in signing this transaction, if the past allows it. On
-    /// disk when it returns. Call it before the first protocol message.
+    /// Burns the session id and records that this party takes part in signing this transaction, if the past allows it, and
+    /// `decide` does, who is told of this party's own past back to `since`. On disk when it returns. Call it before the first
+    /// protocol message.
     pub fn take_part(
         &self,
         session: SessionId,
         message: &[u8],
         allowed: &Allowed,
         now: Timestamp,
+        since: Option<Timestamp>,
+        decide: impl FnOnce(&Past) -> Result<Option<Spent>, Refusal>,
     ) -> Result<Result<(), Refusal>, StoreError> {
         let write = self.0.begin_write()?;
         {
@@ -210,6 +224,11 @@ impl Store {
                 Ok(earlier) => earlier,
                 Err(refusal) => return Ok(Err(refusal)),
             };
+            match decide(&past::past(&write, allowed.intent, since)?) {
+                Ok(Some(spent)) => past::spend(&write, allowed.intent, &spent, now)?,
+                Ok(None) => {}
+                Err(refusal) => return Ok(Err(refusal)),
+            }
             let transaction = hex::encode(Sha256::digest(&allowed.unsigned));
             if !earlier.iter().any(|one| one.transaction == transaction) {
                 earlier.push(TookPart {
@@ -389,6 +408,10 @@ fn gap(
 /// Whether what this party took part in for the intent leaves room for this.
 fn fits(earlier: &[TookPart], allowed: &Allowed, now: Timestamp) -> Result<(), Refusal> {
     let refuse = |code, reason: &str| Err(Refusal::new(code, reason));
+    if let Some(refusal) = allowed.only_to_undo.as_ref().filter(|_| !earlier.iter().any(TookPart::is_payment))
+    {
+        return Err(refusal.clone());
+    }
     if allowed.expires_at <= now && (allowed.part != Part::Cancels || earlier.is_empty()) {
         let reason = "the intent has expired by this party's clock, and there is nothing that it signed to be cancelled";
         return refuse(RefusalCode::IntentExpired, reason);

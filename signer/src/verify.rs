@@ -21,6 +21,7 @@ use bursar_bitcoin::ClaimedInput;
 use bursar_domain::{
     amount::Amount,
     effects::{Effects, OutPoint, Resource},
+    governance::policy::Decision,
     ids::ExternalId,
     intent::{InitiatorKey, Intent, IntentDigest},
     network::Network,
@@ -32,6 +33,7 @@ use bursar_domain::{
     verify::{EffectsMismatch, cancel_matches, effects_match},
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// Why a package is refused. `code` is stable; `reason` is for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -83,13 +85,42 @@ codes! {
     NonceFilled = "NONCE_FILLED",
     UnknownParent = "UNKNOWN_PARENT",
     InputAmountChanged = "INPUT_AMOUNT_CHANGED",
+    AuthorizationMissing = "AUTHORIZATION_MISSING",
+    AuthorizationTooLarge = "AUTHORIZATION_TOO_LARGE",
+    GovernanceBehind = "GOVERNANCE_BEHIND",
+    GovernanceForked = "GOVERNANCE_FORKED",
+    InitiatorNotPermitted = "INITIATOR_NOT_PERMITTED",
+    Frozen = "FROZEN",
+    FrozenHere = "FROZEN_HERE",
+    NoPolicy = "NO_POLICY",
+    PolicyDenied = "POLICY_DENIED",
+    PolicyDelay = "POLICY_DELAY",
+    ScreeningMissing = "SCREENING_MISSING",
+    ScreeningStale = "SCREENING_STALE",
+    ScreeningBlocked = "SCREENING_BLOCKED",
+    ScreeningReview = "SCREENING_REVIEW",
+    ScreeningInvalid = "SCREENING_INVALID",
+    ApprovalsMissing = "APPROVALS_MISSING",
+    ApprovalRejected = "APPROVAL_REJECTED",
+    SignersRequired = "SIGNERS_REQUIRED",
+    AwaitingConfirmation = "AWAITING_CONFIRMATION",
+    ConfirmationRejected = "CONFIRMATION_REJECTED",
+    VerifierUnavailable = "VERIFIER_UNAVAILABLE",
     Overloaded = "OVERLOADED",
     Internal = "INTERNAL",
 }
 impl RefusalCode {
     /// Whether it says nothing about the package, so that asking again may help.
     pub const fn is_temporary(self) -> bool {
-        matches!(self, Self::Overloaded | Self::Internal)
+        matches!(
+            self,
+            Self::Overloaded | Self::Internal | Self::Frozen | Self::FrozenHere | Self::VerifierUnavailable
+        ) || self.only_takes_time()
+    }
+
+    /// Whether it is a matter of time in the ordinary course of things, so that there is nothing to write down.
+    pub const fn only_takes_time(self) -> bool {
+        matches!(self, Self::GovernanceBehind | Self::PolicyDelay | Self::AwaitingConfirmation)
     }
 }
 impl std::fmt::Display for RefusalCode {
@@ -128,6 +159,14 @@ pub struct Allowed {
     /// The transaction's own bytes.
     pub unsigned: Vec<u8>,
     pub payloads: Vec<SigningPayload>,
+    /// What it does.
+    pub effects: Effects,
+    /// Why a cancellation is refused, unless this party took part in a payment that it takes back.
+    pub only_to_undo: Option<Refusal>,
+    /// What the policy of the governance log says, if there is one.
+    pub decision: Option<Decision>,
+    /// Without whose co-signers this party does not sign it.
+    pub with: BTreeSet<PartyRole>,
 }
 
 /// What a transaction can do to the others of its intent.
@@ -171,18 +210,9 @@ pub fn verify(
     if std::iter::once(&package.unsigned).chain(parent).any(|one| one.bytes.len() > MAX_TRANSACTION) {
         return refuse(Code::MalformedPackage, "unsigned.bytes: too large".into());
     }
-    let Some(initiator) = rules.initiators.iter().find(|known| known.public_key == package.intent.initiator)
-    else {
-        return refuse(
-            Code::UnknownInitiator,
-            format!("initiator {} is not in this party's rules", package.intent.initiator),
-        );
-    };
-    if initiator.role == PartyRole::CustodyPlatform {
-        return refuse(
-            Code::InitiatorRole,
-            format!("{}: the custody platform never initiates", initiator.name),
-        );
+    // With a governance log, `crate::governance` asks who they are there.
+    if rules.governance.is_none() {
+        pinned(rules, &package.intent.initiator)?;
     }
     if let Err(error) = package.intent.verify_signature() {
         return refuse(Code::InitiatorSignature, error.to_string());
@@ -250,14 +280,31 @@ pub fn verify(
         expires_at: intent.expires_at,
         part,
         fills: intent.fills.is_some(),
-        resources: effects.resources,
+        resources: effects.resources.clone(),
         fee: effects.fee,
         fee_cap: intent.max_fee.min(rule.max_fee),
         makes: makes.into_iter().map(|own| own.outpoint).collect(),
         believed,
         unsigned: package.unsigned.bytes.clone(),
         payloads,
+        effects,
+        only_to_undo: None,
+        decision: None,
+        with: BTreeSet::new(),
     })
+}
+
+/// Whether the initiator is one of this party's own list, and may initiate.
+fn pinned(rules: &Rules, initiator: &InitiatorKey) -> Result<(), Refusal> {
+    let Some(known) = rules.initiators.iter().find(|known| known.public_key == *initiator) else {
+        let reason = format!("initiator {initiator} is not in this party's rules");
+        return Err(Refusal::new(RefusalCode::UnknownInitiator, reason));
+    };
+    if known.role == PartyRole::CustodyPlatform {
+        let reason = format!("{}: the custody platform never initiates", known.name);
+        return Err(Refusal::new(RefusalCode::InitiatorRole, reason));
+    }
+    Ok(())
 }
 
 fn undecodable(error: DecodeError) -> Refusal {

@@ -21,6 +21,7 @@ use bursar_domain::{
 use bursar_signer::{
     adapters::by_chain,
     config::{Config, Peer, RelayAddress},
+    confirm::Confirm,
     keygen::{self, Event, Keygen},
     vault::Vault,
 };
@@ -95,6 +96,7 @@ impl Parties {
             role: ROLES[usize::from(index)],
             threshold: 2,
             session_seconds: 60,
+            confirm: Confirm::None,
             relays: vec![RelayAddress {
                 address: self.relay.local_addr().to_string(),
                 public_key: self.relay_key,
@@ -104,6 +106,7 @@ impl Parties {
                 .map(|peer| Peer {
                     index: PartyIndex(peer),
                     name: format!("party {peer}"),
+                    role: None,
                     public_key: self.identity(peer).public(),
                 })
                 .collect(),
@@ -276,6 +279,18 @@ async fn real_daemons__should_generate_keys_and_sign() {
     let signatures =
         tokio::time::timeout(LIMIT, coordinator.sign(&package, &payloads)).await.unwrap().unwrap();
     adapter.assemble(&package.unsigned, &key, &signatures).unwrap();
+    // Their owners' brake, while they run.
+    for dir in &dirs {
+        ok(signer(dir).args(["freeze", "--reason", "drill"]).output().unwrap());
+    }
+    let error = coordinator.sign(&package, &payloads).await.unwrap_err();
+    assert!(!error.started() && error.to_string().contains("FROZEN_HERE"), "{error}");
+    for dir in &dirs {
+        ok(signer(dir).arg("lift").output().unwrap());
+        assert_eq!(ok(signer(dir).args(["pending", "--json"]).output().unwrap()).trim(), "[]");
+    }
+    let refused = signer(&dirs[0]).args(["governance", "show"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("no [governance]"));
     // Killed without a word, one after the other, and started again: they open their stores and sign.
     for dir in &dirs[..2] {
         drop(running.remove(0));
@@ -289,6 +304,11 @@ async fn real_daemons__should_generate_keys_and_sign() {
         tokio::time::timeout(LIMIT, coordinator.sign(&package, &payloads)).await.unwrap().unwrap();
     adapter.assemble(&package.unsigned, &key, &signatures).unwrap();
     drop(running);
+    // On the store, where no daemon runs.
+    ok(signer(&dirs[0]).args(["freeze", "--reason", "drill"]).output().unwrap());
+    let said = ok(signer(&dirs[0]).args(["status", "--json"]).output().unwrap());
+    assert!(said.contains("drill"), "{said}");
+    ok(signer(&dirs[0]).arg("lift").output().unwrap());
     let said = ok(signer(&dirs[0]).args(["status", "--json"]).output().unwrap());
     let said: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert_eq!(said["keys"][0]["scheme"], "ed25519");
@@ -418,5 +438,6 @@ fn payment(key: &GroupKey, initiator: &SigningKey) -> SigningPackage {
         recalls: Vec::new(),
         purpose: Purpose::Pay,
         unsigned,
+        authorization: None,
     }
 }

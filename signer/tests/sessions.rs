@@ -5,6 +5,8 @@
 
 #[path = "sessions/fills.rs"]
 mod fills;
+#[path = "sessions/governance.rs"]
+mod governance;
 #[path = "sessions/hostile.rs"]
 mod hostile;
 #[path = "sessions/links.rs"]

@@ -11,10 +11,13 @@
 //! | [`chain`], [`utxos`], [`deposits`] | blocks applied and rolled back, and what follows from them |
 //! | [`wallets`], [`addresses`], [`keys`] | what is ours |
 //! | [`halts`], [`gaps`], [`audit`] | who may not send for now; numbers that nobody will use; what a reconciliation compares |
+//! | [`governance`] | the signed log that says who may do what, and changes that wait for signatures |
+//! | [`approvals`], [`velocity`] | who approved what, what was decided and why; what transfers add to limited sums |
 //! | [`api_keys`], [`idempotency`] | who calls, and what was answered |
 
 pub mod addresses;
 pub mod api_keys;
+pub mod approvals;
 pub mod audit;
 mod boundary;
 pub mod chain;
@@ -23,6 +26,7 @@ mod dialect;
 mod error;
 pub mod events;
 pub mod gaps;
+pub mod governance;
 pub mod halts;
 pub mod idempotency;
 pub mod jobs;
@@ -41,6 +45,7 @@ pub mod sweep;
 pub mod transactions;
 pub mod transfers;
 pub mod utxos;
+pub mod velocity;
 pub mod wallets;
 
 pub use error::{Lack, StoreError};

@@ -16,6 +16,8 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (4, include_str!("../migrations/0004_jobs_for_signers.sql")),
     (5, include_str!("../migrations/0005_foreign_spends.sql")),
     (6, include_str!("../migrations/0006_children_left.sql")),
+    (10, include_str!("../migrations/0010_governance.sql")),
+    (11, include_str!("../migrations/0011_authorization.sql")),
 ];
 
 /// Brings the schema up to date, all or nothing. Of several processes that start at once, the first does it.

@@ -2,7 +2,7 @@
 
 mod postgres;
 
-use crate::{Store, chain, gaps, halts, jobs, reservations, sweep, transfers};
+use crate::{Store, chain, gaps, halts, jobs, reservations, sweep, transfers, velocity};
 use sqlx::{AssertSqlSafe, Row};
 
 async fn plan(store: &Store, sql: &str) -> String {
@@ -23,6 +23,7 @@ const FREQUENT: &[(&str, &str)] = &[
     (reservations::LIVE, "reservations_live"),
     (sweep::IDLE, "transfers_unfinished"),
     (sweep::UNSETTLED, "transactions_watched"),
+    (velocity::SUMMED, "velocity_reservations_summed"),
     (sweep::CHILDREN_LEFT, "transactions_unsigned"),
     (reservations::USED, "reservations_used"),
     (reservations::SET_USED, "reservation_claims_held"),

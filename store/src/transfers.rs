@@ -6,7 +6,7 @@ use crate::{
     events, jobs,
     page::{self, Page},
     row::{Fields, plain, to_int, to_json},
-    transactions,
+    transactions, velocity,
 };
 use bursar_domain::{
     asset::Asset,
@@ -129,6 +129,7 @@ pub async fn save(tx: &mut WriteTx, transition: &Transition) -> Result<Saved, St
     if updated.rows_affected() == 0 {
         return Ok(Saved::Stale);
     }
+    velocity::follow(tx, transfer.id, *from, &transfer.state).await?;
     if let State::PendingSignature { transaction, signing_started: false } = transfer.state {
         transactions::take_back_session(tx, transaction).await?;
         transactions::nothing_may_pay(tx, transfer.id).await?;

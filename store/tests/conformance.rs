@@ -8,6 +8,8 @@ mod chain;
 mod events;
 #[path = "conformance/fixtures.rs"]
 mod fixtures;
+#[path = "conformance/governance.rs"]
+mod governance;
 #[path = "conformance/halts.rs"]
 mod halts;
 #[path = "conformance/jobs.rs"]

@@ -1,6 +1,6 @@
 //! What every step is given.
 
-use crate::{crash, readings::Readings};
+use crate::{crash, governance::Governance, readings::Readings};
 use bursar_domain::{
     asset::Asset,
     chain::Tips,
@@ -170,6 +170,8 @@ pub struct Context {
     pub signer: Arc<dyn ThresholdSigner>,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn IdSource>,
+    /// The log that says who may do what; without one nobody is asked.
+    pub governance: Option<Governance>,
     pub settings: Settings,
 }
 

@@ -1,9 +1,10 @@
 //! One look at one transfer.
 
-use crate::{context::Context, steps};
+use crate::{context::Context, governance::GovernanceError, steps};
 use bursar_domain::{
     hd::DeriveError,
     ids::{TransactionId, TransferId, WalletId},
+    intent::InvalidIntent,
     lifecycle::{Step, Transfer},
     network::Network,
     ports::{AssembleError, DecodeError, NodeError},
@@ -36,6 +37,8 @@ pub enum StepError {
     #[error(transparent)]
     Move(#[from] MoveError),
     #[error(transparent)]
+    Governance(#[from] GovernanceError),
+    #[error(transparent)]
     Node(#[from] NodeError),
     #[error("this installation has no node configured for {0}")]
     UnservedNetwork(Network),
@@ -45,6 +48,8 @@ pub enum StepError {
     UnknownTransaction(TransactionId),
     #[error("the transfer's source address {0} does not belong to its wallet")]
     UnknownSource(String),
+    #[error("the intent makes no sense: {0}")]
+    Intent(InvalidIntent),
     #[error("the stored recalls do not fit the order: {0}")]
     Recall(#[from] InvalidRecall),
     /// For the queue only: see [`Next::LeaveToSigner`].

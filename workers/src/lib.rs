@@ -7,12 +7,14 @@
 //! [`follower`] walks each chain's blocks once for all transfers. [`queue`] is the only module that names apalis.
 
 pub mod audit;
+pub mod authorization;
 pub mod context;
 pub mod crash;
 pub mod engine;
 pub mod follower;
 pub mod frozen;
 pub mod gaps;
+pub mod governance;
 pub mod preflight;
 pub mod queue;
 mod readings;

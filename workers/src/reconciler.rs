@@ -138,6 +138,15 @@ fn should_have_moved(idle: &Idle) -> Option<&'static str> {
         return Some("its step fails each time");
     }
     match &idle.state {
+        // These wait for people, and say so.
+        State::PendingAuthorization
+            if matches!(
+                idle.sub_status,
+                Some(Sub::AwaitingApprovals | Sub::AwaitingScreening | Sub::PolicyDelay | Sub::Frozen)
+            ) =>
+        {
+            None
+        }
         State::Submitted | State::PendingScreening | State::PendingAuthorization | State::Signed { .. } => {
             Some("nothing holds it here")
         }

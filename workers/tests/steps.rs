@@ -15,6 +15,8 @@ mod ends;
 mod fill;
 #[path = "steps/follow.rs"]
 mod follow;
+#[path = "steps/governance.rs"]
+mod governance;
 #[path = "steps/halts.rs"]
 mod halts;
 #[path = "steps/jobs.rs"]

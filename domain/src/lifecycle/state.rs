@@ -251,6 +251,18 @@ pub enum SubStatus {
     NotScreened,
     /// No approval policy is configured: nobody was asked.
     NotAuthorized,
+    /// People must approve it; the reason says how many of whom are missing.
+    AwaitingApprovals,
+    /// No fresh verdict of a screening that policy demands, or one that people must release.
+    AwaitingScreening,
+    /// Policy has it wait; the reason says until when.
+    PolicyDelay,
+    /// What had authorized it no longer does (policy, people or approvals have changed): it is decided anew.
+    AuthorizationLapsed,
+    /// Somebody who must approve said no.
+    ApprovalRejected,
+    /// Not enough had approved when the deadline passed.
+    ApprovalsOverdue,
     InsufficientFunds,
     MaxFeeExceeded,
     MissingTagOrMemo,
@@ -264,6 +276,8 @@ pub enum SubStatus {
     SignersOffline,
     /// Nothing new is sent from the account until a person lifts the halt that the reason names.
     AccountHalted,
+    /// Somebody froze it, its wallet, its chain or everything; the reason names the entry of the governance log. Two people lift it.
+    Frozen,
     /// An earlier nonce or Sequence of the same account is not signed yet.
     WaitsItsTurn,
     /// The co-signers have been asked; a signature may exist from now on.

@@ -21,6 +21,10 @@ pub enum Fact {
     Authorized {
         sub_status: Option<SubStatus>,
     },
+    /// It was authorized and is not any more. What was frozen is released, in the same database transaction.
+    AuthorizationLapsed {
+        reason: String,
+    },
     Blocked {
         reason: String,
     },
@@ -133,6 +137,7 @@ impl Fact {
         matches!(
             self,
             Self::Thawed { .. }
+                | Self::AuthorizationLapsed { .. }
                 | Self::Recalled { .. }
                 | Self::Expired { .. }
                 | Self::Failed { .. }
@@ -293,6 +298,10 @@ fn next(state: &State, fact: &Fact) -> Option<Next> {
         }
         (S::PendingReview, Fact::ReviewPassed) => plain(S::PendingAuthorization),
         (S::PendingAuthorization, Fact::Authorized { sub_status }) => Some((S::Queued, *sub_status, None)),
+        (
+            S::Queued | S::PendingSignature { signing_started: false, .. },
+            Fact::AuthorizationLapsed { reason },
+        ) => because(S::PendingAuthorization, SubStatus::AuthorizationLapsed, reason),
         (S::PendingAuthorization, Fact::Blocked { reason }) => Some((S::Blocked, None, Some(reason.clone()))),
         (
             S::Submitted
@@ -448,6 +457,7 @@ mod tests {
             Fact::Blocked { reason: reason() },
             Fact::Rejected { sub_status: None, reason: reason() },
             Fact::Waiting { sub_status: SubStatus::InsufficientFunds, reason: reason() },
+            Fact::AuthorizationLapsed { reason: reason() },
             Fact::Frozen { transaction: transaction() },
             Fact::SigningStarted,
             Fact::SigningNotStarted { sub_status: SubStatus::SignersOffline, reason: reason() },

@@ -91,6 +91,11 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, "not-possible-now", "The transfer's state does not allow this")
             .detail(message)
     }
+    /// 403, 409 or 422: the governance log does not take the entry. `code`: that of the refusal, such as `QUORUM`.
+    pub fn governance(status: StatusCode, code: &str, title: &str, detail: impl ToString) -> Self {
+        let kind = format!("governance-{}", code.to_ascii_lowercase().replace('_', "-"));
+        Self::new(status, &kind, title).detail(detail)
+    }
     pub fn unavailable(message: impl ToString) -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -101,7 +106,7 @@ impl Problem {
     }
     pub fn too_large() -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The request body is too large")
-            .detail("at most 256 kB; split the batch")
+            .detail("at most 256 kB, 1 MB for a governance change; split the batch")
     }
     /// 500. The cause goes to the log, not to the caller.
     pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {

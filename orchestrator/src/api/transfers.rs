@@ -1,6 +1,7 @@
 //! Transfers: one file for each thing that can be done with them.
 
 pub mod abort;
+pub mod approvals;
 pub mod cancel;
 pub mod create;
 pub mod estimate;
@@ -17,7 +18,7 @@ use bursar_domain::{ids::WalletId, intent::Intent};
 use bursar_store::wallets::Wallet;
 
 /// The wallet and the intent that a request means.
-async fn understand(state: &ApiState, request: &TransferRequest) -> Result<(Wallet, Intent), Problem> {
+pub(super) async fn understand(state: &ApiState, request: &TransferRequest) -> Result<(Wallet, Intent), Problem> {
     let id: WalletId =
         request.wallet_id.parse().map_err(|error| Problem::invalid_field("walletId", error))?;
     let wallet = match wallets::find(state, id).await {

@@ -73,10 +73,7 @@ pub async fn sign(
     key_file: &Path,
 ) -> anyhow::Result<TransferRequest> {
     let key = admin::load_initiator_key(key_file)?;
-    let wallet: WalletInfo = client.get(&format!("/v1/wallets/{}", request.wallet_id), &[]).await?;
-    let info = asset(client, &request.asset).await?;
-    let adapter = adapter(wallet.descriptor.network.chain());
-    let intent = intake::intent(&request, wallet.descriptor, &info, adapter).map_err(InvalidRequest)?;
+    let intent = compose(client, &request).await?;
     show(&intent);
     let signature = key.sign(intent.canonical().as_bytes());
     Ok(TransferRequest {
@@ -106,6 +103,14 @@ pub async fn fill(client: &Client, request: FillRequest, key_file: &Path) -> any
         signature: Some(hex::encode(signature.to_bytes())),
         ..request
     })
+}
+
+/// The intent that a request means.
+pub async fn compose(client: &Client, request: &TransferRequest) -> anyhow::Result<Intent> {
+    let wallet: WalletInfo = client.get(&format!("/v1/wallets/{}", request.wallet_id), &[]).await?;
+    let info = asset(client, &request.asset).await?;
+    let adapter = adapter(wallet.descriptor.network.chain());
+    Ok(intake::intent(request, wallet.descriptor, &info, adapter).map_err(InvalidRequest)?)
 }
 
 /// The recall of one payout, signed. What is signed names the order by its digest and the payout by its place.

@@ -2,13 +2,14 @@
 
 use super::session::{SessionPlan, run_session};
 use crate::{
+    governance::in_messages,
     hub::{Hub, ProposalEvent},
-    message::{Answer, FromRelay, Mode, Nonce, ProposalId},
+    message::{Answer, FromRelay, GOVERNANCE_BEHIND, Mode, Nonce, ProposalId},
 };
 use bursar_domain::{
     package::SigningPackage,
     ports::{PAST_REFUSALS, SignError},
-    signing::{GroupKey, PartyIndex, Scheme, SignatureBytes, SigningPayload},
+    signing::{GroupKey, PartyIndex, PartyRole, Scheme, SignatureBytes, SigningPayload},
 };
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use std::{
@@ -22,6 +23,13 @@ pub(super) struct Attempt<'a> {
     pub key: &'a GroupKey,
     pub package: &'a SigningPackage,
     pub payloads: &'a [SigningPayload],
+}
+
+/// What a party that accepts said.
+struct Acceptance {
+    nonce: Nonce,
+    /// Without whom it does not sign.
+    with: BTreeSet<PartyRole>,
 }
 
 /// Who accepted, in ascending order, and with what nonce.
@@ -57,6 +65,8 @@ impl Drop for Proposal {
 /// breaks, and whomever it accuses gets no more than itself, so it ends up behind the honest ones.
 const PRESENT: u32 = 1;
 const SUSPECT: u32 = 10;
+/// More parties than this are not searched for a quorum in which everybody is who somebody wants to sign with.
+const MANY: usize = 12;
 
 impl Attempt<'_> {
     /// Asks every candidate, and takes the first t that accept, or those who had least to do with failures as soon as it is clear
@@ -70,11 +80,12 @@ impl Attempt<'_> {
         let (proposal, mut events) = self.propose()?;
         let deadline = Instant::now() + self.hub.deadlines.answer;
         let mut waiting = proposal.parties.clone();
-        let mut accepted: BTreeMap<PartyIndex, Nonce> = BTreeMap::new();
+        let mut accepted: BTreeMap<PartyIndex, Acceptance> = BTreeMap::new();
+        let mut brought_up: BTreeSet<PartyIndex> = BTreeSet::new();
         let mut refused: Vec<(PartyIndex, String, String)> = Vec::new();
         let mut unable: Vec<String> = Vec::new();
         let blame = self.blame(&proposal.parties);
-        while !waiting.is_empty() && !best_is_known(&blame, accepted.keys(), &waiting, needed) {
+        while !waiting.is_empty() && !self.settled(&blame, &accepted, &waiting, needed) {
             let Ok(Some(event)) = tokio::time::timeout_at(deadline, events.recv()).await else {
                 // Waited for in vain: not another time.
                 let (now, mut state) = (self.hub.clock.now(), self.hub.state());
@@ -93,8 +104,17 @@ impl Attempt<'_> {
             waiting.swap_remove(place);
             if let ProposalEvent::Answered { answer, .. } = event {
                 match answer {
-                    Answer::Accept { nonce } => {
-                        accepted.insert(party, nonce);
+                    Answer::Accept { nonce, with } => {
+                        accepted.insert(party, Acceptance { nonce, with });
+                    }
+                    Answer::Behind { have, reason } => {
+                        // Once: who is behind still has been told all that there is.
+                        if brought_up.insert(party) && self.bring_up(proposal.id, party, have).await {
+                            waiting.push(party);
+                            continue;
+                        }
+                        self.record_refusal(party, GOVERNANCE_BEHIND, &reason);
+                        unable.push(format!("party {party} could not decide: {GOVERNANCE_BEHIND}: {reason}"));
                     }
                     Answer::Refuse { code, reason } => {
                         self.record_refusal(party, &code, &reason);
@@ -108,8 +128,9 @@ impl Attempt<'_> {
             }
         }
         if accepted.len() >= needed {
-            let signers = least_blamed(&blame, accepted.keys(), needed);
-            let (signers, nonces) = accepted.into_iter().filter(|(party, _)| signers.contains(party)).unzip();
+            let signers = self.quorum(&blame, &accepted, needed);
+            let chosen = accepted.into_iter().filter(|(party, _)| signers.contains(party));
+            let (signers, nonces) = chosen.map(|(party, acceptance)| (party, acceptance.nonce)).unzip();
             return Ok(Quorum { proposal, signers, nonces });
         }
         let final_refusal = usize::from(self.key.parties).saturating_sub(refused.len()) < needed;
@@ -127,6 +148,80 @@ impl Attempt<'_> {
         );
         let reason = format!("{} of {needed} co-signers accept; {}", accepted.len(), unable.join("; "));
         Err(SignError::Aborted { reason, started: false })
+    }
+
+    /// Sends a co-signer the entries that it lacks, and the package again. False when there is nothing new for it.
+    async fn bring_up(&self, proposal: ProposalId, party: PartyIndex, have: Option<u64>) -> bool {
+        let Some(log) = self.hub.log.get() else { return false };
+        let mut next = have.map_or(0, |have| have.saturating_add(1));
+        let mut sent = false;
+        loop {
+            let entries = match log.entries(next).await {
+                Ok(entries) => entries,
+                Err(reason) => {
+                    tracing::warn!(%party, reason, "entries of the governance log cannot be read");
+                    break;
+                }
+            };
+            if entries.is_empty() {
+                break;
+            }
+            next = next.saturating_add(entries.len() as u64);
+            let mut state = self.hub.state();
+            for entries in in_messages(entries) {
+                sent = state.send(Mode::Sign, party, FromRelay::Governance { entries });
+            }
+        }
+        let package = Box::new(self.package.clone());
+        sent && self.hub.state().send(Mode::Sign, party, FromRelay::Propose { proposal, package })
+    }
+
+    /// Who signs: those with the least blame among whom are all that each of them wants to sign with.
+    fn quorum(
+        &self,
+        blame: &BTreeMap<PartyIndex, u32>,
+        accepted: &BTreeMap<PartyIndex, Acceptance>,
+        needed: usize,
+    ) -> Vec<PartyIndex> {
+        let cheapest = least_blamed(blame, accepted.keys(), needed);
+        let all: Vec<PartyIndex> = accepted.keys().copied().collect();
+        if self.is_complete(&cheapest, accepted) || all.len() > MANY {
+            return cheapest;
+        }
+        let subsets = (0u32..1 << all.len()).filter(|subset| subset.count_ones() as usize == needed);
+        let signers = |subset: u32| -> Vec<PartyIndex> {
+            (0u32..)
+                .zip(&all)
+                .filter(|(place, _)| subset >> place & 1 == 1)
+                .map(|(_, party)| *party)
+                .collect()
+        };
+        let total = |signers: &Vec<PartyIndex>| -> u64 {
+            signers.iter().map(|party| u64::from(blame.get(party).copied().unwrap_or(0))).sum()
+        };
+        let complete = subsets.map(signers).filter(|signers| self.is_complete(signers, accepted));
+        // Where there is no such quorum, they will say so themselves.
+        complete.min_by_key(total).unwrap_or(cheapest)
+    }
+
+    /// Whether all are among these signers whom each of them wants to sign with.
+    fn is_complete(&self, signers: &[PartyIndex], accepted: &BTreeMap<PartyIndex, Acceptance>) -> bool {
+        let role = |party: &PartyIndex| self.hub.parties.iter().find(|known| known.index == *party);
+        let present: BTreeSet<PartyRole> = signers.iter().filter_map(role).map(|party| party.role).collect();
+        let mut wanted = signers.iter().filter_map(|signer| accepted.get(signer));
+        wanted.all(|acceptance| acceptance.with.is_subset(&present))
+    }
+
+    /// Whether no answer that is still to come could give a better quorum than the one that has accepted.
+    fn settled(
+        &self,
+        blame: &BTreeMap<PartyIndex, u32>,
+        accepted: &BTreeMap<PartyIndex, Acceptance>,
+        waiting: &[PartyIndex],
+        needed: usize,
+    ) -> bool {
+        best_is_known(blame, accepted.keys(), waiting, needed)
+            && self.is_complete(&self.quorum(blame, accepted, needed), accepted)
     }
 
     fn not_enough(&self, available: usize) -> SignError {

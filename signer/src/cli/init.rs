@@ -5,6 +5,7 @@ use anyhow::Context as _;
 use bursar_domain::signing::{PartyIndex, PartyRole};
 use bursar_signer::{
     config::{Config, Peer, RelayAddress},
+    confirm::Confirm,
     rules::TEMPLATE,
     vault::write_private,
 };
@@ -91,7 +92,8 @@ impl Init {
             let (index, key): (u16, _) =
                 parsed.ok_or_else(|| wrong(format!("--peer {text}: give INDEX=PUBLIC_KEY")))?;
             let public_key = key.parse().map_err(|error| wrong(format!("--peer {text}: {error}")))?;
-            peers.push(Peer { index: PartyIndex(index), name: format!("party {index}"), public_key });
+            let name = format!("party {index}");
+            peers.push(Peer { index: PartyIndex(index), name, role: None, public_key });
         }
         Ok(Config {
             index: PartyIndex(self.index),
@@ -99,6 +101,7 @@ impl Init {
             role: self.role.into(),
             threshold: self.threshold,
             session_seconds: 120,
+            confirm: Confirm::None,
             relays,
             peers,
         })
@@ -114,7 +117,7 @@ fn examples(config: &Config) -> String {
         out.push_str("\n# The orchestrator's relay and its public key.\n# [[relays]]\n# address = \"host:7400\"\n# public_key = \"...\"\n");
     }
     if config.peers.is_empty() {
-        out.push_str("\n# Every other party.\n# [[peers]]\n# index = 1\n# name = \"wealth manager\"\n# public_key = \"...\"\n");
+        out.push_str("\n# Every other party.\n# [[peers]]\n# index = 1\n# name = \"wealth manager\"\n# role = \"WEALTH_MANAGER\"\n# public_key = \"...\"\n");
     }
     out
 }

@@ -6,7 +6,10 @@ use bursar_domain::signing::Scheme;
 use bursar_signer::{
     adapters::by_chain,
     clock::SystemClock,
+    confirm::{Confirm, Verifier},
+    control,
     daemon::{self, Cosigner},
+    governance::Governance,
     protocol::{Primes, Share},
     store::Store,
     vault::{Vault, VaultError},
@@ -42,6 +45,13 @@ impl Run {
         let config = self.common.config()?;
         let rules = self.common.rules()?;
         crash::arm_from_environment(&self.common)?;
+        let verifier = match &config.confirm {
+            Confirm::Verifier { url, timeout } => Some(
+                Verifier::new(url, *timeout, rules.regtest_only())
+                    .map_err(|error| Misconfigured::Other(format!("signer.toml: {error}")))?,
+            ),
+            Confirm::None | Confirm::Person => None,
+        };
         let identity = Arc::new(self.common.identity()?);
         let vault = self.passphrase.vault(&self.common.dir)?;
         let mut shares = BTreeMap::new();
@@ -84,6 +94,8 @@ impl Run {
                 rules.summary()
             ),
         );
+        let governance = rules.governance.map(|pinned| Governance::replay(pinned, &store)).transpose();
+        let governance = governance.map_err(|error| Misconfigured::Other(error.to_string()))?;
         let ecdsa = shares.contains_key(&Scheme::EcdsaSecp256k1);
         let cosigner = Arc::new(Cosigner {
             config,
@@ -91,6 +103,8 @@ impl Run {
             rules,
             shares,
             store,
+            governance,
+            verifier,
             adapters: by_chain,
             clock: Arc::new(SystemClock),
         });
@@ -133,6 +147,15 @@ async fn serve(cosigner: Arc<Cosigner>, dir: PathBuf) -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
     let daemon = tokio::spawn(daemon::run(cosigner.clone(), shutdown.clone()));
+    let control = tokio::spawn({
+        let (cosigner, dir, shutdown) = (cosigner.clone(), dir.clone(), shutdown.clone());
+        async move {
+            if let Err(error) = control::serve(cosigner, &dir, shutdown).await {
+                // A path that is too long, say. What was asked for before holds.
+                tracing::error!(%error, "no control socket: approve, freeze and governance work only while this does not run");
+            }
+        }
+    });
     let mut tick = tokio::time::interval(SNAPSHOT);
     loop {
         tokio::select! {
@@ -150,6 +173,7 @@ async fn serve(cosigner: Arc<Cosigner>, dir: PathBuf) -> anyhow::Result<()> {
     tracing::info!("stopping");
     shutdown.cancel();
     daemon.await?;
+    control.await?;
     Ok(())
 }
 

@@ -1,10 +1,10 @@
 //! `bursar-signer status`: from the store, or while the daemon holds it, from what the daemon last wrote.
 
 use super::Common;
-use bursar_domain::time::Timestamp;
+use bursar_domain::{governance::log::Head, time::Timestamp};
 use bursar_signer::{
     daemon::Cosigner,
-    store::{RecordedRefusal, Store, StoreError},
+    store::{LocalFreeze, RecordedRefusal, SeenEntry, Store, StoreError},
     vault::{public_keys, write_private},
 };
 use clap::Args;
@@ -27,6 +27,13 @@ struct Snapshot {
     sessions_burnt: u64,
     counters: BTreeMap<String, u64>,
     last_refusals: Vec<RecordedRefusal>,
+    #[serde(default)]
+    governance_head: Option<Head>,
+    #[serde(default)]
+    frozen_here: Option<LocalFreeze>,
+    /// Payments that wait for a person.
+    #[serde(default)]
+    pending: usize,
 }
 
 const FILE: &str = "status.json";
@@ -39,8 +46,15 @@ impl Snapshot {
             sessions_burnt: store.sessions()?,
             counters: store.counters()?.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
             last_refusals: store.refusals(REFUSALS)?,
+            governance_head: store.governance()?.last().and_then(head),
+            frozen_here: store.local_freeze()?,
+            pending: store.confirmations()?.iter().filter(|one| one.is_open()).count(),
         })
     }
+}
+
+fn head(seen: &SeenEntry) -> Option<Head> {
+    Some(Head { seq: seen.entry.read().ok()?.seq, digest: seen.entry.digest() })
 }
 
 pub fn write_snapshot(cosigner: &Cosigner, dir: &Path) -> anyhow::Result<()> {
@@ -74,6 +88,15 @@ impl Status {
         for (name, count) in &snapshot.counters {
             text.push_str(&format!("{name}: {count}\n"));
         }
+        if let Some(head) = &snapshot.governance_head {
+            text.push_str(&format!("governance log: {head}\n"));
+        }
+        if let Some(freeze) = &snapshot.frozen_here {
+            text.push_str(&format!("FROZEN HERE: {}\n", freeze.reason));
+        }
+        if snapshot.pending > 0 {
+            text.push_str(&format!("waiting for a person: {}\n", snapshot.pending));
+        }
         for refusal in &snapshot.last_refusals {
             text.push_str(&format!("refused: {}\n", refusal.refusal));
         }
@@ -103,5 +126,13 @@ fn snapshot(dir: &Path) -> anyhow::Result<Snapshot> {
             Err(_) => return Ok(serde_json::from_slice(&std::fs::read(dir.join(FILE))?)?),
         }
     }
-    Ok(Snapshot { written_at: None, sessions_burnt: 0, counters: BTreeMap::new(), last_refusals: Vec::new() })
+    Ok(Snapshot {
+        written_at: None,
+        sessions_burnt: 0,
+        counters: BTreeMap::new(),
+        last_refusals: Vec::new(),
+        governance_head: None,
+        frozen_here: None,
+        pending: 0,
+    })
 }

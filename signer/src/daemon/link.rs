@@ -3,14 +3,17 @@
 use super::{Cosigner, LinkEnded, session};
 use crate::{
     config::RelayAddress,
+    governance::Governance,
     verify::{Allowed, Refusal, RefusalCode},
 };
 use bursar_crash::passing;
-use bursar_domain::{package::SigningPackage, signing::PartyIndex};
+use bursar_domain::{governance::log::Entry, package::SigningPackage, signing::PartyIndex};
 use bursar_signer_client::{
     Identity,
     link::{self, LinkReader, LinkWriter},
-    message::{Answer, Bytes, FromRelay, Heartbeat, Hello, Nonce, ProposalId, SessionId, Start, ToRelay},
+    message::{
+        Answer, Bytes, FromRelay, Heartbeat, Hello, MAX_ENTRIES, Nonce, ProposalId, SessionId, Start, ToRelay,
+    },
 };
 use std::{
     collections::{BTreeSet, HashMap},
@@ -163,6 +166,11 @@ async fn read(mut reader: LinkReader, shared: Shared, heartbeat: Heartbeat) -> L
             FromRelay::Propose { proposal, package } => {
                 shared.propose(proposal, package, &mut tasks);
             }
+            FromRelay::Governance { entries } if entries.len() > MAX_ENTRIES => {
+                return LinkEnded::Protocol("it sent more entries of the log than a message may have");
+            }
+            // Before whatever comes next: the package that needs them is behind it.
+            FromRelay::Governance { entries } => shared.learn(entries).await,
             FromRelay::Start(start) => shared.start(start, &mut tasks),
             FromRelay::Close { proposal } => {
                 let mut table = shared.table();
@@ -202,7 +210,10 @@ impl Shared {
         let shared = self.clone();
         tasks.spawn(async move {
             let answer = if overloaded {
-                refuse(&Refusal::new(RefusalCode::Overloaded, "too many packages at once; try again later"))
+                shared.refuse(&Refusal::new(
+                    RefusalCode::Overloaded,
+                    "too many packages at once; try again later",
+                ))
             } else {
                 shared.examine(proposal, package).await
             };
@@ -215,20 +226,65 @@ impl Shared {
         let examined = package.clone();
         // Decoding, signature checks and disk: off the async threads.
         let decided = tokio::task::spawn_blocking(move || cosigner.decide(&examined)).await;
+        let decided = match decided {
+            Ok(Ok(allowed)) => self.verifier(&package, allowed).await,
+            Ok(Err(refusal)) => Err(refusal),
+            Err(_) => Err(Refusal::new(RefusalCode::Internal, "this party failed; see its log")),
+        };
         let mut table = self.table();
         let closed = table.examining.remove(&proposal).unwrap_or(true);
         match decided {
-            Ok(Ok(allowed)) => {
+            Ok(allowed) => {
                 let nonce = Nonce::random();
+                let with = allowed.with.clone();
                 let allowed = Arc::new(allowed);
                 let pending = Pending { package, allowed, nonce, started: BTreeSet::new() };
                 if !closed {
                     table.pending.insert(proposal, pending);
                 }
-                Answer::Accept { nonce }
+                Answer::Accept { nonce, with }
             }
-            Ok(Err(refusal)) => refuse(&refusal),
-            Err(_) => refuse(&Refusal::new(RefusalCode::Internal, "this party failed; see its log")),
+            Err(refusal) => self.refuse(&refusal),
+        }
+    }
+
+    /// Asks the owner's own system, last, if there is one.
+    async fn verifier(&self, package: &SigningPackage, allowed: Allowed) -> Result<Allowed, Refusal> {
+        let Some(verifier) = &self.cosigner.verifier else { return Ok(allowed) };
+        let answer = verifier.ask(package, &allowed, allowed.decision.as_ref()).await;
+        match answer {
+            Ok(()) => Ok(allowed),
+            Err(refusal) => {
+                let (cosigner, package, recorded) = (self.cosigner.clone(), package.clone(), refusal.clone());
+                let written = tokio::task::spawn_blocking(move || cosigner.record(&package, &recorded));
+                let _ = written.await;
+                Err(refusal)
+            }
+        }
+    }
+
+    async fn learn(&self, entries: Vec<Entry>) {
+        let cosigner = self.cosigner.clone();
+        match tokio::task::spawn_blocking(move || cosigner.learn(entries)).await {
+            Ok(Ok(taken)) => {
+                if let Some(left) = taken.left {
+                    tracing::warn!(%left, "entries of the governance log were not taken");
+                }
+            }
+            Ok(Err(error)) => tracing::error!(%error, "the governance log could not be extended"),
+            Err(_) => tracing::error!("the governance log could not be extended"),
+        }
+    }
+
+    fn refuse(&self, refusal: &Refusal) -> Answer {
+        let (code, reason) = (refusal.code.name().to_owned(), refusal.reason.clone());
+        if refusal.code == RefusalCode::GovernanceBehind {
+            let have = self.cosigner.governance.as_ref().and_then(Governance::head).map(|head| head.seq);
+            Answer::Behind { have, reason }
+        } else if refusal.code.is_temporary() {
+            Answer::Unable { code, reason }
+        } else {
+            Answer::Refuse { code, reason }
         }
     }
 
@@ -269,14 +325,5 @@ impl Shared {
             // More than a protocol has, or over already: without this frame the session cannot go on.
             table.sessions.remove(&session);
         }
-    }
-}
-
-fn refuse(refusal: &Refusal) -> Answer {
-    let (code, reason) = (refusal.code.name().to_owned(), refusal.reason.clone());
-    if refusal.code.is_temporary() {
-        Answer::Unable { code, reason }
-    } else {
-        Answer::Refuse { code, reason }
     }
 }

@@ -13,13 +13,16 @@ use crate::{
 use bursar_domain::{
     canonical::Canonical,
     package::SigningPackage,
-    signing::{PartyIndex, SignatureBytes, SigningPayload},
+    signing::{PartyIndex, PartyRole, SignatureBytes, SigningPayload},
 };
 use bursar_signer_client::{
     PublicIdentity,
     message::{ProposalId, SessionFailure, SessionId, SessionTerms, Start},
 };
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 use tracing::Instrument as _;
 
 /// A session whose terms this party found right.
@@ -125,7 +128,8 @@ pub(super) async fn run(
 async fn sign(shared: &Shared, plan: Plan, inbound: Inbound) -> Result<SignatureBytes, SessionFailure> {
     let Plan { session, package, allowed, payload, share, members, me } = plan;
     let execution_id = execution_id(session, &payload);
-    burn(&shared.cosigner, session, package, allowed.clone(), payload.message.clone()).await?;
+    let roles = members.iter().filter_map(|(party, _)| shared.cosigner.config.role_of(*party)).collect();
+    burn(&shared.cosigner, session, package, allowed.clone(), payload.message.clone(), roles).await?;
     let signers: Vec<u16> = members.iter().map(|(party, _)| party.0).collect();
     let mesh = Mesh {
         identity: shared.cosigner.identity.clone(),
@@ -154,15 +158,11 @@ async fn burn(
     package: Arc<SigningPackage>,
     allowed: Arc<Allowed>,
     message: Vec<u8>,
+    members: BTreeSet<PartyRole>,
 ) -> Result<(), SessionFailure> {
     let cosigner = cosigner.clone();
     let burnt = tokio::task::spawn_blocking(move || {
-        let now = cosigner.clock.now();
-        let decided = cosigner
-            .store
-            .take_part(session, &message, &allowed, now)
-            .unwrap_or_else(|error| Err(super::internal(&error)));
-        decided.inspect_err(|refusal| cosigner.record(&package, refusal))
+        cosigner.take_part(session, &message, &package, &allowed, &members)
     })
     .await;
     match burnt {

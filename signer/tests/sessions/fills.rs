@@ -22,7 +22,7 @@ use bursar_signer::{
 };
 use bursar_signer_client::message::SessionId;
 use ed25519_dalek::SigningKey;
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 const ETH: Network = Network::Ethereum(31_337);
 const OTHER: Network = Network::Ethereum(1337);
@@ -128,9 +128,10 @@ fn decide(group: &Group, package: &SigningPackage) -> Result<(), RefusalCode> {
 }
 
 fn remember(group: &Group, package: &SigningPackage) {
-    let allowed = group.daemons[&0].cosigner.decide(package).unwrap();
+    let cosigner = &group.daemons[&0].cosigner;
+    let allowed = cosigner.decide(package).unwrap();
     let session = SessionId(package.digest().0);
-    group.daemons[&0].cosigner.store.take_part(session, b"message", &allowed, NOW).unwrap().unwrap();
+    cosigner.take_part(session, b"message", package, &allowed, &BTreeSet::new()).unwrap();
 }
 
 #[tokio::test]

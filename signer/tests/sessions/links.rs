@@ -153,7 +153,7 @@ impl HostileRelay {
         let package = Box::new(package.clone());
         self.writer.send(&FromRelay::Propose { proposal, package }).await.unwrap();
         match self.next().await {
-            ToRelay::Answer { answer: Answer::Accept { nonce }, .. } => (proposal, nonce),
+            ToRelay::Answer { answer: Answer::Accept { nonce, .. }, .. } => (proposal, nonce),
             other => panic!("{other:?}"),
         }
     }

@@ -41,7 +41,7 @@ async fn traitor(group: &Group, index: u16) -> JoinHandle<()> {
         loop {
             match reader.recv::<FromRelay>().await.unwrap() {
                 FromRelay::Propose { proposal, .. } => {
-                    let answer = Answer::Accept { nonce: Nonce::random() };
+                    let answer = Answer::Accept { nonce: Nonce::random(), with: [].into() };
                     writer.send(&ToRelay::Answer { proposal, answer }).await.unwrap();
                 }
                 FromRelay::Peer { .. } => return,

@@ -2,7 +2,7 @@
 
 use crate::{
     hostile::claiming,
-    support::{Group, NOW, Payments, deadlines, package, signed_by, stranger},
+    support::{Group, NOW, Payments, deadlines, package, role, signed_by, stranger},
 };
 use bitcoin::Psbt;
 use bursar_domain::{
@@ -22,7 +22,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use std::time::Duration;
 
 /// What takes the place of `earlier`, or pays for it.
-fn replace(
+pub fn replace(
     group: &Group,
     payment: &Payments,
     earlier: &[&UnsignedTransaction],
@@ -93,7 +93,8 @@ fn decide(group: &Group, package: &SigningPackage) -> Result<(), RefusalCode> {
 fn remember(group: &Group, package: &SigningPackage) {
     let allowed = group.daemons[&0].cosigner.decide(package).unwrap();
     let session = SessionId(package.digest().0);
-    group.daemons[&0].cosigner.store.take_part(session, b"message", &allowed, NOW).unwrap().unwrap();
+    let members = [role(0), role(1)].into();
+    group.daemons[&0].cosigner.take_part(session, b"message", package, &allowed, &members).unwrap();
 }
 
 fn edited(package: &SigningPackage, edit: impl FnOnce(&mut Psbt)) -> SigningPackage {

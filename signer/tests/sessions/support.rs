@@ -18,7 +18,9 @@ use bursar_domain::{
 use bursar_signer::{
     adapters::by_chain,
     config::{Config, Peer, RelayAddress},
+    confirm::{Confirm, Verifier},
     daemon::{self, Cosigner},
+    governance::Governance,
     protocol::Share,
     rules::{AssetRule, Destinations, Initiator, Rules},
     store::{RecordedRefusal, Store},
@@ -27,7 +29,16 @@ use bursar_signer_client::{
     Coordinator, Deadlines, Identity, PartyConfig, PublicIdentity, Relay, RelayConfig, RelayError, RelayTask,
 };
 use ed25519_dalek::{Signer as _, SigningKey};
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
@@ -48,6 +59,19 @@ impl Clock for FixedClock {
     }
 }
 
+/// Stands still until it is moved.
+pub struct TestClock(AtomicI64);
+impl TestClock {
+    pub fn advance(&self, seconds: u64) {
+        self.0.store(self.now().plus(Duration::from_secs(seconds)).0, Ordering::SeqCst);
+    }
+}
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::SeqCst))
+    }
+}
+
 pub struct Daemon {
     pub cosigner: Arc<Cosigner>,
     shutdown: CancellationToken,
@@ -63,6 +87,10 @@ pub struct Group {
     pub keys: BTreeMap<Scheme, GroupKey>,
     pub initiator: SigningKey,
     pub rules: Rules,
+    /// For co-signers that are started from now on.
+    pub confirm: Confirm,
+    /// The time of all co-signers.
+    pub clock: Arc<TestClock>,
     deadlines: Deadlines,
     threshold: u16,
     secrets: Vec<[u8; 32]>,
@@ -151,6 +179,8 @@ impl Group {
             keys,
             initiator,
             rules,
+            confirm: Confirm::None,
+            clock: Arc::new(TestClock(AtomicI64::new(NOW.0))),
             threshold,
             secrets,
             shares,
@@ -190,14 +220,21 @@ impl Group {
 
     pub async fn start_unseen(&mut self, index: u16) {
         let store = eventually("the store opens", || Store::open(&self.store_path(index)).ok()).await;
+        let governance = self.rules.governance.map(|pinned| Governance::replay(pinned, &store).unwrap());
+        let verifier = match &self.confirm {
+            Confirm::Verifier { url, timeout } => Some(Verifier::new(url, *timeout, true).unwrap()),
+            Confirm::None | Confirm::Person => None,
+        };
         let cosigner = Arc::new(Cosigner {
             config: self.config(index),
             identity: Arc::new(identity(self.secrets[usize::from(index)])),
             rules: self.rules.clone(),
             shares: self.shares[usize::from(index)].clone(),
+            governance,
+            verifier,
             store,
             adapters: by_chain,
-            clock: Arc::new(FixedClock),
+            clock: self.clock.clone(),
         });
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(daemon::run(cosigner.clone(), shutdown.clone()));
@@ -211,6 +248,7 @@ impl Group {
             role: role(index),
             threshold: self.threshold,
             session_seconds: 60,
+            confirm: self.confirm.clone(),
             relays: vec![RelayAddress {
                 address: self.relay_address.to_string(),
                 public_key: self.relay_key,
@@ -221,6 +259,7 @@ impl Group {
                 .map(|(peer, secret)| Peer {
                     index: PartyIndex(peer),
                     name: format!("party {peer}"),
+                    role: Some(role(peer)),
                     public_key: identity(*secret).public(),
                 })
                 .collect(),
@@ -406,6 +445,7 @@ pub fn package(intent: SignedIntent, unsigned: UnsignedTransaction) -> SigningPa
         recalls: Vec::new(),
         purpose: Purpose::Pay,
         unsigned,
+        authorization: None,
     }
 }
 
@@ -417,6 +457,7 @@ fn rules(initiator: &SigningKey) -> Rules {
     };
     Rules {
         networks: [BTC, XRP].into(),
+        governance: None,
         initiators: vec![Initiator {
             name: "desk".into(),
             role: PartyRole::Client,

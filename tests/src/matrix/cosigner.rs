@@ -8,11 +8,17 @@ use super::{Case, Course, Extent, Lane, Place, Progress, Recorded, Row, payment:
 use crate::cosigners::Cosigners;
 use anyhow::{Context as _, ensure};
 use bursar_crash::plan::{Action, Plan};
-use bursar_domain::{amount::Amount, effects::Resource, package::PackageDigest, time::Timestamp};
+use bursar_domain::{
+    amount::Amount,
+    effects::{Effects, Resource, Validity},
+    package::PackageDigest,
+    time::Timestamp,
+};
 use bursar_signer::{
     store::Store,
     verify::{Allowed, Part, RefusalCode},
 };
+use std::collections::BTreeSet;
 
 /// As [`super::run`], with the co-signer of this index dying in place of the orchestrator.
 pub async fn run(
@@ -131,6 +137,7 @@ const NOW: Timestamp = Timestamp(0);
 /// with the first.
 fn another(payment: &Payment) -> Allowed {
     let intent = &payment.intent;
+    let resources = vec![Resource::Ticket { account: "another".into(), ticket: 1 }];
     Allowed {
         digest: PackageDigest([0; 32]),
         intent: intent.digest(),
@@ -140,13 +147,26 @@ fn another(payment: &Payment) -> Allowed {
         expires_at: intent.expires_at,
         part: Part::Pays,
         fills: false,
-        resources: vec![Resource::Ticket { account: "another".into(), ticket: 1 }],
+        resources: resources.clone(),
         fee: Amount::ZERO,
         fee_cap: intent.max_fee,
         makes: Vec::new(),
         believed: Vec::new(),
         unsigned: b"another".to_vec(),
         payloads: Vec::new(),
+        effects: Effects {
+            network: intent.network(),
+            asset: intent.asset,
+            from: vec!["another".into()],
+            payments: intent.payments.clone(),
+            fee: Amount::ZERO,
+            change: Vec::new(),
+            resources,
+            validity: Validity::Unlimited,
+        },
+        only_to_undo: None,
+        decision: None,
+        with: BTreeSet::new(),
     }
 }
 

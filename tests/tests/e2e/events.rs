@@ -105,13 +105,24 @@ async fn stream(environment: &Environment, wallet: &Wallet, to: &str, known: &[i
     Ok(())
 }
 
-const ROUTES: [(&str, &[&str]); 23] = [
+const ROUTES: &[(&str, &[&str])] = &[
     ("/health", &["get"]),
     ("/health/nodes", &["get"]),
     ("/ready", &["get"]),
     ("/metrics", &["get"]),
     ("/v1/status", &["get"]),
     ("/v1/assets", &["get"]),
+    ("/v1/governance", &["get"]),
+    ("/v1/governance/address-book", &["get"]),
+    ("/v1/governance/changes", &["get", "post"]),
+    ("/v1/governance/changes/{digest}", &["get"]),
+    ("/v1/governance/changes/{digest}/signatures", &["post"]),
+    ("/v1/governance/entries", &["get"]),
+    ("/v1/governance/freezes", &["get"]),
+    ("/v1/governance/groups", &["get"]),
+    ("/v1/governance/policy", &["get"]),
+    ("/v1/governance/users", &["get"]),
+    ("/v1/policy/validate", &["post"]),
     ("/v1/halts", &["get"]),
     ("/v1/halts/{id}/lift", &["post"]),
     ("/v1/wallets", &["get", "post"]),

@@ -12,6 +12,7 @@ use super::{
     Progress, dead, halted, left, prepare::keep, replace::begin_session, sign::session_pause, variants,
 };
 use crate::{
+    authorization,
     context::{ChainPorts, Context},
     engine::StepError,
     follower,
@@ -135,6 +136,7 @@ pub(super) async fn sign(
         return Ok(Signing::Later(context.settings.retry));
     }
     let payloads = ports.adapter.signing_payloads(&child.unsigned, &key)?;
+    let authorization = authorization::evidence(context, transfer).await?;
     let attempt = begin_session(context, transfer, child.id).await?;
     tracing::info!(transaction = %child.id, parent = %parent.id, attempt, "asking the co-signers for a child");
     let package = SigningPackage {
@@ -144,6 +146,7 @@ pub(super) async fn sign(
         recalls: transfer.recalls.clone(),
         purpose: child.purpose.clone(),
         unsigned: child.unsigned.clone(),
+        authorization,
     };
     let signatures: Vec<SignatureBytes> = match context.signer.sign(&package, &payloads).await {
         Ok(signatures) => signatures,

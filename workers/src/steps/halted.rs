@@ -1,16 +1,57 @@
-//! Whether a transfer may go on, or its account is halted. What is signed already is not asked: it is valid whatever we do.
+//! Whether a transfer may go on, or is frozen, or its account is halted. What is signed already is not asked: it is valid whatever we do.
 
-use crate::context::Context;
-use bursar_domain::{lifecycle::Transfer, network::Chain};
+use crate::{context::Context, engine::StepError};
+use bursar_domain::{
+    governance::freeze::Freeze,
+    lifecycle::{SubStatus, Transfer},
+    network::Chain,
+};
 use bursar_store::{
     Store, StoreError, WriteTx, addresses,
     halts::{self, Halt},
 };
+use std::fmt;
 
-/// The halt that keeps the transfer from being prepared or signed.
-pub async fn by(context: &Context, transfer: &Transfer) -> Result<Option<Halt>, StoreError> {
+/// What keeps a transfer from being prepared or signed.
+pub enum Hold {
+    /// The governance log says so, and co-signers would refuse in any case.
+    Freeze(Freeze),
+    Halt(Halt),
+}
+
+impl Hold {
+    pub const fn sub_status(&self) -> SubStatus {
+        match self {
+            Self::Freeze(_) => SubStatus::Frozen,
+            Self::Halt(_) => SubStatus::AccountHalted,
+        }
+    }
+}
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Freeze(Freeze { seq, scope, reason, by }) => {
+                write!(f, "freeze {seq} of {scope}, by {by}: {reason}")
+            }
+            Self::Halt(halt) => halt.fmt(f),
+        }
+    }
+}
+
+/// Whether what is said of a transfer is such a hold, which may be over now: it is looked at without a pause.
+pub fn held(sub_status: Option<SubStatus>) -> bool {
+    matches!(sub_status, Some(SubStatus::AccountHalted | SubStatus::Frozen))
+}
+
+/// What keeps the transfer from being prepared or signed.
+pub async fn by(context: &Context, transfer: &Transfer) -> Result<Option<Hold>, StepError> {
+    if let Some(governance) = &context.governance
+        && let Some(freeze) = governance.state(&context.store).await?.frozen(&transfer.intent.intent)
+    {
+        return Ok(Some(Hold::Freeze(freeze.clone())));
+    }
     let standing = halts::standing(&context.store, transfer.intent.intent.network()).await?;
-    covering(&context.store, standing, transfer).await
+    Ok(covering(&context.store, standing, transfer).await?.map(Hold::Halt))
 }
 
 /// As [`by`], by what stands within `tx`.
@@ -18,9 +59,14 @@ pub async fn by_in(
     tx: &mut WriteTx,
     context: &Context,
     transfer: &Transfer,
-) -> Result<Option<Halt>, StoreError> {
+) -> Result<Option<Hold>, StepError> {
+    if let Some(governance) = &context.governance
+        && let Some(freeze) = governance.state_in(tx).await?.frozen(&transfer.intent.intent)
+    {
+        return Ok(Some(Hold::Freeze(freeze.clone())));
+    }
     let standing = halts::standing_in(tx, transfer.intent.intent.network()).await?;
-    covering(&context.store, standing, transfer).await
+    Ok(covering(&context.store, standing, transfer).await?.map(Hold::Halt))
 }
 
 /// The paying account is read only if anything stands, which is rare.

@@ -1,7 +1,7 @@
 //! QUEUED → PENDING_SIGNATURE: every choice (inputs, nonce, fee, change address) is made, reserved and stored in one transaction
 //! with the transition. Nothing that follows chooses again.
 
-use super::{Progress, cooling, expire_if_over, halted, sign, wait};
+use super::{Progress, authorize, cooling, expire_if_over, halted, sign, wait};
 use crate::{
     context::Context,
     engine::StepError,
@@ -25,11 +25,15 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
     if expire_if_over(context, &transfer).await? {
         return Ok(Progress::Moved);
     }
-    if let Some(halt) = halted::by(context, &transfer).await? {
-        return wait(context, transfer, SubStatus::AccountHalted, halt).await;
+    if let Some(hold) = halted::by(context, &transfer).await? {
+        return wait(context, transfer, hold.sub_status(), hold).await;
     }
-    // A halt that was lifted needs no pause.
-    if transfer.sub_status != Some(SubStatus::AccountHalted)
+    if let Some(lapsed) = authorize::lapsed(context, &transfer).await? {
+        advance(context, transfer, lapsed).await?;
+        return Ok(Progress::Moved);
+    }
+    // What was held needs no pause after that.
+    if !halted::held(transfer.sub_status)
         && let Some(progress) = cooling(context, &transfer, context.settings.retry)
     {
         return Ok(progress);

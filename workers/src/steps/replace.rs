@@ -17,6 +17,7 @@ use super::{
     sign::{nudge_next, session_pause},
 };
 use crate::{
+    authorization,
     context::{ChainPorts, Context, Replacement},
     engine::StepError,
     preflight::{DraftError, Wish, redraft},
@@ -185,8 +186,8 @@ async fn pursue(
     if let Some(pause) = resting(context, ports, &transfer, pending, given_back) {
         return Ok(Pursued::Later(Box::new(transfer), pause));
     }
-    if let Some(halt) = halted::by(context, &transfer).await? {
-        return hinder(context, transfer, SubStatus::AccountHalted, halt, false).await;
+    if let Some(hold) = halted::by(context, &transfer).await? {
+        return hinder(context, transfer, hold.sub_status(), hold, false).await;
     }
     let wanted = |record: &TransactionRecord| pending.is_some_and(|pending| pending.id == record.id);
     if let Some(stale) = unsigned().find(|record| is_stale(context, record, wanted(record))) {
@@ -375,6 +376,7 @@ async fn sign(
     }
     let payloads = ports.adapter.signing_payloads(&pending.unsigned, &key)?;
     let started_before = pending.signing_started_at.is_some();
+    let authorization = authorization::evidence(context, &transfer).await?;
     let attempt = begin_session(context, &transfer, pending.id).await?;
     tracing::info!(transaction = %pending.id, purpose = pending.purpose.name(), attempt, "asking the co-signers for a replacement");
     let package = SigningPackage {
@@ -384,6 +386,7 @@ async fn sign(
         recalls: transfer.recalls.clone(),
         purpose: pending.purpose.clone(),
         unsigned: pending.unsigned.clone(),
+        authorization,
     };
     match context.signer.sign(&package, &payloads).await {
         Ok(signatures) => supersede(context, ports, transfer, pending, &key, &signatures).await,

@@ -4,7 +4,7 @@ use super::{Progress, authorize, expire_if_over};
 use crate::{context::Context, engine::StepError, transition::advance_in};
 use bursar_domain::lifecycle::{Fact, State, SubStatus, Transfer};
 
-/// Nobody is asked here or in [`authorize`], so nothing has to be written down before an answer is waited for: all of it may be one
+/// Nobody is asked here, nor in [`authorize`] without governance, so nothing has to be written down before an answer is waited for: all of it may be one
 /// commit. Each state is taken, and has its event, all the same.
 pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, StepError> {
     if expire_if_over(context, &transfer).await? {
@@ -15,7 +15,7 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
         facts.push(Fact::ScreeningStarted);
     }
     facts.push(Fact::ScreeningPassed { sub_status: Some(SubStatus::NotScreened) });
-    match context.settings.together {
+    match context.settings.together && context.governance.is_none() {
         true => facts.push(authorize::decide(&transfer)),
         false => facts.truncate(1),
     }

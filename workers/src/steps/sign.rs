@@ -4,8 +4,11 @@
 //! `SigningStarted` is therefore committed before the co-signers are asked, and withdrawn only when the coordinator knows for
 //! certain that no session began. While it stands, the same bytes are signed again (with a fresh session), never others.
 
-use super::{Progress, cooling, dead, find, halted, in_block, ports, replace, replace::Side, variants, wait};
+use super::{
+    Progress, authorize, cooling, dead, find, halted, in_block, ports, replace, replace::Side, variants, wait,
+};
 use crate::{
+    authorization,
     context::{ChainPorts, Context},
     engine::StepError,
     frozen::give_back,
@@ -13,6 +16,7 @@ use crate::{
 };
 use bursar_domain::{
     effects::Validity,
+    governance::authorization::Authorization,
     ids::TransactionId,
     lifecycle::{Fact, Replacing, State, SubStatus, Transfer},
     package::{SigningPackage, UnsignedTransaction},
@@ -78,8 +82,11 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
         return give_up(context, transfer, &record, Fact::Thawed { reason }).await;
     }
 
-    if let Some(halt) = halted::by(context, &transfer).await? {
-        return wait(context, transfer, SubStatus::AccountHalted, halt).await;
+    if let Some(hold) = halted::by(context, &transfer).await? {
+        return wait(context, transfer, hold.sub_status(), hold).await;
+    }
+    if !signing_started && let Some(lapsed) = authorize::lapsed(context, &transfer).await? {
+        return give_up(context, transfer, &record, lapsed).await;
     }
     if !signing_started
         && let Some(resource) = record.effects.resources.first()
@@ -89,7 +96,8 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
         return wait(context, transfer, SubStatus::WaitsItsTurn, reason).await;
     }
     // Its turn has come, or the halt is over, as soon as it is nudged; everything else that went wrong cools down first.
-    if !matches!(transfer.sub_status, Some(SubStatus::WaitsItsTurn | SubStatus::AccountHalted))
+    let waited = transfer.sub_status == Some(SubStatus::WaitsItsTurn) || halted::held(transfer.sub_status);
+    if !waited
         && let Some(progress) = cooling(context, &transfer, session_pause(context, record.signing_attempts))
     {
         return Ok(progress);
@@ -110,8 +118,8 @@ pub(super) async fn again(
                       its resources stay reserved because whoever has it may send it again";
         return wait(context, transfer, SubStatus::SigningInconclusive, reason).await;
     }
-    if let Some(halt) = halted::by(context, &transfer).await? {
-        return wait(context, transfer, SubStatus::AccountHalted, halt).await;
+    if let Some(hold) = halted::by(context, &transfer).await? {
+        return wait(context, transfer, hold.sub_status(), hold).await;
     }
     ask(context, ports, transfer, record, true).await
 }
@@ -150,14 +158,18 @@ async fn sign(
     started_before: bool,
 ) -> Result<Progress, StepError> {
     let payloads = ports.adapter.signing_payloads(&record.unsigned, &key)?;
+    let authorization = authorization::evidence(context, &transfer).await?;
     let (transfer, attempt) = start(context, transfer, record.id, started_before).await?;
-    propose(context, transfer, record, Session { key, payloads }, attempt, started_before).await
+    propose(context, transfer, record, Session { key, payloads, authorization }, attempt, started_before)
+        .await
 }
 
 /// What a session needs besides the package.
 pub(super) struct Session {
     key: GroupKey,
     payloads: Vec<SigningPayload>,
+    /// What shows the co-signers that the transfer is allowed, in a governed installation.
+    authorization: Option<Authorization>,
 }
 
 /// What the session over a package that is about to be frozen needs; `None` if its co-signers cannot be asked now.
@@ -173,7 +185,8 @@ pub(super) async fn session(
         return Ok(None);
     }
     let payloads = ports.adapter.signing_payloads(unsigned, &key)?;
-    Ok(Some(Session { key, payloads }))
+    let authorization = authorization::evidence(context, transfer).await?;
+    Ok(Some(Session { key, payloads, authorization }))
 }
 
 /// Writes "a session may begin" into the transaction that freezes the package, if nothing else has to come first: one commit
@@ -210,7 +223,7 @@ pub(super) async fn propose(
     started_before: bool,
 ) -> Result<Progress, StepError> {
     let (_, ports) = ports(context, &transfer)?;
-    let Session { key, payloads } = session;
+    let Session { key, payloads, authorization } = session;
     let package = SigningPackage {
         transfer: transfer.id,
         transaction: record.id,
@@ -218,6 +231,7 @@ pub(super) async fn propose(
         recalls: transfer.recalls.clone(),
         purpose: record.purpose.clone(),
         unsigned: record.unsigned.clone(),
+        authorization,
     };
     match context.signer.sign(&package, &payloads).await {
         Ok(signatures) => store_signed(context, ports, transfer, &record, &key, &signatures).await,

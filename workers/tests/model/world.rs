@@ -109,6 +109,7 @@ impl World {
                 signer: signer.clone(),
                 clock: clock.clone(),
                 ids: ids.clone(),
+                governance: None,
                 settings: Settings::default(),
             };
             Process { context, clock }

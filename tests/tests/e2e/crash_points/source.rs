@@ -22,6 +22,26 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "no transfer yet; an address more than is known does no harm",
     ),
     (
+        "orchestrator/src/governance.rs",
+        "take",
+        "the log and what waits for it, each one commit; handed in again it is the same: orchestrator/tests/governance/api.rs",
+    ),
+    (
+        "orchestrator/src/governance.rs",
+        "tell_refusal",
+        "an event about what was not done; nothing follows from it",
+    ),
+    (
+        "orchestrator/src/cli/governance/files.rs",
+        "put",
+        "a command of its own, all or nothing; what is there already stays",
+    ),
+    (
+        "orchestrator/src/api/halts.rs",
+        "lift",
+        "a person's word on an account; without an answer, the list of halts tells",
+    ),
+    (
         "orchestrator/src/cli/admin.rs",
         "api_keys",
         "a command of its own; an unknown API key is of use to nobody",
@@ -101,6 +121,16 @@ const OTHER_ACTS: &[(&str, &str)] = &[
 /// Records of a co-signer that no payment comes to: file, function, and why that is well or where it is tested.
 const ELSEWHERE_AT_A_CO_SIGNER: &[(&str, &str, &str)] = &[
     ("signer/src/store.rs", "open", "an empty store, before anything is asked"),
+    ("signer/src/store/log.rs", "append_governance", "entries are sent again with the next package"),
+    ("signer/src/store/log.rs", "record_fork", "evidence for people; nothing follows from it"),
+    ("signer/src/store/log.rs", "decide_own", "a command of the party itself, which is repeated"),
+    ("signer/src/store/past.rs", "first_seen", "seen again with the next package, which only delays it"),
+    (
+        "signer/src/store/past.rs",
+        "ask_person",
+        "an order that waits for a person's word is shown again with the next package",
+    ),
+    ("signer/src/store/past.rs", "answer", "a person's word, given again by the same command"),
     ("signer/src/vault.rs", "promote", "key generation"),
     ("signer/src/vault.rs", "save_pending", "key generation"),
     ("signer/src/vault.rs", "add_primes", "a stock for key generation: one set more or less"),

@@ -69,6 +69,7 @@ impl World {
             signer: signer.clone(),
             clock: clock.clone(),
             ids: Arc::new(ids),
+            governance: None,
             settings: Settings {
                 queue_poll: Duration::from_millis(5),
                 sweep: Duration::from_millis(5),
@@ -186,6 +187,7 @@ impl World {
             recalls: vec![],
             purpose: record.purpose.clone(),
             unsigned: record.unsigned.clone(),
+            authorization: None,
         };
         let signatures = self.context.signer.sign(&package, &payloads).await.unwrap();
         let signed = adapter.assemble(&record.unsigned, &key, &signatures).unwrap();

@@ -1,0 +1,178 @@
+//! The one function that says whether an intent may be signed. The orchestrator calls it, and every co-signer calls it again.
+//!
+//! All that it believes is in the governance log, in signatures by people of that log, or among the facts that the caller found out for
+//! itself. What travels ([`Authorization`]) is evidence, never an answer.
+
+mod denied;
+
+pub use denied::Denied;
+
+use super::{
+    approval::{Approval, Ballot, Progress},
+    directory::{PublicKey, User, UserId},
+    log::Head,
+    policy::{Allowed, Decision, Facts, Gap, Outcome, Policy, Request, evaluate},
+    role::{Permission, Role},
+    state::{PublishedPolicy, State},
+    verdict::{ScreeningCheck, SignedRelease, SignedVerdict},
+};
+use crate::{intent::SignedIntent, signing::PartyRole, time::Timestamp};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeSet, time::Duration};
+
+pub const MAX_APPROVALS: usize = 128;
+pub const MAX_RELEASES: usize = 8;
+
+/// The evidence that travels with an intent to each co-signer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Authorization {
+    /// The last entry of the governance log by which the orchestrator decided.
+    pub head: Head,
+    #[serde(default)]
+    pub approvals: Vec<Approval>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<SignedVerdict>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub releases: Vec<SignedRelease>,
+}
+
+/// It may be signed, now, by these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authorized {
+    pub initiator: UserId,
+    /// The version of the policy that permits it.
+    pub policy: Head,
+    pub decision: Decision,
+    pub progress: Progress,
+    /// Whose co-signers must take part: for the caller to hold against the session.
+    pub signers: BTreeSet<PartyRole>,
+}
+
+impl Authorized {
+    /// A filler pays nobody: there is nobody to screen, nothing to limit and nothing for rules to look at. What it takes is an
+    /// initiator's order that nothing freezes.
+    fn to_fill(initiator: &User, policy: Head) -> Self {
+        Self {
+            initiator: initiator.id.clone(),
+            policy,
+            decision: Decision { outcome: Outcome::Allowed(Allowed::default()), explanation: Vec::new() },
+            progress: Progress::default(),
+            signers: BTreeSet::new(),
+        }
+    }
+}
+
+/// Whether `signed` may be signed now.
+///
+/// `knows` tells whether an entry is in the caller's log. `facts` are the caller's own; their risk is not looked at: it comes from the verdict.
+/// `submitted_at` is when the caller first saw this intent: delays and deadlines are counted from there, by nobody's word but its own.
+///
+/// # Errors
+/// The first thing that stands in the way.
+pub fn authorize(
+    state: &State,
+    knows: impl Fn(&Head) -> bool,
+    signed: &SignedIntent,
+    authorization: &Authorization,
+    facts: &Facts,
+    submitted_at: Timestamp,
+) -> Result<Authorized, Denied> {
+    let intent = &signed.intent;
+    within_bounds(authorization)?;
+    intent.validate()?;
+    signed.verify_signature()?;
+    if facts.now >= intent.expires_at {
+        return Err(Denied::Expired);
+    }
+    if !knows(&authorization.head) {
+        return Err(Denied::UnknownHead { head: authorization.head });
+    }
+    if let Some(freeze) = state.frozen(intent) {
+        return Err(Denied::Frozen { seq: freeze.seq, scope: freeze.scope.to_string() });
+    }
+    let PublishedPolicy { version, policy } = state.policy().ok_or(Denied::NoPolicy)?;
+    let initiator = initiator(state, policy, signed)?;
+    if intent.fills.is_some() {
+        return Ok(Authorized::to_fill(initiator, *version));
+    }
+    let risk = match &policy.screening {
+        // Nobody is believed about it.
+        None => Err(Gap::Missing),
+        Some(screening) => {
+            let (directory, digest, now) = (state.directory(), intent.digest(), facts.now);
+            let check =
+                ScreeningCheck { directory, intent: digest, initiator: &initiator.id, screening, now };
+            Ok(check.pass(authorization.verdict.as_ref(), &authorization.releases)?)
+        }
+    };
+    let facts = Facts { risk, ..facts.clone() };
+    let request = Request::new(intent, initiator, state.address_book())?;
+    let decision = evaluate(policy, &request, &facts);
+    let allowed = match &decision.outcome {
+        Outcome::Allowed(allowed) => allowed,
+        Outcome::Denied { .. } => return Err(Denied::Policy { decision: decision.into() }),
+    };
+    let ballot = Ballot {
+        state,
+        policy: *version,
+        intent: intent.digest(),
+        initiator: &initiator.id,
+        submitted_at,
+        now: facts.now,
+    };
+    let progress = approved(ballot, knows, allowed, authorization, &decision)?;
+    let until = submitted_at.plus(Duration::from_secs(allowed.delay_seconds));
+    if facts.now < until {
+        return Err(Denied::Delayed { until, decision: decision.into() });
+    }
+    let (initiator, signers) = (initiator.id.clone(), allowed.signers.clone());
+    Ok(Authorized { initiator, policy: *version, signers, decision, progress })
+}
+
+fn within_bounds(authorization: &Authorization) -> Result<(), Denied> {
+    let Authorization { approvals, releases, .. } = authorization;
+    let within = approvals.len() <= MAX_APPROVALS && releases.len() <= MAX_RELEASES;
+    within.then_some(()).ok_or(Denied::TooMuch)
+}
+
+/// Whose key signed the intent, if they may initiate.
+fn initiator<'s>(state: &'s State, policy: &Policy, signed: &SignedIntent) -> Result<&'s User, Denied> {
+    let public = PublicKey::Ed25519(signed.initiator.0);
+    let (user, _) = state.directory().holder(&public).ok_or(Denied::UnknownInitiator)?;
+    let named = !user.holds(Role::IntegrationService) || policy.initiating_services.contains(&user.id);
+    let may = user.may(Permission::Initiate) && named;
+    may.then_some(user).ok_or_else(|| Denied::MayNotInitiate { user: user.id.clone() })
+}
+
+fn approved(
+    ballot: Ballot,
+    knows: impl Fn(&Head) -> bool,
+    allowed: &Allowed,
+    authorization: &Authorization,
+    decision: &Decision,
+) -> Result<Progress, Denied> {
+    // An approver has seen more of the log than we have: it may say that somebody else no longer counts.
+    let ahead = |approval: &&Approval| ballot.check(approval).is_ok() && !knows(&approval.payload.head);
+    if let Some(approval) = authorization.approvals.iter().find(ahead) {
+        return Err(Denied::UnknownHead { head: approval.payload.head });
+    }
+    let progress = ballot.count(&allowed.requirements, &authorization.approvals);
+    if let Some(user) = progress.rejected_by.first() {
+        return Err(Denied::Rejected { user: user.clone() });
+    }
+    if !progress.is_satisfied() {
+        return Err(Denied::Approvals { decision: decision.clone().into(), progress: progress.into() });
+    }
+    Ok(progress)
+}
+
+impl Authorization {
+    /// Nothing but the head: what a transfer begins with.
+    pub const fn none(head: Head) -> Self {
+        Self { head, approvals: Vec::new(), verdict: None, releases: Vec::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests;

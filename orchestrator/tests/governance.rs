@@ -1,0 +1,11 @@
+//! The governance log by its API and by the command line: an API in this process with a clock that the tests turn, and `bursar` as a
+//! process, as people run it.
+#![allow(non_snake_case)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
+
+#[path = "governance/api.rs"]
+mod api;
+#[path = "governance/cli.rs"]
+mod cli;
+#[path = "governance/server.rs"]
+mod server;

@@ -1,0 +1,235 @@
+//! The owner's own word on each payment, besides the rules: that of a person, or of the owner's own system.
+//!
+//! Asked last, about what passed everything else, and only about what pays: a cancellation needs nobody. A person decides about the
+//! *order*, which its initiator signed: recipients, amounts, asset and the highest fee. So a transaction that is built again with
+//! another fee needs no second answer.
+
+mod verifier;
+
+pub use verifier::{InvalidVerifier, Verifier};
+
+use crate::verify::{Allowed, Refusal, RefusalCode};
+use bursar_domain::{
+    amount::Amount,
+    asset::Asset,
+    governance::{directory::UserId, policy::Fired},
+    ids::{ExternalId, TransferId},
+    intent::{InitiatorKey, IntentDigest, Payment},
+    package::SigningPackage,
+    time::Timestamp,
+    wallet::WalletDescriptor,
+};
+use serde::{Deserialize, Serialize};
+use std::{fmt, time::Duration};
+
+/// `confirm` of signer.toml: `"none"`, `"person"`, or `{ verifier = "https://…", timeout_seconds = 10 }`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(from = "File", into = "File")]
+pub enum Confirm {
+    #[default]
+    None,
+    /// The package waits until somebody answers with `bursar-signer approve` or `reject`.
+    Person,
+    /// A system of the owner's is asked about each package.
+    Verifier {
+        url: String,
+        /// How long to wait for its answer. Without one nothing is signed.
+        timeout: Duration,
+    },
+}
+
+impl Confirm {
+    pub const fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(
+    untagged,
+    deny_unknown_fields,
+    expecting = "confirm: give \"none\", \"person\", or { verifier = \"https://…\", timeout_seconds = 10 }"
+)]
+enum File {
+    Word(Word),
+    Verifier {
+        verifier: String,
+        #[serde(default = "default_timeout")]
+        timeout_seconds: u64,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Word {
+    None,
+    Person,
+}
+
+const fn default_timeout() -> u64 {
+    10
+}
+
+impl From<File> for Confirm {
+    fn from(file: File) -> Self {
+        match file {
+            File::Word(Word::None) => Self::None,
+            File::Word(Word::Person) => Self::Person,
+            File::Verifier { verifier, timeout_seconds } => {
+                Self::Verifier { url: verifier, timeout: Duration::from_secs(timeout_seconds) }
+            }
+        }
+    }
+}
+impl From<Confirm> for File {
+    fn from(confirm: Confirm) -> Self {
+        match confirm {
+            Confirm::None => Self::Word(Word::None),
+            Confirm::Person => Self::Word(Word::Person),
+            Confirm::Verifier { url, timeout } => {
+                Self::Verifier { verifier: url, timeout_seconds: timeout.as_secs() }
+            }
+        }
+    }
+}
+
+/// What a person of this party said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verdict", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Verdict {
+    Approved { at: Timestamp },
+    Rejected { at: Timestamp, reason: String },
+}
+
+/// An order that a person is asked about, as this party decoded it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Confirmation {
+    pub id: IntentDigest,
+    pub asked_at: Timestamp,
+    pub transfer: TransferId,
+    pub external_id: ExternalId,
+    pub initiator: InitiatorKey,
+    /// Who that is in the governance log.
+    pub user: Option<UserId>,
+    pub wallet: WalletDescriptor,
+    pub asset: Asset,
+    /// In the asset's smallest unit.
+    pub payments: Vec<Payment>,
+    /// Of this transaction, in the chain's own smallest unit.
+    pub fee: Amount,
+    /// Of any for this order.
+    pub max_fee: Amount,
+    pub expires_at: Timestamp,
+    /// The policy's rules, and what each had to say; none without a governance log.
+    pub rules: Vec<Fired>,
+    #[serde(default)]
+    pub verdict: Option<Verdict>,
+}
+
+impl Confirmation {
+    pub(crate) fn of(
+        package: &SigningPackage,
+        allowed: &Allowed,
+        rules: &[Fired],
+        user: Option<UserId>,
+        now: Timestamp,
+    ) -> Self {
+        let intent = &package.intent.intent;
+        Self {
+            id: allowed.intent,
+            asked_at: now,
+            transfer: package.transfer,
+            external_id: intent.external_id.clone(),
+            initiator: package.intent.initiator,
+            user,
+            wallet: intent.wallet,
+            asset: intent.asset,
+            // As ordered: a recall can only make it less.
+            payments: intent.payments.clone(),
+            fee: allowed.fee,
+            max_fee: allowed.fee_cap,
+            expires_at: intent.expires_at,
+            rules: rules.to_vec(),
+            verdict: None,
+        }
+    }
+
+    pub const fn is_open(&self) -> bool {
+        self.verdict.is_none()
+    }
+}
+
+/// For people.
+impl fmt::Display for Confirmation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.id)?;
+        match &self.user {
+            Some(user) => writeln!(f, "  order {} of {user} ({})", self.external_id, self.initiator)?,
+            None => writeln!(f, "  order {} of {}", self.external_id, self.initiator)?,
+        }
+        writeln!(f, "  wallet {}", self.wallet)?;
+        for payment in &self.payments {
+            let unit = self.asset;
+            write!(
+                f,
+                "  pays {} {unit} (smallest units) to {}",
+                payment.amount, payment.destination.address
+            )?;
+            match payment.destination.tag {
+                Some(tag) => writeln!(f, " tag {tag}")?,
+                None => writeln!(f)?,
+            }
+        }
+        write!(f, "  fee {}, at most {}", self.fee, self.max_fee)?;
+        for fired in self.rules.iter().filter(|fired| fired.applies) {
+            write!(f, "\n  rule {}: {}", fired.rule, fired.why)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a person's word lets it pass.
+pub(crate) fn confirmed(verdict: Option<&Verdict>, id: IntentDigest) -> Result<(), Refusal> {
+    match verdict {
+        Some(Verdict::Approved { .. }) => Ok(()),
+        Some(Verdict::Rejected { reason, .. }) => {
+            let reason = format!("a person at this party rejected it: {reason}");
+            Err(Refusal::new(RefusalCode::ConfirmationRejected, reason))
+        }
+        None => {
+            let reason = format!("a person at this party must confirm it: bursar-signer approve {id}");
+            Err(Refusal::new(RefusalCode::AwaitingConfirmation, reason))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize, Serialize)]
+    struct Holder {
+        confirm: Confirm,
+    }
+
+    #[test]
+    fn the_configuration_is_a_word_or_a_verifier() {
+        let verifier = Confirm::Verifier { url: "https://x".into(), timeout: Duration::from_secs(3) };
+        let of_default = Confirm::Verifier { url: "https://x".into(), timeout: Duration::from_secs(10) };
+        for (text, confirm) in [
+            ("confirm = \"none\"", Confirm::None),
+            ("confirm = \"person\"", Confirm::Person),
+            ("confirm = { verifier = \"https://x\", timeout_seconds = 3 }", verifier),
+            ("confirm = { verifier = \"https://x\" }", of_default),
+        ] {
+            let holder: Holder = toml::from_str(text).unwrap();
+            assert_eq!(holder.confirm, confirm);
+            assert_eq!(toml::from_str::<Holder>(&toml::to_string(&holder).unwrap()).unwrap(), holder);
+        }
+        for text in ["confirm = \"nobody\"", "confirm = { verifier = \"x\", timeot = 1 }", "confirm = {}"] {
+            let error = toml::from_str::<Holder>(text).unwrap_err().to_string();
+            assert!(error.contains("confirm: give"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Whether the log, the evidence and this party's own past permit a package.
+//!
+//! Everything is judged by the newest state that this party has, whatever head the package names: what came meanwhile counts. The
+//! past is this party's own, and is read in the transaction that adds to it.
+
+use super::Log;
+use crate::{
+    store::{Past, Spent},
+    verify::{Allowed, Part, Refusal, RefusalCode as Code},
+};
+use bursar_domain::{
+    amount::Amount,
+    governance::{
+        authorization::{Authorization, Authorized, Denied, authorize},
+        directory::{PublicKey, User},
+        log::Head,
+        policy::{Decision, Fact, Facts, Gap, Measure, Policy, Request, Unit, VelocityGroup, VelocityQuery},
+        role::{Permission, Role},
+        state::State,
+    },
+    intent::SignedIntent,
+    package::SigningPackage,
+    signing::PartyRole,
+    time::Timestamp,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+/// What is held against the log.
+#[derive(Debug, Clone)]
+pub struct Evidence<'a> {
+    pub intent: &'a SignedIntent,
+    pub authorization: Option<&'a Authorization>,
+    pub part: Part,
+}
+
+/// What the log permits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permitted {
+    /// What a policy counts of it; a cancellation is not counted.
+    pub spent: Option<Spent>,
+    /// Absent for a cancellation, which policy says nothing about.
+    pub decision: Option<Decision>,
+    /// Whose co-signers must take part.
+    pub signers: BTreeSet<PartyRole>,
+}
+
+impl<'a> Evidence<'a> {
+    pub fn of(package: &'a SigningPackage, allowed: &Allowed) -> Self {
+        Self { intent: &package.intent, authorization: package.authorization.as_ref(), part: allowed.part }
+    }
+}
+
+impl Log {
+    /// The user whose key signed this order, if they may initiate; nothing else about it is looked at.
+    pub fn initiator(&self, order: &SignedIntent) -> Result<&User, Refusal> {
+        let public = PublicKey::Ed25519(order.initiator.0);
+        let refused = |denied: Denied| refusal(self, &denied);
+        let (user, _) =
+            self.state.directory().holder(&public).ok_or_else(|| refused(Denied::UnknownInitiator))?;
+        let named = !user.holds(Role::IntegrationService)
+            || self.state.policy().is_some_and(|it| it.policy.initiating_services.contains(&user.id));
+        let may = user.may(Permission::Initiate) && named;
+        may.then_some(user).ok_or_else(|| refused(Denied::MayNotInitiate { user: user.id.clone() }))
+    }
+
+    /// How far back this party's past matters for this order.
+    pub fn since(&self, order: &SignedIntent, now: Timestamp) -> Option<Timestamp> {
+        let longest = queries(&self.state, order)?.iter().map(|query| query.window_seconds).max()?;
+        Some(begins(now, longest))
+    }
+
+    /// Decides. `trusted` is a head that this party's people know of from elsewhere.
+    pub fn permit(
+        &self,
+        evidence: &Evidence<'_>,
+        past: &Past,
+        trusted: Option<&Head>,
+        now: Timestamp,
+    ) -> Result<Permitted, Refusal> {
+        if let Some(head) = trusted.filter(|head| !self.knows(head)) {
+            return Err(unknown(self, head, "that this party's people have put on record"));
+        }
+        if evidence.part == Part::Cancels {
+            return Ok(Permitted { spent: None, decision: None, signers: BTreeSet::new() });
+        }
+        let Some(authorization) = evidence.authorization else {
+            let reason = "this party keeps a governance log, and the package has no authorization by it";
+            return Err(Refusal::new(Code::AuthorizationMissing, reason));
+        };
+        let facts = Facts { velocity: velocity(self, evidence.intent, past, now), ..Facts::unknowable(now) };
+        // Remembered at the first package, so before this one.
+        let submitted_at = past.seen_at.unwrap_or(now);
+        let knows = |head: &Head| self.knows(head);
+        let authorized = authorize(&self.state, knows, evidence.intent, authorization, &facts, submitted_at)
+            .map_err(|denied| refusal(self, &denied))?;
+        let Authorized { initiator, decision, signers, .. } = authorized;
+        let intent = &evidence.intent.intent;
+        let spent = Spent {
+            wallet: intent.wallet,
+            asset: intent.asset,
+            initiator,
+            // `authorize` has added it up.
+            total: intent.total().unwrap_or(Amount::ZERO),
+            payments: intent.payments.clone(),
+        };
+        Ok(Permitted { spent: Some(spent), decision: Some(decision), signers })
+    }
+
+    /// Why a cancellation is refused, unless this party took part in a payment that it takes back.
+    ///
+    /// It pays nobody, so the initiator's order is enough, and it stays possible when approvals have expired. Under a freeze, and when the
+    /// initiator has left, it is the safer end of a payment that may be on its way, and worth no fee of any other.
+    pub fn only_to_undo(&self, order: &SignedIntent) -> Option<Refusal> {
+        let frozen = self.state.frozen(&order.intent).map(|freeze| {
+            refusal(self, &Denied::Frozen { seq: freeze.seq, scope: freeze.scope.to_string() })
+        });
+        frozen.or_else(|| self.initiator(order).err())
+    }
+}
+
+fn queries(state: &State, order: &SignedIntent) -> Option<BTreeSet<VelocityQuery>> {
+    let (policy, request) = request(state, order)?;
+    Some(policy.velocity_queries(&request))
+}
+
+/// What the policy is asked. `None` where authorization is refused for a better reason.
+fn request<'s>(state: &'s State, order: &SignedIntent) -> Option<(&'s Policy, Request)> {
+    let (user, _) = state.directory().holder(&PublicKey::Ed25519(order.initiator.0))?;
+    let request = Request::new(&order.intent, user, state.address_book()).ok()?;
+    Some((&state.policy()?.policy, request))
+}
+
+/// What this party signed in each window, without this order.
+fn velocity(
+    log: &Log,
+    order: &SignedIntent,
+    past: &Past,
+    now: Timestamp,
+) -> BTreeMap<VelocityQuery, Fact<Amount>> {
+    let queries = queries(&log.state, order).unwrap_or_default();
+    queries.into_iter().map(|query| (query.clone(), sum(&query, past, now))).collect()
+}
+
+fn sum(query: &VelocityQuery, past: &Past, now: Timestamp) -> Fact<Amount> {
+    let since = begins(now, query.window_seconds);
+    let here = past.spent.iter().filter(|(at, _)| *at >= since).map(|(_, spent)| spent);
+    match query.of {
+        // Prices of then are nothing that this party knows.
+        Measure::Sum(Unit::Fiat) => Err(Gap::Unknowable),
+        Measure::Count => {
+            Ok(Amount::from_u64(here.filter(|spent| paid(spent, query).is_some()).count() as u64))
+        }
+        Measure::Sum(Unit::Asset(asset)) => {
+            let amounts = here.filter(|spent| spent.asset == asset).filter_map(|spent| paid(spent, query));
+            // No number is above every limit.
+            Amount::sum(amounts).ok_or(Gap::Unpriceable)
+        }
+    }
+}
+
+/// What it paid that belongs to the query's group.
+fn paid(spent: &Spent, query: &VelocityQuery) -> Option<Amount> {
+    match &query.group {
+        VelocityGroup::All => Some(spent.total),
+        VelocityGroup::Wallet(wallet) => (spent.wallet == *wallet).then_some(spent.total),
+        VelocityGroup::Initiator(user) => (spent.initiator == *user).then_some(spent.total),
+        VelocityGroup::Destination(network, to) => {
+            let here = spent.payments.iter().filter(|payment| payment.destination == *to);
+            let mut amounts = here.map(|payment| payment.amount).peekable();
+            let any = spent.wallet.network == *network && amounts.peek().is_some();
+            // Part of the total, which has been added up before.
+            any.then(|| Amount::sum(amounts).unwrap_or(spent.total))
+        }
+    }
+}
+
+fn begins(now: Timestamp, window_seconds: u64) -> Timestamp {
+    let micros = Duration::from_secs(window_seconds).as_micros();
+    Timestamp(i64::try_from(micros).map_or(i64::MIN, |micros| now.0.saturating_sub(micros)))
+}
+
+fn unknown(log: &Log, head: &Head, whose: &str) -> Refusal {
+    let have = log.state.head();
+    if head.seq > have.seq {
+        let reason =
+            format!("this party's governance log ends with entry {}, before {head} {whose}", have.seq);
+        Refusal::new(Code::GovernanceBehind, reason)
+    } else {
+        let reason = format!("{head} {whose} is not in this party's governance log: there are two logs");
+        Refusal::new(Code::GovernanceForked, reason)
+    }
+}
+
+/// The same codes as the orchestrator's, where this party has no older one of its own.
+fn refusal(log: &Log, denied: &Denied) -> Refusal {
+    let code = match denied {
+        Denied::UnknownHead { head } => return unknown(log, head, "that the package speaks of"),
+        Denied::Intent(_) => Code::InvalidIntent,
+        Denied::Signature(_) => Code::InitiatorSignature,
+        Denied::Expired => Code::IntentExpired,
+        Denied::TooMuch => Code::AuthorizationTooLarge,
+        Denied::Frozen { .. } => Code::Frozen,
+        Denied::UnknownInitiator => Code::UnknownInitiator,
+        Denied::MayNotInitiate { .. } => Code::InitiatorNotPermitted,
+        Denied::NoPolicy => Code::NoPolicy,
+        Denied::Screening(_) => match denied.code() {
+            "SCREENING_MISSING" => Code::ScreeningMissing,
+            "SCREENING_STALE" => Code::ScreeningStale,
+            "SCREENING_BLOCKED" => Code::ScreeningBlocked,
+            "SCREENING_REVIEW" => Code::ScreeningReview,
+            _ => Code::ScreeningInvalid,
+        },
+        Denied::Policy { .. } => Code::PolicyDenied,
+        Denied::Rejected { .. } => Code::ApprovalRejected,
+        Denied::Approvals { progress, .. } => {
+            let mut reason = denied.to_string();
+            for ignored in progress.ignored.iter().take(5) {
+                reason.push_str(&format!("; that of {} does not count: it {}", ignored.user, ignored.why));
+            }
+            return Refusal::new(Code::ApprovalsMissing, reason);
+        }
+        Denied::Delayed { .. } => Code::PolicyDelay,
+    };
+    Refusal::new(code, denied.to_string())
+}

@@ -1,0 +1,322 @@
+//! What governance says about a transfer: the log, the policy in force, what was reserved, and the votes that came.
+//!
+//! The deciding itself is `bursar_domain::governance::authorization::authorize`, which every co-signer calls again with its own facts.
+//! Here the orchestrator's facts are found out, and the evidence is put together.
+
+use crate::{
+    context::Context,
+    engine::StepError,
+    governance::{Governance, GovernanceError},
+};
+use bursar_domain::{
+    amount::Amount,
+    governance::{
+        approval::{Ballot, Vote},
+        authorization::{Authorization, Authorized, Denied, MAX_APPROVALS, authorize},
+        directory::{PublicKey, User},
+        log::Head,
+        policy::{
+            Allowed, Condition, Decision, Fact, Facts, Gap, Outcome, Policy, Request, RiskBand, evaluate,
+        },
+        state::{PublishedPolicy, State},
+    },
+    ids::{TransferId, WalletId},
+    intent::Intent,
+    lifecycle::Transfer,
+    network::Chain,
+    time::Timestamp,
+};
+use bursar_store::{
+    Store, StoreError, WriteTx, addresses,
+    approvals::{self, Ruling, StoredApproval},
+    governance::{self as kept, StoredEntry},
+    utxos,
+    velocity::{self, Part, Sum},
+};
+use std::{collections::BTreeSet, sync::Arc};
+
+/// A transfer held against the log as it is.
+#[derive(Debug)]
+pub struct Judged {
+    pub state: Arc<State>,
+    /// What co-signers need to come to the same answer.
+    pub evidence: Authorization,
+    pub result: Result<Authorized, Denied>,
+    /// What the transfer adds to each sum that the policy limits.
+    pub parts: Vec<Part>,
+}
+
+/// From what is read: all of it, or as it is within a transaction, in which nobody else writes.
+enum Source<'a> {
+    Store(&'a Store),
+    Tx(&'a mut WriteTx),
+}
+
+/// Judges by what is committed.
+pub async fn judge(
+    context: &Context,
+    governance: &Governance,
+    transfer: &Transfer,
+) -> Result<Judged, StepError> {
+    let state = governance.state(&context.store).await?;
+    let balance = balance(context, &state, transfer).await?;
+    judge_from(Source::Store(&context.store), state, transfer, balance, context.now()).await
+}
+
+/// Judges within `tx`: what is found stays so until it ends. `balance` is what [`balance`] said before.
+pub async fn judge_in(
+    tx: &mut WriteTx,
+    governance: &Governance,
+    transfer: &Transfer,
+    balance: Fact<Amount>,
+    now: Timestamp,
+) -> Result<Judged, StepError> {
+    let state = governance.state_in(tx).await?;
+    judge_from(Source::Tx(tx), state, transfer, balance, now).await
+}
+
+/// What goes with a package of this transfer to the co-signers; nothing where nobody is asked.
+pub async fn evidence(context: &Context, transfer: &Transfer) -> Result<Option<Authorization>, StepError> {
+    let Some(governance) = &context.governance else { return Ok(None) };
+    let state = governance.state(&context.store).await?;
+    let votes = approvals::of_transfer(&context.store, transfer.id).await?;
+    Ok(Some(gather(&state, transfer, votes, context.now())))
+}
+
+/// The paying wallet's confirmed balance, if the policy asks for it. No node is asked otherwise.
+pub async fn balance(
+    context: &Context,
+    state: &State,
+    transfer: &Transfer,
+) -> Result<Fact<Amount>, StepError> {
+    match state.policy() {
+        Some(published) => {
+            balance_for(context, &published.policy, transfer.wallet, &transfer.intent.intent).await
+        }
+        None => Ok(Err(Gap::Missing)),
+    }
+}
+
+async fn balance_for(
+    context: &Context,
+    policy: &Policy,
+    wallet: WalletId,
+    intent: &Intent,
+) -> Result<Fact<Amount>, StepError> {
+    if !asks_for_balance(policy) {
+        return Ok(Err(Gap::Missing));
+    }
+    let store = &context.store;
+    if intent.network().chain() == Chain::Bitcoin {
+        return Ok(Ok(utxos::balance(store, wallet).await?.0));
+    }
+    let ports = context.chain(intent.network()).ok_or(StepError::UnservedNetwork(intent.network()))?;
+    let (mut total, mut cursor) = (Amount::ZERO, None);
+    loop {
+        let page = addresses::of_wallet(store, wallet, cursor.as_deref(), 200).await?;
+        for record in &page.items {
+            let Some(sum) = total.checked_add(ports.node.balance(&record.address, intent.asset).await?)
+            else {
+                return Ok(Err(Gap::Missing));
+            };
+            total = sum;
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok(Ok(total));
+        }
+    }
+}
+
+fn asks_for_balance(policy: &Policy) -> bool {
+    fn asks(condition: &Condition) -> bool {
+        condition.balance_share_above.is_some()
+            || condition.any.iter().chain(condition.not.as_deref()).any(asks)
+    }
+    policy.rules.iter().any(|rule| asks(&rule.when))
+}
+
+/// The user whose key signed the intent now.
+pub fn initiator<'s>(state: &'s State, transfer: &Transfer) -> Option<&'s User> {
+    state.directory().holder(&PublicKey::Ed25519(transfer.intent.initiator.0)).map(|(user, _)| user)
+}
+
+async fn judge_from(
+    mut source: Source<'_>,
+    state: Arc<State>,
+    transfer: &Transfer,
+    balance: Fact<Amount>,
+    now: Timestamp,
+) -> Result<Judged, StepError> {
+    let votes = source.votes(transfer).await?;
+    let evidence = gather(&state, transfer, votes, now);
+    let named: BTreeSet<Head> = evidence.approvals.iter().map(|approval| approval.payload.head).collect();
+    let mut known = BTreeSet::from([state.head()]);
+    for head in named {
+        if source.has(&state, head).await? {
+            known.insert(head);
+        }
+    }
+    let mut facts = Facts { balance, ..facts(now) };
+    let mut parts = Vec::new();
+    // Whoever is not a user, and what makes no sense, is denied for that.
+    if let (Some(PublishedPolicy { policy, .. }), Some(user)) = (state.policy(), initiator(&state, transfer))
+        && let Ok(request) = Request::new(&transfer.intent.intent, user, state.address_book())
+    {
+        parts = add_up(&mut source, policy, &request, transfer.id, &mut facts).await?;
+    }
+    let knows = |head: &Head| known.contains(head);
+    let result = authorize(&state, knows, &transfer.intent, &evidence, &facts, transfer.created_at);
+    Ok(Judged { state, evidence, result, parts })
+}
+
+/// What is known here before anything is read. No price source can be configured, so there is no price: above every limit. The risk
+/// comes from the verdict.
+fn facts(now: Timestamp) -> Facts {
+    Facts { price: Err(Gap::Unpriceable), risk: Err(Gap::Missing), ..Facts::unknowable(now) }
+}
+
+/// A transfer that nobody has signed.
+#[derive(Debug, Clone, Copy)]
+pub struct Proposed<'a> {
+    pub intent: &'a Intent,
+    pub wallet: WalletId,
+    pub initiator: &'a User,
+}
+
+/// What `policy` would say now of what is proposed. Nothing is written.
+pub async fn simulate(
+    context: &Context,
+    state: &State,
+    policy: &Policy,
+    proposed: Proposed<'_>,
+    risk: Fact<RiskBand>,
+) -> Result<Decision, StepError> {
+    let Proposed { intent, wallet, initiator } = proposed;
+    let request = Request::new(intent, initiator, state.address_book()).map_err(StepError::Intent)?;
+    let balance = balance_for(context, policy, wallet, intent).await?;
+    let mut facts = Facts { balance, risk, ..facts(context.now()) };
+    let mut source = Source::Store(&context.store);
+    let nobody = TransferId::new(context.ids.uuid());
+    add_up(&mut source, policy, &request, nobody, &mut facts).await?;
+    Ok(evaluate(policy, &request, &facts))
+}
+
+/// Finds out every sum that the policy asks for, and what the transfer adds to it.
+async fn add_up(
+    source: &mut Source<'_>,
+    policy: &Policy,
+    request: &Request,
+    except: TransferId,
+    facts: &mut Facts,
+) -> Result<Vec<Part>, StoreError> {
+    let mut parts: Vec<Part> = Vec::new();
+    for query in policy.velocity_queries(request) {
+        let name = velocity::name(&query, policy.currency);
+        let window_seconds = query.window_seconds;
+        let asked = Sum { name: &name, window_seconds, now: facts.now, except };
+        let sum = source.sum(asked).await?;
+        if parts.iter().all(|part| part.name != name) {
+            let amount = query.adds(policy, request, facts).ok();
+            parts.push(Part { name, amount });
+        }
+        facts.velocity.insert(query, sum);
+    }
+    Ok(parts)
+}
+
+/// The votes that count by this state, and its head. Who said no comes first: that is never left out.
+fn gather(state: &State, transfer: &Transfer, votes: Vec<StoredApproval>, now: Timestamp) -> Authorization {
+    let mut evidence = Authorization::none(state.head());
+    let Some(ballot) = ballot(state, transfer, now) else { return evidence };
+    let votes = votes.into_iter().map(|stored| stored.approval);
+    evidence.approvals = votes.filter(|approval| ballot.check(approval).is_ok()).collect();
+    evidence.approvals.sort_by_key(|approval| approval.payload.vote != Vote::Reject);
+    evidence.approvals.truncate(MAX_APPROVALS);
+    evidence
+}
+
+/// What votes about this transfer are held against; `None` while there is no policy, or nobody who initiated it.
+pub fn ballot<'s>(state: &'s State, transfer: &Transfer, now: Timestamp) -> Option<Ballot<'s>> {
+    Some(Ballot {
+        state,
+        policy: state.policy()?.version,
+        intent: transfer.intent.intent.digest(),
+        initiator: &initiator(state, transfer)?.id,
+        submitted_at: transfer.created_at,
+        now,
+    })
+}
+
+/// Whether the log has this entry.
+pub async fn has(store: &Store, state: &State, head: Head) -> Result<bool, GovernanceError> {
+    Ok(Source::Store(store).has(state, head).await?)
+}
+
+impl Source<'_> {
+    async fn votes(&mut self, transfer: &Transfer) -> Result<Vec<StoredApproval>, StoreError> {
+        match self {
+            Self::Store(store) => approvals::of_transfer(store, transfer.id).await,
+            Self::Tx(tx) => approvals::of_transfer_in(tx, transfer.id).await,
+        }
+    }
+
+    async fn sum(&mut self, asked: Sum<'_>) -> Result<Fact<Amount>, StoreError> {
+        match self {
+            Self::Store(store) => velocity::sum(store, asked).await,
+            Self::Tx(tx) => velocity::sum_in(tx, asked).await,
+        }
+    }
+
+    async fn has(&mut self, state: &State, head: Head) -> Result<bool, StoreError> {
+        if head.seq >= state.head().seq {
+            return Ok(head == state.head());
+        }
+        let there = match self {
+            Self::Store(store) => kept::entries(store, head.seq, 1).await?,
+            Self::Tx(tx) => kept::entries_in(tx, head.seq, 1).await?,
+        };
+        let same = |there: &StoredEntry| there.seq == head.seq && there.digest == head.digest;
+        Ok(there.first().is_some_and(same))
+    }
+}
+
+impl Judged {
+    /// What is kept of it for people.
+    pub fn ruling(&self) -> Ruling {
+        let (head, policy) = (self.state.head(), self.state.policy().map(|published| published.version));
+        let (code, reason, progress) = match &self.result {
+            Ok(authorized) => ("AUTHORIZED", None, Some(authorized.progress.clone())),
+            Err(denied) => (denied.code(), Some(denied.to_string()), progress_of(denied)),
+        };
+        Ruling { code: code.into(), reason, head, policy, decision: self.decision().cloned(), progress }
+    }
+
+    /// What the policy said, if it came to that.
+    pub fn decision(&self) -> Option<&Decision> {
+        match &self.result {
+            Ok(authorized) => Some(&authorized.decision),
+            Err(
+                Denied::Policy { decision }
+                | Denied::Approvals { decision, .. }
+                | Denied::Delayed { decision, .. },
+            ) => Some(decision),
+            Err(_) => None,
+        }
+    }
+
+    /// What the policy asks for, if it permits.
+    pub fn allowed(&self) -> Option<&Allowed> {
+        match &self.decision()?.outcome {
+            Outcome::Allowed(allowed) => Some(allowed),
+            Outcome::Denied { .. } => None,
+        }
+    }
+}
+
+fn progress_of(denied: &Denied) -> Option<bursar_domain::governance::approval::Progress> {
+    match denied {
+        Denied::Approvals { progress, .. } => Some((**progress).clone()),
+        _ => None,
+    }
+}
