@@ -42,6 +42,9 @@ struct Inner {
     signals: Arc<Signals>,
     /// Writers of this process queue here for the database's turn, so that they do not fill the pool with connections that wait.
     turn: Arc<Semaphore>,
+    /// Those of the job table queue here, so that they always leave a connection to who has the turn: nobody else can go on until
+    /// its transaction ends.
+    jobs: Arc<Semaphore>,
     /// Hears other processes, on Postgres.
     ear: Option<Ear>,
     /// Leads for this process, on Postgres.
@@ -62,8 +65,8 @@ pub struct WriteTx {
     signals: Arc<Signals>,
     wakes: Wakes,
     said: Said,
-    /// Given back after the transaction has ended.
-    _turn: Option<OwnedSemaphorePermit>,
+    /// Its place among the writers of its kind, given back after the transaction has ended.
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Store {
@@ -98,7 +101,7 @@ impl Store {
         let readers = Readers::Server(pool(dialect, Access::Read, &options).await?);
         let signals = Arc::<Signals>::default();
         let ear = Some(Ear::new(url.to_owned(), Arc::clone(&signals)));
-        let turn = Arc::new(Semaphore::new(1));
+        let (turn, jobs) = queues(dialect);
         let leads = Some(Leads::new(options));
         let inner = Inner {
             dialect,
@@ -106,6 +109,7 @@ impl Store {
             write,
             signals,
             turn,
+            jobs,
             ear,
             leads,
             tried: Mutex::default(),
@@ -131,44 +135,40 @@ impl Store {
         let write = pool(dialect, Access::Write, &options).await?;
         migrate::run(&mut *write.acquire().await.during("store.open")?, dialect).await?;
         let readers = Readers::file(options);
-        let (signals, turn) = (Arc::default(), Arc::new(Semaphore::new(1)));
-        let (tried, _scratch) = (Mutex::default(), scratch);
-        let inner = Inner { dialect, readers, write, signals, turn, ear: None, leads: None, tried, _scratch };
+        let (turn, jobs) = queues(dialect);
+        let (signals, tried, _scratch) = (Arc::default(), Mutex::default(), scratch);
+        let inner =
+            Inner { dialect, readers, write, signals, turn, jobs, ear: None, leads: None, tried, _scratch };
         Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Starts a transaction that may write, when all writers before it are done.
     pub async fn write(&self) -> Result<WriteTx, StoreError> {
         const OPERATION: &str = "store.write";
-        let waiting = timeout(TURN_WITHIN, Arc::clone(&self.inner.turn).acquire_owned());
-        let turn = match waiting.await {
-            Ok(turn) => turn.expect("the semaphore is never closed"),
-            Err(_) => {
-                return Err(StoreError::Unavailable {
-                    operation: OPERATION,
-                    source: sqlx::Error::PoolTimedOut,
-                });
-            }
-        };
+        let turn = place(OPERATION, &self.inner.turn).await?;
         let mut tx = self.begin(OPERATION, self.inner.dialect.begin_write()).await?;
         if let Some(statement) = self.inner.dialect.take_turn() {
             sqlx::query(statement).execute(tx.connection()).await.during(OPERATION)?;
         }
-        tx._turn = Some(turn);
+        tx._place = Some(turn);
         Ok(tx)
     }
 
     /// Starts a transaction that writes the job table (and its counter) and nothing else, and reads nothing else: on Postgres it does
     /// not wait for its turn.
     pub(crate) async fn write_jobs(&self) -> Result<WriteTx, StoreError> {
-        self.begin("store.write_jobs", self.inner.dialect.begin_jobs()).await
+        const OPERATION: &str = "store.write_jobs";
+        let place = place(OPERATION, &self.inner.jobs).await?;
+        let mut tx = self.begin(OPERATION, self.inner.dialect.begin_jobs()).await?;
+        tx._place = Some(place);
+        Ok(tx)
     }
 
     async fn begin(&self, operation: &'static str, statement: &'static str) -> Result<WriteTx, StoreError> {
         let dialect = self.inner.dialect;
         let tx = self.inner.write.begin_with(statement).await.during(operation)?;
         let signals = Arc::clone(&self.inner.signals);
-        Ok(WriteTx { tx, dialect, signals, wakes: Wakes::default(), said: Said::default(), _turn: None })
+        Ok(WriteTx { tx, dialect, signals, wakes: Wakes::default(), said: Said::default(), _place: None })
     }
 
     /// Whether this process leads `task` ("follow bitcoin:regtest"), of which one process at a time is enough. Ask before each round
@@ -257,7 +257,7 @@ impl WriteTx {
     #[track_caller]
     pub fn commit(self) -> impl Future<Output = Result<(), StoreError>> + Send {
         const OPERATION: &str = "store.commit";
-        let Self { mut tx, dialect, signals, wakes, said, _turn: turn } = self;
+        let Self { mut tx, dialect, signals, wakes, said, _place: turn } = self;
         let boundary = Boundary { at: Location::caller(), said };
         async move {
             if boundary.said.accepts() {
@@ -286,6 +286,20 @@ impl WriteTx {
     /// What names its boundary among the crash points.
     pub(crate) fn said(&mut self) -> &mut Said {
         &mut self.said
+    }
+}
+
+/// Where writers queue for the database's turn, and for the job table.
+fn queues(dialect: Dialect) -> (Arc<Semaphore>, Arc<Semaphore>) {
+    let connections = usize::try_from(dialect.connections(Access::Write)).unwrap_or(usize::MAX);
+    let beside = connections.saturating_sub(1).clamp(1, Semaphore::MAX_PERMITS);
+    (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(beside)))
+}
+
+async fn place(operation: &'static str, queue: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, StoreError> {
+    match timeout(TURN_WITHIN, Arc::clone(queue).acquire_owned()).await {
+        Ok(place) => Ok(place.expect("the semaphore is never closed")),
+        Err(_) => Err(StoreError::Unavailable { operation, source: sqlx::Error::PoolTimedOut }),
     }
 }
 
@@ -409,6 +423,37 @@ mod tests {
     #[test]
     fn paths_are_escaped() {
         assert_eq!(sqlite_url(Path::new("/a b/%?#.db")), "sqlite:///a%20b/%25%3F%23.db?mode=rwc");
+    }
+
+    #[tokio::test]
+    async fn writers_of_jobs_leave_a_connection_to_who_has_the_turn() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = bursar_regtest::PostgresOptions::new(folder.path()).without_fsync();
+        let server = bursar_regtest::Postgres::start(options).await.unwrap();
+        let store = Store::open(server.url()).await.unwrap();
+        let all = Dialect::Postgres.connections(Access::Write);
+        let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+        let (end, ended) = tokio::sync::watch::channel(false);
+        let mut writers = tokio::task::JoinSet::new();
+        for _ in 0..2 * all {
+            let (store, begun, mut ended) = (store.clone(), begun.clone(), ended.clone());
+            writers.spawn(async move {
+                let jobs = store.write_jobs().await.unwrap();
+                begun.send(()).unwrap();
+                ended.wait_for(|end| *end).await.unwrap();
+                jobs.commit().await.unwrap();
+            });
+        }
+        for _ in 1..all {
+            begins.recv().await.unwrap();
+        }
+        // Time for one too many to take the last one.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        store.write().await.unwrap().commit().await.unwrap();
+        end.send(true).unwrap();
+        while let Some(writer) = writers.join_next().await {
+            writer.unwrap();
+        }
     }
 
     #[tokio::test]

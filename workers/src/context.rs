@@ -1,6 +1,6 @@
 //! What every step is given.
 
-use crate::{crash, governance::Governance, readings::Readings};
+use crate::{crash, governance::Governance, readings::Readings, turns::Turns};
 use bursar_domain::{
     asset::Asset,
     chain::Tips,
@@ -32,6 +32,7 @@ pub struct ChainPorts {
     pub replacement: Replacement,
     tips: Arc<Mutex<Option<(Tips, Timestamp)>>>,
     pub(crate) readings: Arc<Readings>,
+    pub(crate) turns: Arc<Turns>,
 }
 
 impl ChainPorts {
@@ -53,6 +54,7 @@ impl ChainPorts {
             replacement,
             tips: Arc::default(),
             readings: Arc::default(),
+            turns: Arc::default(),
         }
     }
 

@@ -23,6 +23,7 @@ pub mod requests;
 pub mod runtime;
 mod steps;
 mod transition;
+mod turns;
 mod tx_id;
 
 pub use context::{ChainPorts, Context, Replacement, Settings};

@@ -5,6 +5,7 @@ use crate::{
     context::{ChainPorts, Context},
     engine::StepError,
     readings::Reading,
+    turns::Turn,
 };
 use bursar_domain::{
     account::{AccountQuery, AccountState},
@@ -30,6 +31,8 @@ pub struct Draft {
     pub change: Option<ChangeAddress>,
     /// What the node said that it was built on. `None` of a replacement.
     pub reading: Option<Reading>,
+    /// Held until it is kept. `None` of what nobody means to keep, and of a replacement, which chooses nothing.
+    pub(crate) turn: Option<Turn>,
 }
 
 impl Draft {
@@ -79,20 +82,29 @@ impl From<bursar_store::StoreError> for DraftError {
 /// Reads the account, picks the resource, builds, and holds the result against the intent with the decoder that the co-signers
 /// use.
 pub async fn draft(context: &Context, intent: &Intent) -> Result<Draft, DraftError> {
-    draft_on(context, intent, None).await
+    draft_on(context, intent, Use::Look).await
 }
 
-/// The draft of what remains of a transfer, on a fresh reading that was [kept](Draft::keep_reading) for it if there is one.
+/// The draft of what remains of a transfer, on a fresh reading that was [kept](Draft::keep_reading) for it if there is one. It has the
+/// account's [`Turn`].
 pub(crate) async fn draft_for(context: &Context, transfer: &Transfer) -> Result<Draft, DraftError> {
     let remaining = transfer.remaining().map_err(StepError::from)?;
     let ports = context.chain(remaining.network());
     let told = ports.and_then(|ports| ports.readings.take(transfer.id, context.now()));
     // It was made for all of the order.
     let told = told.filter(|_| transfer.recalls.is_empty());
-    draft_on(context, &remaining, told).await
+    draft_on(context, &remaining, Use::Keep { told }).await
 }
 
-async fn draft_on(context: &Context, intent: &Intent, told: Option<Reading>) -> Result<Draft, DraftError> {
+/// What becomes of a draft.
+enum Use {
+    /// It answers a question.
+    Look,
+    /// It is to be frozen.
+    Keep { told: Option<Reading> },
+}
+
+async fn draft_on(context: &Context, intent: &Intent, usage: Use) -> Result<Draft, DraftError> {
     let network = intent.network();
     let ports = context.chain(network).ok_or(StepError::UnservedNetwork(network))?;
     let wallet = wallets::by_descriptor(&context.store, &intent.wallet).await?;
@@ -102,12 +114,20 @@ async fn draft_on(context: &Context, intent: &Intent, told: Option<Reading>) -> 
     let key = context.group_key(scheme).await?.ok_or(StepError::NoKey(scheme))?;
     let source = source_path(context, &wallet, intent).await?;
 
+    let (keeps, told) = match usage {
+        Use::Look => (false, None),
+        Use::Keep { told } => (true, told),
+    };
     let reading = match told {
         Some(told) => told,
         None => {
             let at = context.now();
             Reading { state: ports.node.account_state(AccountQuery { intent, key: &key, source }).await?, at }
         }
+    };
+    let turn = match keeps {
+        true => Some(ports.turns.take(wallet.id, intent.source.as_deref()).await),
+        false => None,
     };
     let mut state = reading.state.clone();
     let (resource, change) = match &mut state {
@@ -120,7 +140,7 @@ async fn draft_on(context: &Context, intent: &Intent, told: Option<Reading>) -> 
         state => (Some(number(context, intent, state).await?), None),
     };
     let (unsigned, effects) = build(ports, intent, &key, state, source, resource, change).await?;
-    Ok(Draft { change: fresh_change(change, &effects), unsigned, effects, reading: Some(reading) })
+    Ok(Draft { change: fresh_change(change, &effects), unsigned, effects, reading: Some(reading), turn })
 }
 
 /// What a replacement is to be.
@@ -175,7 +195,7 @@ pub async fn redraft(context: &Context, wish: Wish<'_>) -> Result<Draft, DraftEr
         Ok::<_, DraftError>((unsigned, effects))
     };
     let (unsigned, effects) = tokio::task::spawn_blocking(work).await.map_err(StepError::from)??;
-    Ok(Draft { change: fresh_change(change, &effects), unsigned, effects, reading: None })
+    Ok(Draft { change: fresh_change(change, &effects), unsigned, effects, reading: None, turn: None })
 }
 
 /// The change address, if the transaction pays it: only then is it to be recorded.

@@ -86,19 +86,20 @@ fn fate(error: &BuildError) -> Fate {
 
 /// Stores the package and claims its resources, and where its co-signers can be asked at once, says so in the same commit. If another
 /// transfer was faster with a resource, everything is decided anew.
-async fn freeze(context: &Context, transfer: Transfer, draft: Draft) -> Result<Progress, StepError> {
+async fn freeze(context: &Context, transfer: Transfer, mut draft: Draft) -> Result<Progress, StepError> {
     let now = context.now();
     let transaction = TransactionId::new(context.ids.uuid());
     let session = match context.settings.together {
         true => sign::session(context, &transfer, &draft.unsigned).await?,
         false => None,
     };
-    let reading = draft.reading.clone();
+    let (reading, turn) = (draft.reading.clone(), draft.turn.take());
     let mut tx = context.store.write().await?;
     still(&mut tx, &transfer).await?;
     let kept = keep(&mut tx, context, &transfer, transaction, Purpose::Pay, draft, now).await?;
     let Some(record) = kept else {
         drop(tx);
+        drop(turn);
         // What the account has is not what was in the way.
         if let (Some(ports), Some(reading)) = (context.chain(transfer.intent.intent.network()), reading) {
             ports.readings.put(transfer.id, reading);
@@ -112,6 +113,8 @@ async fn freeze(context: &Context, transfer: Transfer, draft: Draft) -> Result<P
     };
     let (transfer, begun) = sign::start_with_package(&mut tx, context, transfer, &record, now).await?;
     tx.commit().await?;
+    // The co-signers may take their time; the next one may choose.
+    drop(turn);
     match begun {
         Some(attempt) => sign::propose(context, transfer, record, session, attempt, false).await,
         None => Ok(Progress::Moved),

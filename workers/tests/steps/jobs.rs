@@ -252,3 +252,57 @@ async fn job_that_takes_too_long_at_the_end__should_be_given_back() {
     workers.shutdown().await;
     world.assert_paid_once(id).await;
 }
+
+#[tokio::test]
+async fn workers__should_work_on_no_more_transfers_at_once_than_they_are_told_to() {
+    let mut world = World::ethereum().await;
+    world.context.settings.concurrency = 2;
+    let mut ids = Vec::new();
+    for n in 0..8 {
+        ids.push(world.submit(&format!("crowd-{n}")).await);
+    }
+    world.chain.close_gate();
+    let workers = Workers::start(world.context.clone());
+    eventually(&world, ids[0], "two questions", async || world.chain.readings() == 2).await;
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(world.chain.readings(), 2, "places are free although nothing has ended");
+    }
+    world.chain.open_gate();
+    for id in &ids {
+        completed(&world, *id).await;
+    }
+    workers.shutdown().await;
+    for id in ids {
+        world.assert_paid_once(id).await;
+    }
+}
+
+/// All want the next nonce of one account, and no reading is fresh any more when it comes to a second choice.
+#[tokio::test]
+async fn transfers_of_one_account_at_once__should_each_read_it_once() {
+    const TRANSFERS: usize = 12;
+    let mut world = World::ethereum().await;
+    world.context.settings.concurrency = TRANSFERS;
+    world.context.settings.package_lifetime = Duration::from_secs(1_000_000);
+    let mut ids = Vec::new();
+    for n in 0..TRANSFERS {
+        ids.push(world.submit(&format!("rush-{n}")).await);
+    }
+    world.chain.close_gate();
+    let workers = Workers::start(world.context.clone());
+    eventually(&world, ids[0], "questions by all", async || world.chain.readings() == TRANSFERS).await;
+    world.chain.open_gate();
+    for id in &ids {
+        eventually(&world, *id, "a broadcast", async || {
+            world.clock.advance(Duration::from_secs(6));
+            world.status(*id).await.0 == Status::Broadcasting
+        })
+        .await;
+    }
+    workers.shutdown().await;
+    assert_eq!(world.chain.readings(), TRANSFERS, "what is read was read for a number that another took");
+    for id in ids {
+        world.assert_paid_once(id).await;
+    }
+}

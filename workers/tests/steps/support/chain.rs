@@ -22,6 +22,7 @@ use bursar_domain::{
     },
 };
 use std::{collections::VecDeque, sync::Mutex};
+use tokio::sync::Semaphore;
 
 /// How the node treats the next transaction that it is handed.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +51,8 @@ struct State {
     node_down: bool,
     funds: bool,
     panics: u32,
+    /// How often a payment's account was asked for.
+    readings: usize,
     outcome: TransactionOutcome,
 }
 
@@ -57,7 +60,11 @@ pub struct FakeChain {
     network: Network,
     depth: u64,
     state: Mutex<State>,
+    /// Questions about an account wait here; open unless a test takes the permits.
+    gate: Semaphore,
 }
+
+const OPEN: usize = 1_000_000;
 
 /// Ledgers that an XRP payment stays valid.
 pub const LEDGER_WINDOW: u32 = 20;
@@ -75,9 +82,10 @@ impl FakeChain {
             node_down: false,
             funds: true,
             panics: 0,
+            readings: 0,
             outcome: TransactionOutcome::Succeeded,
         };
-        Self { network, depth, state: Mutex::new(state) }
+        Self { network, depth, state: Mutex::new(state), gate: Semaphore::new(OPEN) }
     }
 
     pub fn relay(&self, behaviour: &[Relay]) {
@@ -88,6 +96,15 @@ impl FakeChain {
     }
     pub fn set_funds(&self, funds: bool) {
         lock(&self.state).funds = funds;
+    }
+    pub fn readings(&self) -> usize {
+        lock(&self.state).readings
+    }
+    pub fn close_gate(&self) {
+        self.gate.forget_permits(OPEN);
+    }
+    pub fn open_gate(&self) {
+        self.gate.add_permits(OPEN);
     }
     /// The next `times` questions about an account panic.
     pub fn panic_next(&self, times: u32) {
@@ -239,7 +256,13 @@ impl State {
 #[async_trait]
 impl ReadAccount for FakeChain {
     async fn account_state(&self, query: AccountQuery<'_>) -> Result<AccountState, ReadAccountError> {
+        lock(&self.state).readings += 1;
+        self.replacement_state(query).await
+    }
+
+    async fn replacement_state(&self, query: AccountQuery<'_>) -> Result<AccountState, ReadAccountError> {
         pause().await;
+        drop(self.gate.acquire().await);
         self.unavailable("account")?;
         let state = lock(&self.state);
         let address = adapter::address(self.network, &query.source.unwrap());
