@@ -50,6 +50,8 @@ pub struct World {
     pub signer: Arc<FakeSigner>,
     pub clock: Arc<ManualClock>,
     pub network: Network,
+    /// Signs what is submitted.
+    pub initiator: SigningKey,
     wallet: Wallet,
     pub account: String,
 }
@@ -97,7 +99,9 @@ impl World {
                 ..Settings::default()
             },
         };
-        let world = Self { context, chain: chain.clone(), signer, clock, network, wallet, account };
+        let initiator = SigningKey::from_bytes(&[5; 32]);
+        let world =
+            Self { context, chain: chain.clone(), signer, clock, network, initiator, wallet, account };
         let world = world.with_node(chain);
         world.follow().await;
         world
@@ -130,7 +134,7 @@ impl World {
     }
 
     pub async fn submit_batch(&self, name: &str, to: &[&str]) -> TransferId {
-        let key = SigningKey::from_bytes(&[5; 32]);
+        let key = &self.initiator;
         let intent = Intent {
             external_id: name.parse().unwrap(),
             wallet: self.wallet.descriptor,
