@@ -127,7 +127,7 @@ pub async fn sign(
     by: ApiKeyId,
 ) -> Result<Taken, ChangeError> {
     let change = kept::change(&context.store, digest).await?.ok_or(ChangeError::Unknown)?;
-    let known = change.entry.signatures.iter().any(|other| *other == signature);
+    let known = change.entry.signatures.contains(&signature);
     let user = signature.user.clone();
     let mut entry = change.entry;
     let document = entry.read().map_err(Refused::from)?;

@@ -9,6 +9,7 @@ use bursar_domain::{
     amount::{Amount, Drops},
     asset::Asset,
     effects::Resource,
+    governance::testing::TestDesk,
     ids::{TransactionId, TransferId},
     intent::{Destination, InitiatorKey, Intent, Payment, SignedIntent},
     network::Network,
@@ -23,6 +24,7 @@ use bursar_signer::{
     config::{Config, Peer, RelayAddress},
     confirm::Confirm,
     keygen::{self, Event, Keygen},
+    store::Store,
     vault::Vault,
 };
 use bursar_signer_client::{
@@ -327,6 +329,53 @@ async fn real_daemons__should_generate_keys_and_sign() {
     std::fs::write(dirs[0].join("rules.toml"), rules).unwrap();
     let refused = signer(&dirs[0]).args(["keygen", "--insecure-test-primes"]).output().unwrap();
     assert_eq!(refused.status.code(), Some(3));
+}
+
+#[test]
+fn governance_log__should_be_loaded_from_a_file_and_written_to_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = TestDesk::new(3600);
+    let address = r#"{"kind":"PUT_ADDRESS","entry":{"id":"x","network":"xrp:0","destination":{"address":"rHb9CJAWyB4rj91VRWn96DkukG4bwdtyTh"},"label":"X"}}"#;
+    desk.accept(serde_json::from_str(address).unwrap(), &["client.operator", "manager.approver"]);
+    let dirs = [folder.path().join("0"), folder.path().join("1")];
+    for dir in &dirs {
+        ok(signer(dir).args(["init", "--name", "p", "--role", "client", "--index", "0"]).output().unwrap());
+        let rules = format!(
+            "networks = [\"xrp:63456\"]\nmax_expiry_seconds = 7200\n[governance]\ngenesis = \"{}\"\n[[assets]]\nasset = \"XRP\"\n\
+             max_amount = \"5\"\nmax_fee = \"50\"\n[destinations]\nany = true\n",
+            desk.pinned()
+        );
+        std::fs::write(dir.join("rules.toml"), rules).unwrap();
+        let refused = signer(dir).args(["governance", "show"]).output().unwrap();
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("state.redb"), "there is no store yet");
+        drop(Store::open(&Store::file_in(dir)).unwrap());
+    }
+    let run =
+        |dir: &Path, arguments: &[&str]| signer(dir).arg("governance").args(arguments).output().unwrap();
+    let entries: Vec<_> = desk.entries.iter().map(|(entry, _)| entry).collect();
+    let file = folder.path().join("log.json");
+    std::fs::write(&file, serde_json::to_string(&entries).unwrap()).unwrap();
+    let file = file.to_str().unwrap();
+    // An entry without the ones before it, and a head that is awaited.
+    let head = format!("1:{}", desk.state.head().digest);
+    ok(run(&dirs[0], &["trust-head", &head]));
+    assert!(ok(run(&dirs[0], &["load", file])).contains("2 added"));
+    assert!(ok(run(&dirs[0], &["load", file])).contains("2 known"));
+    assert!(!run(&dirs[0], &["trust-head", &format!("0:{}", desk.state.head().digest)]).status.success());
+    let shown = ok(run(&dirs[0], &["show"]));
+    assert!(shown.contains("PUT_ADDRESS") && shown.contains("2 entries, 0 contradictions"), "{shown}");
+    // Another co-signer of the same party takes it, with the times at which this one saw it.
+    let written = ok(run(&dirs[0], &["show", "--json"]));
+    let copy = folder.path().join("copy.jsonl");
+    std::fs::write(&copy, &written).unwrap();
+    ok(run(&dirs[1], &["load", "--keep-times", copy.to_str().unwrap()]));
+    assert_eq!(ok(run(&dirs[1], &["show", "--json"])), written);
+    // The store belongs to that log.
+    let rules = std::fs::read_to_string(dirs[1].join("rules.toml")).unwrap();
+    let other = rules.replace(&desk.pinned().to_string(), &"07".repeat(32));
+    std::fs::write(dirs[1].join("rules.toml"), other).unwrap();
+    let refused = run(&dirs[1], &["show"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("pinned"));
 }
 
 /// Whatever the folder's rules said when the keys were made.

@@ -5,6 +5,8 @@
 
 #[path = "steps/audit.rs"]
 mod audit;
+#[path = "steps/authorize.rs"]
+mod authorize;
 #[path = "steps/child.rs"]
 mod child;
 #[path = "steps/crash.rs"]

@@ -26,6 +26,8 @@ pub struct Desk {
     pub wallet: Wallet,
     /// Its first address.
     pub account: String,
+    /// Signs its orders.
+    pub initiator: SigningKey,
 }
 
 impl Desk {
@@ -46,7 +48,7 @@ impl Desk {
         wallets::insert(&mut tx, &wallet).await.unwrap();
         addresses::insert(&mut tx, &record).await.unwrap();
         tx.commit().await.unwrap();
-        Self { wallet, account }
+        Self { wallet, account, initiator: SigningKey::from_bytes(&[INITIATOR; 32]) }
     }
 
     /// Accepts an order to pay these.
@@ -59,7 +61,7 @@ impl Desk {
         expires_at: Timestamp,
         now: Timestamp,
     ) {
-        let key = SigningKey::from_bytes(&[INITIATOR; 32]);
+        let key = &self.initiator;
         let payment = |(to, amount): &(String, u64)| Payment {
             destination: Destination { address: to.clone(), tag: None },
             amount: Amount::from_u64(*amount),

@@ -6,6 +6,7 @@ use crate::shared::{
 };
 use async_trait::async_trait;
 use bursar_domain::{
+    governance::authorization::Authorization,
     ids::TransferId,
     package::SigningPackage,
     ports::{SignError, ThresholdSigner},
@@ -63,6 +64,11 @@ impl FakeSigner {
         let packages = lock(&self.packages);
         let last = packages.iter().rfind(|package| package.transfer == transfer);
         last.map(|package| package.recalls.iter().map(|recall| recall.payment).collect()).unwrap_or_default()
+    }
+    /// The evidence in the last package for the transfer.
+    pub fn evidence_shown(&self, transfer: TransferId) -> Option<Authorization> {
+        let packages = lock(&self.packages);
+        packages.iter().rfind(|package| package.transfer == transfer)?.authorization.clone()
     }
     /// All the different bytes that a signature may exist for.
     pub fn asked_for(&self, transfer: TransferId) -> BTreeSet<Vec<u8>> {

@@ -45,7 +45,7 @@ pub struct World {
     pub signer: Arc<FakeSigner>,
     pub clock: Arc<MachineClock>,
     pub network: Network,
-    desk: Desk,
+    pub desk: Desk,
     pub account: String,
 }
 
