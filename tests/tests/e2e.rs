@@ -23,6 +23,8 @@ mod crashes;
 mod development_signer;
 #[path = "e2e/events.rs"]
 mod events;
+#[path = "e2e/governed.rs"]
+mod governed;
 #[path = "e2e/lost_replies.rs"]
 mod lost_replies;
 #[path = "e2e/many_machines.rs"]
