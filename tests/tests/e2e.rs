@@ -25,6 +25,8 @@ mod development_signer;
 mod events;
 #[path = "e2e/gaps.rs"]
 mod gaps;
+#[path = "e2e/governed.rs"]
+mod governed;
 #[path = "e2e/lost_replies.rs"]
 mod lost_replies;
 #[path = "e2e/many_machines.rs"]
