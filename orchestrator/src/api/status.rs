@@ -23,7 +23,7 @@ pub struct StatusView {
     pub jobs_due: u64,
     pub jobs_total: u64,
     /// What this version does not check yet.
-    pub not_enforced: [&'static str; 3],
+    pub not_enforced: Vec<&'static str>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -78,11 +78,10 @@ pub struct KeyView {
     pub generation: u32,
 }
 
-const NOT_ENFORCED: [&str; 3] = [
-    "no KYT provider: transfers are marked NOT_SCREENED",
-    "no approval policy: transfers are marked NOT_AUTHORIZED; the initiator's signature and the co-signers' own rules decide",
-    "API keys have no roles",
-];
+const UNSCREENED: &str = "no KYT provider: transfers are marked NOT_SCREENED";
+const UNGOVERNED: &str = "no approval policy: transfers are marked NOT_AUTHORIZED; the initiator's signature and the co-signers' own \
+                          rules decide";
+const NO_ROLES: &str = "API keys have no roles";
 
 /// Nodes, co-signers, keys and queue.
 #[utoipa::path(get, path = "/v1/status", tag = "operations", security(("apiKey" = [])),
@@ -125,6 +124,9 @@ pub async fn get(State(state): State<ApiState>) -> Result<Json<StatusView>, Prob
         keys: keys.collect(),
         jobs_due,
         jobs_total,
-        not_enforced: NOT_ENFORCED,
+        not_enforced: match context.governance {
+            Some(_) => vec![UNSCREENED, NO_ROLES],
+            None => vec![UNSCREENED, UNGOVERNED, NO_ROLES],
+        },
     }))
 }
