@@ -56,7 +56,7 @@ mod tests {
             check_destination(&entry("ethereum:1", &good.to_lowercase())),
             Err(InvalidDestinationOf::NotCanonical { address: good.into(), tag: None })
         );
-        let mistyped = good.replace('7', "8");
+        let mistyped = good.replace("A0b", "a0b");
         assert!(matches!(
             check_destination(&entry("ethereum:1", &mistyped)),
             Err(InvalidDestinationOf::Invalid(_))

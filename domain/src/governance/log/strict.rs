@@ -24,6 +24,15 @@ impl<'de> Deserialize<'de> for Once {
 
 struct OnceVisitor;
 
+/// How `serde_json` hands over a number where its feature `arbitrary_precision` is on, which any crate of the build can turn on.
+const NUMBER: &str = "$serde_json::private::Number";
+
+fn whole<E: Error>(number: &str) -> Result<Once, E> {
+    let digits = number.strip_prefix('-').unwrap_or(number);
+    let whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    whole.then_some(Once).ok_or_else(|| E::custom("only whole numbers are allowed"))
+}
+
 impl<'de> Visitor<'de> for OnceVisitor {
     type Value = Once;
 
@@ -39,8 +48,8 @@ impl<'de> Visitor<'de> for OnceVisitor {
     fn visit_u64<E>(self, _: u64) -> Result<Once, E> {
         Ok(Once)
     }
-    fn visit_f64<E: Error>(self, _: f64) -> Result<Once, E> {
-        Err(E::custom("only whole numbers are allowed"))
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Once, E> {
+        whole(&format!("{number:?}"))
     }
     fn visit_str<E>(self, _: &str) -> Result<Once, E> {
         Ok(Once)
@@ -55,7 +64,11 @@ impl<'de> Visitor<'de> for OnceVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Once, A::Error> {
         let mut seen = BTreeSet::new();
         while let Some(key) = members.next_key::<String>()? {
-            members.next_value::<Once>()?;
+            if key == NUMBER {
+                whole(&members.next_value::<String>()?)?;
+            } else {
+                members.next_value::<Once>()?;
+            }
             if let Some(key) = seen.replace(key) {
                 return Err(A::Error::custom(format_args!("{key:?} is there twice")));
             }
