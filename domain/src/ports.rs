@@ -368,7 +368,8 @@ pub enum SignError {
 
 /// Codes of refusals for what a co-signer took part in signing before: a signature that we know nothing of may exist, so the
 /// payment must not be reported as never made.
-pub const PAST_REFUSALS: [&str; 3] = ["WOULD_PAY_TWICE", "EXTERNAL_ID_REUSED", "INPUT_AMOUNT_CHANGED"];
+pub const PAST_REFUSALS: [&str; 4] =
+    ["WOULD_PAY_TWICE", "EXTERNAL_ID_REUSED", "INPUT_AMOUNT_CHANGED", "NONCE_TAKEN"];
 
 impl SignError {
     /// Whether a co-signer refused for one of [`PAST_REFUSALS`].

@@ -11,7 +11,7 @@ mod recognise;
 mod siblings;
 
 pub use recognise::in_a_block;
-pub use siblings::{give_up_child, live_in, revive};
+pub use siblings::{give_up_child, give_up_filler, live_in, revive};
 pub(crate) use siblings::{nothing_may_pay, revive_siblings};
 
 use crate::{

@@ -45,6 +45,14 @@ impl Draft {
     }
 }
 
+impl Draft {
+    /// Whether it uses the next nonce of its account on the chain, as the node that it was built on shows it.
+    pub fn fills_the_next(&self, nonce: u64) -> bool {
+        let next = self.reading.as_ref().and_then(|reading| reading.state.first_unused());
+        next == Some(nonce)
+    }
+}
+
 pub struct ChangeAddress {
     pub path: DerivationPath,
     pub address: String,
@@ -266,9 +274,11 @@ async fn number(context: &Context, intent: &Intent, state: &AccountState) -> Res
             if taken.contains(&nonce) {
                 return Err(nothing("is used by a transfer of its own"));
             }
-            // Without it, the filler would be what waits behind a gap.
-            if taken.last().is_none_or(|last| *last < nonce) {
-                return Err(nothing("has nothing of ours waiting behind it"));
+            // Without it, the filler would be what waits behind a gap. The account's next nonce is behind none: co-signers may
+            // remember a filler of it that this database does not know (it was put back) or has given up; they refuse each payment
+            // with it, so that nothing would ever wait behind it.
+            if nonce > account.nonce && taken.last().is_none_or(|last| *last < nonce) {
+                return Err(nothing("is not the account's next, and has nothing of ours waiting behind it"));
             }
             Ok(Resource::Nonce { account: account.address.clone(), nonce })
         }

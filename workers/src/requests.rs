@@ -16,7 +16,9 @@ use bursar_store::transactions;
 /// cancellation that is signed already. [`MoveError::Invalid`] where
 /// no signature can exist yet, or a block holds it; on [`MoveError::Stale`] it was moved meanwhile: look again.
 pub async fn replace(context: &Context, transfer: Transfer, verb: Verb) -> Result<Transfer, MoveError> {
-    if transfer.replacing.wanted.as_ref().is_some_and(|wanted| wanted.verb == verb) {
+    // Where it rests behind something that lasts, asking again has it tried at once.
+    let rests = transfer.replacing.obstacle.as_ref().is_some_and(|obstacle| obstacle.lasting);
+    if !rests && transfer.replacing.wanted.as_ref().is_some_and(|wanted| wanted.verb == verb) {
         return Ok(transfer);
     }
     if verb == Verb::Cancel && transfer.state.is_replaceable() {

@@ -42,6 +42,9 @@ pub struct Obstacle {
     pub sub_status: SubStatus,
     pub reason: String,
     pub at: Timestamp,
+    /// Since when it is in the way without a break, of a lasting one. `None` of those that were kept by an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
     /// Time alone does not remove it: it is tried again when someone asks, or much later.
     pub lasting: bool,
 }

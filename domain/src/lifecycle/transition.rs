@@ -92,6 +92,11 @@ pub enum Fact {
         proof: String,
         ledger_passed: bool,
     },
+    /// A session over a filler, or over what was to cancel it, gave no signature before co-signers stopped signing the order; its
+    /// nonce is free again, in the same database transaction. Of fillers only: whatever surfaces of one pays nobody.
+    FillerGivenUp {
+        proof: String,
+    },
     /// What had used its resources is no longer part of the chain: `transaction`, which is signed, may be in a block after all.
     Revived {
         transaction: TransactionId,
@@ -108,7 +113,8 @@ pub enum Fact {
     },
     /// An unsigned transaction that could take the place is stored, in the same database transaction.
     ReplacementBegun,
-    /// No replacement for now. `lasting`: what was asked for is given up; the transaction under way goes on.
+    /// No replacement for now. `lasting`: what was asked for is given up; the transaction under way goes on. Except that a wish to
+    /// cancel stays where a fee cap is in the way: a payment that was taken back is not sent for want of room for a fee.
     ReplacementHindered {
         sub_status: SubStatus,
         reason: String,
@@ -194,6 +200,9 @@ impl Transfer {
         if self.may_have_been_paid_unseen() && fact.forgets_the_package() {
             return None;
         }
+        if matches!(fact, Fact::FillerGivenUp { .. }) && self.intent.intent.fills.is_none() {
+            return None;
+        }
         let (state, sub_status, reason) = self.beside(fact).or_else(|| next(&self.state, fact))?;
         let open = state.is_replaceable();
         let flags = Flags {
@@ -258,11 +267,18 @@ impl Replacing {
                 Self { wanted: Some(Wanted { verb: *verb, at: now }), obstacle: None, ..self }
             }
             Fact::ReplacementHindered { sub_status, reason, lasting } => Self {
-                wanted: self.wanted.filter(|_| !lasting),
+                wanted: self.wanted.filter(|wanted| {
+                    !lasting || (wanted.verb == Verb::Cancel && *sub_status == SubStatus::FeeCapReached)
+                }),
                 obstacle: Some(Obstacle {
                     sub_status: *sub_status,
                     reason: reason.clone(),
                     at: now,
+                    since: lasting.then(|| {
+                        let same = |known: &Obstacle| known.lasting && known.sub_status == *sub_status;
+                        let known = self.obstacle.filter(same);
+                        known.map_or(now, |known| known.since.unwrap_or(known.at))
+                    }),
                     lasting: *lasting,
                 }),
                 since: self.since,
@@ -405,6 +421,11 @@ fn next(state: &State, fact: &Fact) -> Option<Next> {
             ),
         },
 
+        // Asked only of fillers ([`Transfer::after`]).
+        (S::PendingSignature { signing_started: true, .. }, Fact::FillerGivenUp { proof }) => {
+            because(S::Expired, SubStatus::IntentExpired, proof)
+        }
+
         (
             S::Submitted
             | S::PendingScreening
@@ -473,6 +494,7 @@ mod tests {
             Fact::Dropped,
             Fact::ProvenDead { proof: reason(), ledger_passed: true },
             Fact::ProvenDead { proof: reason(), ledger_passed: false },
+            Fact::FillerGivenUp { proof: reason() },
             Fact::CancelledOnChain { block: block() },
             Fact::Superseded { by: transaction(), cancels: true },
             Fact::Superseded { by: transaction(), cancels: false },
@@ -601,6 +623,56 @@ mod tests {
         let transfer = drive(transfer, &[included, Fact::CancelledOnChain { block: block() }]);
         assert_eq!(transfer.status(), Status::Replaced);
         assert_eq!(drive(transfer, &[Fact::ReorgedOut]).status(), Status::Broadcasting);
+    }
+
+    fn until_a_session_began(transfer: Transfer) -> Transfer {
+        let facts = [
+            Fact::ScreeningStarted,
+            Fact::ScreeningPassed { sub_status: None },
+            Fact::Authorized { sub_status: None },
+            Fact::Frozen { transaction: transaction() },
+            Fact::SigningStarted,
+        ];
+        facts.into_iter().fold(transfer, |t, fact| t.apply(fact, Timestamp(3)).unwrap().transfer)
+    }
+
+    #[test]
+    fn a_begun_session_is_given_up_of_fillers_only() {
+        let given_up = Fact::FillerGivenUp { proof: "it pays nobody".into() };
+        let payment = until_a_session_began(submitted());
+        assert!(payment.apply(given_up.clone(), Timestamp(4)).is_err());
+        let mut filler = submitted();
+        filler.intent.intent.fills = Some(7);
+        let filler = until_a_session_began(filler);
+        let signed = filler.clone().apply(Fact::Signed, Timestamp(4)).unwrap().transfer;
+        assert!(signed.apply(given_up.clone(), Timestamp(4)).is_err(), "it is signed");
+        let ended = filler.apply(given_up, Timestamp(4)).unwrap().transfer;
+        assert_eq!((ended.status(), ended.sub_status), (Status::Expired, Some(SubStatus::IntentExpired)));
+    }
+
+    #[test]
+    fn a_wish_to_cancel_outlives_a_fee_cap_and_an_obstacle_knows_its_age() {
+        let hindered =
+            |sub_status| Fact::ReplacementHindered { sub_status, reason: "no".into(), lasting: true };
+        let wanted = |verb| {
+            let asked =
+                until_a_session_began(submitted()).apply(Fact::ReplacementWanted { verb }, Timestamp(4));
+            asked.unwrap().transfer
+        };
+        for (verb, sub_status, stays) in [
+            (Verb::Cancel, SubStatus::FeeCapReached, true),
+            (Verb::Cancel, SubStatus::SignerRejected, false),
+            (Verb::SpeedUp { raise_percent: None }, SubStatus::FeeCapReached, false),
+        ] {
+            let transfer = wanted(verb).apply(hindered(sub_status), Timestamp(5)).unwrap().transfer;
+            assert_eq!(transfer.replacing.wanted.is_some(), stays, "{verb:?} {sub_status:?}");
+            let since = |transfer: &Transfer| transfer.replacing.obstacle.clone().unwrap().since;
+            assert_eq!(since(&transfer), Some(Timestamp(5)));
+            let again = transfer.apply(hindered(sub_status), Timestamp(9)).unwrap().transfer;
+            assert_eq!(since(&again), Some(Timestamp(5)), "the same is in the way still");
+            let other = again.apply(hindered(SubStatus::TooManyReplacements), Timestamp(11)).unwrap();
+            assert_eq!(since(&other.transfer), Some(Timestamp(11)));
+        }
     }
 
     #[test]

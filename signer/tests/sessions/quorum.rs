@@ -191,7 +191,12 @@ async fn restarted_party__should_remember_what_it_signed() {
     let second = group.package(&group.xrp(WalletKind::XrpEd25519, 1_000_000, 6));
     let error = group.sign(&second).await.unwrap_err();
     assert!(matches!(&error, SignError::Refused { code, started: false, .. } if code == "WOULD_PAY_TWICE"));
-    let past = [RefusalCode::WouldPayTwice, RefusalCode::ExternalIdReused, RefusalCode::InputAmountChanged];
+    let past = [
+        RefusalCode::WouldPayTwice,
+        RefusalCode::ExternalIdReused,
+        RefusalCode::InputAmountChanged,
+        RefusalCode::NonceTaken,
+    ];
     assert_eq!(PAST_REFUSALS, past.map(RefusalCode::name), "the orchestrator knows these by their names");
 }
 

@@ -137,6 +137,44 @@ pub async fn give_up_child(tx: &mut WriteTx, id: TransactionId, proof: &str) -> 
     }
 }
 
+/// Gives back the nonce of a filler although a signature of it, or of what was to cancel it, may exist. Refused unless the transfer
+/// is a filler of which nothing is signed and no block holds anything.
+///
+/// No payment depends on it: whatever may surface is zero wei from the account to itself, and the chain takes one transaction of
+/// the nonce. Nor is a payment lost that takes the nonce next: a party that took part in the filler refuses it (`NONCE_FILLED`), so
+/// that it is signed only by a quorum without such a party, and then no quorum has signed the filler. Where that cannot be, the
+/// payment is refused, and another filler is ordered. `proof` says why no signature will come.
+pub async fn give_up_filler(
+    tx: &mut WriteTx,
+    transfer: TransferId,
+    proof: &str,
+) -> Result<Vec<TransactionRecord>, StoreError> {
+    const OPERATION: &str = "transactions.give_up_filler";
+    let Some(known) = crate::transfers::get_in(tx, transfer).await? else {
+        return Err(StoreError::NotFound { table: "transfers", key: transfer.to_string() });
+    };
+    let live = live_in(tx, transfer).await?;
+    for record in &live {
+        if known.intent.intent.fills.is_none() {
+            return Err(refused(OPERATION, record.id, "it is no filler"));
+        }
+        let given_up = sqlx::query(
+            "UPDATE transactions SET ended = 'superseded', proof = $1 WHERE id = $2 AND ended IS NULL AND tx_id IS NULL \
+             AND block_height IS NULL",
+        )
+        .bind(plain(proof))
+        .bind(record.id.to_string())
+        .execute(tx.connection())
+        .await
+        .during(OPERATION)?;
+        if given_up.rows_affected() == 0 {
+            return Err(refused(OPERATION, record.id, "it is signed, or a block holds it"));
+        }
+        reservations::free(tx, record.id).await?;
+    }
+    Ok(live)
+}
+
 /// The final block that had ended the siblings of `reopened` is gone: they may be in a block after all. What a child's block
 /// says is nothing about its parent's rivals.
 pub(crate) async fn revive_siblings(tx: &mut WriteTx, reopened: TransactionId) -> Result<(), StoreError> {

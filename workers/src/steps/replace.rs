@@ -41,6 +41,12 @@ use std::time::Duration;
 /// How many transactions a transfer may have at most, whoever asks for more.
 const MAX_VARIANTS: usize = 30;
 
+/// How often the rest behind what lasts is doubled: a day of five minutes.
+const MAX_DOUBLINGS: usize = 8;
+
+/// The refusal of a co-signer whose rules cap the fee lower.
+const FEE_ABOVE_CAP: &str = "FEE_ABOVE_CAP";
+
 /// What the step that called does next.
 pub enum Side {
     /// Something was written: look at the transfer again.
@@ -226,8 +232,13 @@ fn resting(
 ) -> Option<Duration> {
     let obstacle = transfer.replacing.obstacle.as_ref()?;
     let pause = match (obstacle.lasting, pending) {
-        // Twice as long after each, so that what is refused for ever costs a row now and then.
-        (true, _) => ports.replacement.stuck_after.saturating_mul(1 << given_back.min(8)),
+        // Twice as long after each, so that what is refused for ever costs a row now and then, and what lasts an event.
+        (true, _) => {
+            let first = ports.replacement.stuck_after;
+            let longest = first.saturating_mul(1 << MAX_DOUBLINGS);
+            let lasted = obstacle.at.since(obstacle.since.unwrap_or(obstacle.at));
+            first.saturating_mul(1 << given_back.min(MAX_DOUBLINGS)).max(lasted.min(longest))
+        }
         (false, Some(pending)) => session_pause(context, pending.signing_attempts),
         (false, None) => context.settings.retry,
     };
@@ -289,7 +300,9 @@ async fn begin(
         purpose: &goal.purpose,
         earlier: with_children(variants).map(|record| record.unsigned.clone()).collect(),
         raise_percent: goal.raise_percent,
-        price_cap: ports.replacement.price_cap,
+        // A first offer may lie at the installation's cap, and has to be outbid to be taken back. The intent and the co-signers'
+        // rules bound what that costs.
+        price_cap: ports.replacement.price_cap.filter(|_| !goal.cancels()),
     };
     let draft = match redraft(context, wish).await {
         Ok(draft) => draft,
@@ -471,6 +484,10 @@ async fn not_signed(
     let reason = error.to_string();
     let (sub_status, lasting) = match &error {
         SignError::Refused { .. } if error.refused_for_the_past() => (SubStatus::Unexplained, true),
+        // Of a cancellation only: a payment has a child that may pay for it instead.
+        SignError::Refused { code, .. } if code == FEE_ABOVE_CAP && pending.purpose == Purpose::Cancel => {
+            (SubStatus::FeeCapReached, true)
+        }
         SignError::Refused { .. } => (SubStatus::SignerRejected, true),
         SignError::NotEnoughSigners { .. } | SignError::NoKey(_) => (SubStatus::SignersOffline, false),
         SignError::Aborted { started: true, .. } => (SubStatus::SigningFailed, false),

@@ -11,7 +11,7 @@ use crate::{
     authorization,
     context::{ChainPorts, Context},
     engine::StepError,
-    frozen::give_back,
+    frozen::{give_back, rebuild_later},
     transition::{MoveError, advance, advance_in, still},
 };
 use bursar_domain::{
@@ -50,17 +50,16 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
         // by time; a person looks at the chain, and aborts it here.
         return Ok(Progress::Wait(context.settings.package_lifetime));
     }
-    let cursor = chain::cursor(&context.store, network).await?.map_or(0, |block| block.height);
-    let ledgers_left = match record.effects.validity {
-        Validity::Unlimited => u64::MAX,
-        Validity::UntilLedger(last) => u64::from(last).saturating_sub(cursor),
-    };
+    let ledgers_left = ledgers_left(context, &record).await?;
     let expired = context.now() >= transfer.intent.intent.expires_at;
 
     let mut transfer = transfer;
     if signing_started {
         if let Some(progress) = dead::check(context, &transfer, &variants).await? {
             return Ok(progress);
+        }
+        if is_lost_filler(context, &transfer, &variants) {
+            return give_up_filler(context, transfer).await;
         }
         transfer = match replace::run(context, transfer, &variants).await? {
             Side::Moved => return Ok(Progress::Moved),
@@ -104,6 +103,45 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
     }
 
     ask(context, ports, transfer, record, signing_started).await
+}
+
+/// How many ledgers may still take it.
+async fn ledgers_left(context: &Context, record: &TransactionRecord) -> Result<u64, StepError> {
+    let Validity::UntilLedger(last) = record.effects.validity else { return Ok(u64::MAX) };
+    let cursor = chain::cursor(&context.store, record.network).await?.map_or(0, |block| block.height);
+    Ok(u64::from(last).saturating_sub(cursor))
+}
+
+/// Whether it is a filler whose sessions gave nothing, and whose time has been over for so long that none gives anything: clocks differ,
+/// and a session takes its time.
+fn is_lost_filler(context: &Context, transfer: &Transfer, variants: &[TransactionRecord]) -> bool {
+    let intent = &transfer.intent.intent;
+    let over = intent.expires_at.plus(context.settings.package_lifetime);
+    intent.fills.is_some() && context.now() >= over && variants.iter().all(|record| record.signed.is_none())
+}
+
+/// Ends a lost filler, and frees its nonce, which would block the account for ever: another filler of it is refused while it is
+/// claimed, and too few co-signers may have taken part to cancel this one.
+///
+/// Only of fillers. Whatever surfaces of one pays nobody, so that nothing that follows can be a second payment. What takes the
+/// nonce next is a payment, which a party that took part in the filler refuses (NONCE_FILLED), so that it is either signed by a
+/// quorum that knows of no filler (then no filler has a signature) or REJECTED. In the second case an initiator orders another filler
+/// of the nonce, which is then the account's next ([`crate::preflight`]) or a gap. Should a signature of the filler surface all the same,
+/// a block with it is a stranger's, which halts the account for a person.
+async fn give_up_filler(context: &Context, transfer: Transfer) -> Result<Progress, StepError> {
+    let proof = "a filler's signing session gave nothing, and the order has expired, so that co-signers sign it no more: it pays nobody, and \
+                 its nonce is given back. If payments are refused with NONCE_FILLED, have it filled again";
+    tracing::warn!(transfer = %transfer.id, "a filler's signing session gave nothing before the order expired");
+    let now = context.now();
+    let mut tx = context.store.write().await?;
+    still(&mut tx, &transfer).await?;
+    let given_up = transactions::give_up_filler(&mut tx, transfer.id, proof).await?;
+    for record in &given_up {
+        rebuild_later(&mut tx, record, now).await?;
+    }
+    advance_in(&mut tx, transfer, Fact::FillerGivenUp { proof: proof.to_owned() }, now).await?;
+    tx.commit().await?;
+    Ok(Progress::Moved)
 }
 
 /// The block is gone that had held it although its signature never reached us: the same bytes are signed once more, to be sent.
@@ -199,6 +237,10 @@ pub(super) async fn start_with_package(
     now: Timestamp,
 ) -> Result<(Transfer, Option<u32>), StepError> {
     if halted::by_in(tx, context, &transfer).await?.is_some() {
+        return Ok((transfer, None));
+    }
+    // Built on a reading that was kept for it, while the ledgers went on.
+    if ledgers_left(context, record).await? < MIN_LEDGERS_LEFT {
         return Ok((transfer, None));
     }
     if let Some(resource) = record.effects.resources.first()

@@ -12,13 +12,13 @@ use crate::{
 use axum::{Extension, extract::State, http::HeaderMap, response::Response};
 use bursar_domain::{ids::WalletId, intent::Intent};
 use bursar_store::wallets::Wallet;
-use bursar_workers::{engine::StepError, gaps};
+use bursar_workers::{engine::StepError, gaps, preflight::Draft};
 
 /// Have a nonce used up that nothing uses although something signed waits behind it (Ethereum).
 ///
 /// The body carries the initiator's signature over the order; the co-signers verify it again, and refuse a nonce that they signed
 /// a payment for. It becomes a transfer that pays nobody: zero wei from the account to itself. Accepted only while the node shows
-/// the gap. `externalId` makes a repeated request find the first one for ever.
+/// the gap, or the nonce as the account's next one, which nothing of ours holds. `externalId` makes a repeated request find the first one for ever.
 #[utoipa::path(post, path = "/v1/fills", tag = "transfers", security(("apiKey" = [])), request_body = FillRequest,
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters")),
     responses((status = 201, body = TransferView, description = "Accepted and durable"),
@@ -48,7 +48,7 @@ pub async fn create(
     let check = async {
         // Says also whether the account is the wallet's.
         let draft = refusal::check(&state, &wallet, &intent).await?;
-        shown(&state, &intent).await?;
+        shown(&state, &intent, draft.as_ref()).await?;
         Ok(draft)
     };
     submit(&state, asked, order, check).await
@@ -64,8 +64,14 @@ async fn wallet(state: &ApiState, id: &str) -> Result<Wallet, Problem> {
     }
 }
 
-/// Refuses what the node does not show as a gap.
-async fn shown(state: &ApiState, intent: &Intent) -> Result<(), Problem> {
+/// Refuses what the node shows neither as a gap nor as the account's next nonce.
+async fn shown(state: &ApiState, intent: &Intent, draft: Option<&Draft>) -> Result<(), Problem> {
+    // The draft says that nothing of ours holds it.
+    if let (Some(draft), Some(nonce)) = (draft, intent.fills)
+        && draft.fills_the_next(nonce)
+    {
+        return Ok(());
+    }
     let (account, nonce) = (intent.source.as_deref().unwrap_or_default(), intent.fills.unwrap_or_default());
     let not_now = || Problem::unavailable("the node does not say now which nonces are used; try again");
     let found = match gaps::of_account(&state.context, intent.network(), account).await {
@@ -83,6 +89,6 @@ async fn shown(state: &ApiState, intent: &Intent) -> Result<(), Problem> {
         false => format!("its gaps are {}; name one of these", gaps.join(", ")),
     };
     let message =
-        format!("nothing signed waits behind {nonce} of {account}, or it is used or claimed: {remedy}");
+        format!("{nonce} is not the next nonce of {account}, nothing signed waits behind it, or it is used or claimed: {remedy}");
     Err(Problem::invalid_field("nonce", message))
 }
