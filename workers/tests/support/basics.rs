@@ -41,8 +41,9 @@ impl MachineClock {
     pub fn new(time: Arc<Time>) -> Self {
         Self { time, wrong_by: AtomicI64::new(0) }
     }
+    /// By whole seconds, rounded up.
     pub fn advance(&self, span: Duration) {
-        self.time.shift(i64::try_from(span.as_secs()).unwrap());
+        self.time.shift(i64::try_from(span.as_nanos().div_ceil(1_000_000_000)).unwrap());
     }
     pub fn set_back(&self, span: Duration) {
         self.time.shift(-i64::try_from(span.as_secs()).unwrap());
