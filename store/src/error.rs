@@ -1,5 +1,6 @@
 //! Why the store could not do what it was asked.
 
+use crate::store::BEGINS_TO_WRITE;
 use bursar_domain::{
     chain::BlockRef,
     ids::{TransactionId, TransferId},
@@ -13,6 +14,11 @@ pub enum StoreError {
     /// being committed may be committed or not; look again before acting.
     #[error("store: {operation}: the database is unavailable")]
     Unavailable { operation: &'static str, source: sqlx::Error },
+    /// Somebody else is finding out whether it can be written again; this is what was found last.
+    #[error(
+        "store: {operation}: the database was unavailable when this was last tried, and it is being tried again"
+    )]
+    StillUnavailable { operation: &'static str, lack: Option<Lack> },
     /// A row makes no sense. Nothing is guessed: restore it or ask its author.
     #[error("store: {table} row {key:?}: column {column}: {reason}")]
     Corrupt { table: &'static str, column: String, key: String, reason: String },
@@ -64,19 +70,25 @@ impl StoreError {
     pub fn lack(&self) -> Option<Lack> {
         match self {
             Self::Unavailable { source: sqlx::Error::PoolTimedOut, .. } => Some(Lack::Turn),
-            Self::Unavailable { source: sqlx::Error::Database(error), .. } => lack(&error.code()?),
+            Self::Unavailable { operation, source: sqlx::Error::Database(error) } => {
+                lack(&error.code()?, BEGINS_TO_WRITE.contains(operation))
+            }
+            Self::StillUnavailable { lack, .. } => *lack,
             _ => None,
         }
     }
 }
 
 /// SQLite's extended result codes (sqlite.org/rescode.html) as numbers, and Postgres' SQLSTATE (appendix A of its manual).
-fn lack(code: &str) -> Option<Lack> {
+fn lack(code: &str, begins_to_write: bool) -> Option<Lack> {
     match code {
         // disk_full, io_error
         "53100" | "58030" => return Some(Lack::Space),
-        // read_only_sql_transaction; feature_not_supported, a standby's answer to a transaction that is to write
-        "25006" | "0A000" => return Some(Lack::WriteAccess),
+        // read_only_sql_transaction
+        "25006" => return Some(Lack::WriteAccess),
+        // feature_not_supported: a standby's answer to a transaction that is to write. Elsewhere it says other things, such as that
+        // a cached plan must not change its result type.
+        "0A000" if begins_to_write => return Some(Lack::WriteAccess),
         // too_many_connections, lock_not_available, cannot_connect_now
         "53300" | "55P03" | "57P03" => return Some(Lack::Turn),
         _ => {}
@@ -130,7 +142,6 @@ mod tests {
             ("8", Some(Lack::WriteAccess)),
             ("1032", Some(Lack::WriteAccess)),
             ("25006", Some(Lack::WriteAccess)),
-            ("0A000", Some(Lack::WriteAccess)),
             ("5", Some(Lack::Turn)),
             ("517", Some(Lack::Turn)),
             ("53300", Some(Lack::Turn)),
@@ -139,7 +150,10 @@ mod tests {
             ("1", None),
             ("11", None),
         ] {
-            assert_eq!(lack(code), expected, "{code}");
+            assert_eq!(lack(code, false), expected, "{code}");
+            assert_eq!(lack(code, true), expected, "{code}");
         }
+        assert_eq!(lack("0A000", true), Some(Lack::WriteAccess));
+        assert_eq!(lack("0A000", false), None, "a cached plan, for one");
     }
 }

@@ -3,7 +3,7 @@
 use crate::{
     boundary::{Boundary, Said},
     dialect::{Access, Dialect},
-    error::{During, StoreError},
+    error::{During, Lack, StoreError},
     leads::Leads,
     migrate,
     readers::{Reader, Readers},
@@ -21,7 +21,7 @@ use std::{
     panic::Location,
     path::{Path, PathBuf},
     str::FromStr,
-    sync::Arc,
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 use tokio::{
@@ -49,10 +49,19 @@ struct Inner {
     ear: Option<Ear>,
     /// Leads for this process, on Postgres.
     leads: Option<Leads>,
-    /// When a write was last tried out, and went well.
-    tried: Mutex<Option<Instant>>,
+    /// Held by the one who tries out a write.
+    trying: Mutex<()>,
+    /// What came of the last one.
+    tried: std::sync::Mutex<Option<Tried>>,
     /// Holds the files of a database that is to vanish with the handle.
     _scratch: Option<tempfile::TempDir>,
+}
+
+/// What came of a write that was tried out.
+#[derive(Debug, Clone, Copy)]
+struct Tried {
+    at: Instant,
+    result: Result<(), Option<Lack>>,
 }
 
 /// A transaction that writes. What is not committed is rolled back when it is dropped.
@@ -112,7 +121,8 @@ impl Store {
             jobs,
             ear,
             leads,
-            tried: Mutex::default(),
+            trying: Mutex::default(),
+            tried: std::sync::Mutex::default(),
             _scratch: None,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -136,15 +146,25 @@ impl Store {
         migrate::run(&mut *write.acquire().await.during("store.open")?, dialect).await?;
         let readers = Readers::file(options);
         let (turn, jobs) = queues(dialect);
-        let (signals, tried, _scratch) = (Arc::default(), Mutex::default(), scratch);
-        let inner =
-            Inner { dialect, readers, write, signals, turn, jobs, ear: None, leads: None, tried, _scratch };
+        let inner = Inner {
+            dialect,
+            readers,
+            write,
+            signals: Arc::default(),
+            turn,
+            jobs,
+            ear: None,
+            leads: None,
+            trying: Mutex::default(),
+            tried: std::sync::Mutex::default(),
+            _scratch: scratch,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Starts a transaction that may write, when all writers before it are done.
     pub async fn write(&self) -> Result<WriteTx, StoreError> {
-        const OPERATION: &str = "store.write";
+        const OPERATION: &str = WRITE;
         let turn = place(OPERATION, &self.inner.turn).await?;
         let mut tx = self.begin(OPERATION, self.inner.dialect.begin_write()).await?;
         if let Some(statement) = self.inner.dialect.take_turn() {
@@ -157,7 +177,7 @@ impl Store {
     /// Starts a transaction that writes the job table (and its counter) and nothing else, and reads nothing else: on Postgres it does
     /// not wait for its turn.
     pub(crate) async fn write_jobs(&self) -> Result<WriteTx, StoreError> {
-        const OPERATION: &str = "store.write_jobs";
+        const OPERATION: &str = WRITE_JOBS;
         let place = place(OPERATION, &self.inner.jobs).await?;
         let mut tx = self.begin(OPERATION, self.inner.dialect.begin_jobs()).await?;
         tx._place = Some(place);
@@ -192,22 +212,38 @@ impl Store {
     }
 
     /// Whether the database answers, and takes what is written: after a fail-over it may only be read, and its disk may be full. A
-    /// write is tried out at most every two seconds, however often this is asked.
+    /// write is tried out at most every two seconds, however often this is asked; who asks while another tries gets the answer of
+    /// the time before.
     pub async fn ready(&self) -> Result<(), StoreError> {
         self.ping().await?;
-        let mut tried = self.inner.tried.lock().await;
-        if tried.is_some_and(|at| at.elapsed() < TRIED_FOR) {
+        let last = self.tried();
+        if last.is_some_and(|last| last.result.is_ok() && last.at.elapsed() < TRIED_FOR) {
             return Ok(());
         }
-        *tried = None;
+        let _trying = match (self.inner.trying.try_lock(), last) {
+            (Ok(turn), _) => turn,
+            (Err(_), Some(Tried { result, .. })) => {
+                return result.map_err(|lack| StoreError::StillUnavailable { operation: TRY, lack });
+            }
+            // Nothing is known yet.
+            (Err(_), None) => self.inner.trying.lock().await,
+        };
+        let unavailable = || StoreError::Unavailable { operation: TRY, source: sqlx::Error::PoolTimedOut };
         let written = timeout(WRITTEN_WITHIN, self.try_write()).await;
+        let written = written.unwrap_or_else(|_| Err(unavailable()));
+        let result = written.as_ref().map(|()| ()).map_err(StoreError::lack);
+        // Whole after each use, so that a poisoned lock does not matter.
+        *self.inner.tried.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Tried { at: Instant::now(), result });
         written
-            .unwrap_or(Err(StoreError::Unavailable { operation: TRY, source: sqlx::Error::PoolTimedOut }))?;
-        *tried = Some(Instant::now());
-        Ok(())
     }
 
-    /// Counts up a row that nobody reads: one that stays as it is would not be written.
+    fn tried(&self) -> Option<Tried> {
+        *self.inner.tried.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts up a row that nobody reads: one that stays as it is would not be written. The one commit that is no crash point: it
+    /// depends on who asks, and nothing depends on it.
     async fn try_write(&self) -> Result<(), StoreError> {
         let WriteTx { mut tx, .. } = self.begin(TRY, self.inner.dialect.begin_jobs()).await?;
         sqlx::query(
@@ -252,8 +288,8 @@ impl Store {
 impl WriteTx {
     /// Makes everything durable, then wakes whoever waits for it.
     ///
-    /// Nothing else in this workspace commits what a worker or the API writes, so these are all the crash points of the database;
-    /// each is named by the line that calls this (not an `async fn`, which would not know its caller).
+    /// Nothing else in this workspace commits what a worker or the API writes (but for a row without meaning, see [`Store::ready`]), so
+    /// these are all the crash points of the database; each is named by the line that calls this (not an `async fn`, which would not know its caller).
     #[track_caller]
     pub fn commit(self) -> impl Future<Output = Result<(), StoreError>> + Send {
         const OPERATION: &str = "store.commit";
@@ -309,7 +345,11 @@ const RESTED: Duration = Duration::from_millis(500);
 /// How long a writer waits for those of its own process.
 const TURN_WITHIN: Duration = Duration::from_secs(30);
 
+const WRITE: &str = "store.write";
+const WRITE_JOBS: &str = "store.write_jobs";
 const TRY: &str = "store.try_write";
+/// Operations whose first statement begins a transaction that is to write.
+pub(crate) const BEGINS_TO_WRITE: [&str; 3] = [WRITE, WRITE_JOBS, TRY];
 /// How long a write that went well answers for the next one.
 const TRIED_FOR: Duration = Duration::from_secs(2);
 /// How long a write that is tried out may wait for others.
@@ -423,6 +463,25 @@ mod tests {
     #[test]
     fn paths_are_escaped() {
         assert_eq!(sqlite_url(Path::new("/a b/%?#.db")), "sqlite:///a%20b/%25%3F%23.db?mode=rwc");
+    }
+
+    #[tokio::test]
+    async fn who_asks_while_another_tries_gets_the_last_answer() {
+        let store = Store::open("sqlite::memory:").await.unwrap();
+        store.ready().await.unwrap();
+        let last = |result| Some(Tried { at: Instant::now() - TRIED_FOR, result });
+        let trying = store.inner.trying.lock().await;
+        *store.inner.tried.lock().unwrap() = last(Ok(()));
+        store.ready().await.unwrap();
+        for lack in [None, Some(Lack::Space)] {
+            *store.inner.tried.lock().unwrap() = last(Err(lack));
+            let error = store.ready().await.unwrap_err();
+            assert!(matches!(error, StoreError::StillUnavailable { .. }), "{error:?}");
+            assert_eq!(error.lack(), lack);
+        }
+        drop(trying);
+        store.ready().await.unwrap();
+        assert!(store.tried().is_some_and(|tried| tried.result.is_ok()));
     }
 
     #[tokio::test]

@@ -143,7 +143,7 @@ impl From<StoreError> for Problem {
             StoreError::BadCursor => {
                 Self::malformed("cursor", "not a cursor of this list: use `next` of the page before")
             }
-            StoreError::Unavailable { .. } => {
+            StoreError::Unavailable { .. } | StoreError::StillUnavailable { .. } => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "store unavailable");
                 let lacks = match error.lack() {
                     Some(Lack::Space) => {
