@@ -21,6 +21,11 @@ impl Case {
         Plan { from_start: false, action: Action::Abort { passage, boundary } }
     }
 
+    /// The line of source, `file.rs:line`, if it is about a commit.
+    pub fn commit_site(&self) -> Option<&str> {
+        commit_site(&self.boundary)
+    }
+
     /// Whether it moves a transfer from one status to another, accepts it, has it signed, or sends it.
     fn is_step(&self) -> bool {
         let said = self.boundary.rsplit([' ', ',']);
@@ -118,13 +123,17 @@ impl Recorded {
 
     /// Lines of source, `file.rs:line`, whose commits were passed.
     pub fn commit_sites(&self) -> impl Iterator<Item = &str> {
-        self.boundaries.iter().filter_map(|boundary| boundary.split_once(" commit ")?.1.split(' ').next())
+        self.boundaries.iter().filter_map(|boundary| commit_site(boundary))
     }
 
     /// Names of acts that were passed.
     pub fn acts(&self) -> impl Iterator<Item = &str> {
         self.boundaries.iter().filter_map(|boundary| Some(boundary.split_once(" act ")?.1))
     }
+}
+
+fn commit_site(boundary: &str) -> Option<&str> {
+    boundary.split_once(" commit ")?.1.split(' ').next()
 }
 
 #[cfg(test)]
@@ -153,6 +162,8 @@ mod tests {
         let certain: Vec<bool> = recorded.cases(2).iter().map(|case| recorded.certain(case)).collect();
         assert_eq!(certain, [true, false, false, false, false]);
         assert_eq!(recorded.commit_sites().collect::<BTreeSet<_>>(), ["a.rs:1", "b.rs:20"].into());
+        let of_case = recorded.cases(1)[0].commit_site().map(str::to_owned);
+        assert_eq!(of_case.as_deref(), Some("a.rs:1"));
         assert_eq!(recorded.acts().collect::<Vec<_>>(), ["sign"]);
         let house: Vec<bool> = recorded.cases(1).iter().map(Case::keeps_house).collect();
         assert_eq!(house, [false; 4]);

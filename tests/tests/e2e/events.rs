@@ -36,7 +36,7 @@ async fn events_and_documents__should_be_complete() -> world::Verdict {
 }
 
 /// The whole log in pages of `limit`.
-async fn paged(environment: &Environment, limit: u32) -> anyhow::Result<Vec<Value>> {
+pub async fn paged(environment: &Environment, limit: u32) -> anyhow::Result<Vec<Value>> {
     let mut all = Vec::new();
     let mut cursor = "0".to_owned();
     loop {
@@ -122,6 +122,8 @@ const ROUTES: &[(&str, &[&str])] = &[
     ("/v1/governance/groups", &["get"]),
     ("/v1/governance/policy", &["get"]),
     ("/v1/governance/users", &["get"]),
+    ("/v1/policy/backtest", &["post"]),
+    ("/v1/policy/simulate", &["post"]),
     ("/v1/policy/validate", &["post"]),
     ("/v1/halts", &["get"]),
     ("/v1/halts/{id}/lift", &["post"]),
@@ -134,7 +136,9 @@ const ROUTES: &[(&str, &[&str])] = &[
     ("/v1/transfers/estimate", &["post"]),
     ("/v1/transfers/{id}", &["get"]),
     ("/v1/transfers/{id}/abort", &["post"]),
+    ("/v1/transfers/{id}/approvals", &["get", "post"]),
     ("/v1/transfers/{id}/cancel", &["post"]),
+    ("/v1/transfers/{id}/explanation", &["get"]),
     ("/v1/transfers/{id}/recalls", &["post"]),
     ("/v1/transfers/{id}/speed-up", &["post"]),
     ("/v1/fills", &["post"]),
@@ -163,7 +167,8 @@ async fn documents(environment: &Environment) -> anyhow::Result<()> {
             ensure!(guarded == path.starts_with("/v1/"), "security of {method} {path}: {operation}");
         }
     }
-    ensure!(listed == expected, "{listed:?}");
+    let differ: Vec<_> = listed.symmetric_difference(&expected).collect();
+    ensure!(differ.is_empty(), "the document and this list of routes differ in {differ:?}");
 
     ensure!(get("/docs/").await?.contains("<html"), "no page at /docs/");
     ensure!(get("/health").await?.contains("\"ok\""), "not healthy");

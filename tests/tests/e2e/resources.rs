@@ -205,6 +205,9 @@ async fn postgres_gone_for_a_minute_under_load__should_be_said_and_lose_nothing(
         }
 
         server.process().kill9()?;
+        // Its sessions outlive the postmaster for a moment, and answer.
+        not_ready(&environment.api, "the database").await?;
+        not_ready(&second.api, "the database").await?;
         let back = tokio::time::Instant::now() + AWAY;
         let mut refused = 0;
         while tokio::time::Instant::now() < back {
