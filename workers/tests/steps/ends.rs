@@ -115,6 +115,23 @@ async fn package_with_too_few_ledgers_left__should_be_built_again() {
     world.assert_paid_once(id).await;
 }
 
+/// Built on a reading that was kept for it, while the ledgers went on: the session would begin with the package.
+#[tokio::test]
+async fn package_that_is_frozen_with_too_few_ledgers_left__should_be_built_again() {
+    let world = World::new(XRP).await;
+    let id = world.submit("slow").await;
+    let transfer = world.transfer(id).await;
+    let draft = bursar_workers::preflight::draft(&world.context, &transfer.intent.intent).await.unwrap();
+    for _ in 0..LEDGER_WINDOW - 3 {
+        world.mine().await;
+    }
+    draft.keep_reading(&world.context, &transfer);
+    world.look(id).await.unwrap();
+    assert_eq!(world.chain.readings(), 1, "the reading that was kept was used, or it was built on a new one");
+    assert_eq!(world.signer.sessions(), 0, "it would expire on its way");
+    world.assert_paid_once(id).await;
+}
+
 #[tokio::test]
 async fn sequence_that_someone_else_used__should_alarm_and_wait_for_a_person() {
     let world = World::new(XRP).await;

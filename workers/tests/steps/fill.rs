@@ -7,10 +7,12 @@ use bursar_domain::{
     ids::TransferId,
     intent::{InitiatorKey, SignedIntent},
     lifecycle::{Status, SubStatus, Transfer, Verb},
+    ports::SignError,
+    signing::PartyIndex,
     time::Clock as _,
 };
 use bursar_store::{
-    halts,
+    halts, transactions,
     transfers::{self, Submitted},
 };
 use bursar_workers::{
@@ -122,6 +124,104 @@ async fn filler_without_a_gap__should_fail_and_sign_nothing() {
     let used = world.order_to_fill(behind, "fill-used", 0).await;
     world.look(used).await.unwrap();
     assert_eq!(world.status(used).await, (Status::Failed, Some(SubStatus::NothingToFill)));
+}
+
+fn refused(code: &str) -> SignError {
+    let (code, reason) = (code.into(), "it remembers".into());
+    SignError::Refused { party: PartyIndex(1), code, reason, started: false }
+}
+
+impl World {
+    /// A payment that the co-signers refuse because they remember a filler of its nonce.
+    async fn refused_as_filled(&self, name: &str) {
+        self.signer.fail([refused("NONCE_FILLED")]);
+        let id = self.submit(name).await;
+        self.look(id).await.unwrap();
+        assert_eq!(self.status(id).await, (Status::Rejected, Some(SubStatus::SignerRejected)));
+    }
+}
+
+/// A database that was put back knows nothing of a filler that the co-signers remember: nothing is ever signed above it.
+#[tokio::test]
+async fn filler_of_the_accounts_next_nonce__should_need_nothing_behind_it() {
+    let world = World::ethereum().await;
+    let first = world.submit("first").await;
+    world.assert_paid_once(first).await;
+    world.refused_as_filled("refused").await;
+    let not_next = world.order_to_fill(first, "fill-2", 2).await;
+    world.look(not_next).await.unwrap();
+    assert_eq!(world.status(not_next).await, (Status::Failed, Some(SubStatus::NothingToFill)));
+    let filler = world.order_to_fill(first, "fill-1", 1).await;
+    world.assert_ended(filler, Status::Completed).await;
+    let next = world.submit("next").await;
+    world.assert_paid_once(next).await;
+    assert_eq!(world.taken().await, [0, 1, 2].into());
+}
+
+/// One co-signer burnt the session, and the others are never asked in time.
+#[tokio::test]
+async fn filler_that_was_never_signed__should_end_after_its_time_and_free_its_nonce() {
+    let world = World::ethereum().await;
+    let first = world.submit("first").await;
+    world.assert_paid_once(first).await;
+    let lost = || SignError::Aborted { reason: "party 2 went offline".into(), started: true };
+    world.signer.fail([lost()]);
+    let filler = world.order_to_fill(first, "fill-1", 1).await;
+    world.look(filler).await.unwrap();
+    world.clock.advance(Duration::from_secs(100_001));
+    world.look(filler).await.unwrap();
+    assert_eq!(
+        world.status(filler).await,
+        (Status::PendingSignature, Some(SubStatus::SigningInconclusive)),
+        "a session may be under way still"
+    );
+    assert_eq!(world.taken().await, [0, 1].into());
+    world.clock.advance(world.context.settings.package_lifetime);
+    world.look(filler).await.unwrap();
+    assert_eq!(world.status(filler).await, (Status::Expired, Some(SubStatus::IntentExpired)));
+    assert_eq!(world.taken().await, [0].into());
+    assert_eq!(world.signer.sessions(), 2, "it is signed no more");
+    // Who took part in it refuses payments with its nonce until it is filled.
+    world.refused_as_filled("refused").await;
+    let again = world.order_to_fill(first, "fill-1-again", 1).await;
+    world.assert_ended(again, Status::Completed).await;
+    let next = world.submit("next").await;
+    world.assert_paid_once(next).await;
+}
+
+#[tokio::test]
+async fn payment_that_was_never_signed__should_keep_its_nonce_where_a_filler_gives_it_back() {
+    let world = World::ethereum().await;
+    world.signer.fail([SignError::Aborted { reason: "party 2 went offline".into(), started: true }]);
+    let id = world.submit("lost").await;
+    world.look(id).await.unwrap();
+    world.clock.advance(Duration::from_secs(200_000));
+    world.look(id).await.unwrap();
+    assert_eq!(world.status(id).await, (Status::PendingSignature, Some(SubStatus::SigningInconclusive)));
+    let mut tx = world.store().write().await.unwrap();
+    transactions::give_up_filler(&mut tx, id, "none").await.unwrap_err();
+    drop(tx);
+    assert_eq!(world.taken().await, [0].into());
+}
+
+/// The co-signers signed a payment with this nonce, and the database does not know it: it is older than their memory.
+#[tokio::test]
+async fn filler_of_what_was_paid_before__should_wait_for_a_person_and_keep_the_nonce() {
+    let world = World::ethereum().await;
+    let first = world.submit("first").await;
+    world.assert_paid_once(first).await;
+    world.signer.fail([refused("NONCE_TAKEN")]);
+    let filler = world.order_to_fill(first, "fill-1", 1).await;
+    world.look(filler).await.unwrap();
+    world.clock.advance(Duration::from_secs(200_000));
+    world.look(filler).await.unwrap();
+    let waits = (Status::PendingSignature, Some(SubStatus::Unexplained));
+    assert_eq!(world.status(filler).await, waits, "not ended by time");
+    assert_eq!(world.taken().await, [0, 1].into());
+    world.abort(filler).await.unwrap();
+    let again = world.submit("ordered-again").await;
+    world.assert_paid_once(again).await;
+    assert_eq!(world.taken().await, [0, 1].into(), "it has its nonce back");
 }
 
 /// Each step by two workers that have read the same.

@@ -204,13 +204,13 @@ async fn raise_above_the_fee_cap__should_stay_stuck_and_say_so() {
     assert_eq!(world.assert_ended(id, Status::Completed).await.len(), 1);
 }
 
-/// The operator's own cap bounds what is asked for, what policy does, and cancellations.
+/// The operator's own cap bounds what is asked for and what policy does.
 #[tokio::test]
 async fn raise_above_what_the_installation_offers__should_be_given_up_and_say_so() {
     let mut world = World::ethereum().await;
     world.policy(|policy| (policy.automatic, policy.price_cap) = (true, Some(PriceCap(25))));
     let id = world.broadcast("operator").await;
-    for verb in [Some(FASTER), Some(Verb::Cancel), None] {
+    for verb in [Some(FASTER), None] {
         match verb {
             Some(verb) => drop(world.ask(id, verb).await.unwrap()),
             None => world.clock.advance(Duration::from_secs(301)),
@@ -228,6 +228,78 @@ async fn raise_above_what_the_installation_offers__should_be_given_up_and_say_so
     world.look(id).await.unwrap();
     assert_eq!(world.fees_waiting(), [26]);
     world.assert_ended(id, Status::Completed).await;
+}
+
+/// A first offer may lie exactly at the operator's cap, and what replaces it has to offer more.
+#[tokio::test]
+async fn cancel_of_what_lies_at_the_installations_cap__should_be_made_all_the_same() {
+    let mut world = World::ethereum().await;
+    world.policy(|policy| policy.price_cap = Some(PriceCap(21)));
+    let id = world.broadcast("at-the-cap").await;
+    assert_eq!(world.fees_waiting(), [21]);
+    world.ask(id, Verb::Cancel).await.unwrap();
+    world.look(id).await.unwrap();
+    assert!(world.chain.waiting().iter().all(|signed| signed.payload.cancels()));
+    world.assert_ended(id, Status::Replaced).await;
+}
+
+/// The intent's cap, and that of the co-signers' rules.
+#[tokio::test]
+async fn cancel_that_a_fee_cap_hinders__should_hold_the_payment_back() {
+    for by_cosigners in [false, true] {
+        let mut world = World::ethereum().await;
+        let id = world.submit("held").await;
+        world.until(id, Status::Signed).await;
+        match by_cosigners {
+            false => world.policy(|policy| policy.raise_percent = 3000),
+            true => {
+                let (code, reason) = ("FEE_ABOVE_CAP".into(), "fee above my cap".into());
+                world.signer.fail([SignError::Refused {
+                    party: PartyIndex(1),
+                    code,
+                    reason,
+                    started: false,
+                }]);
+            }
+        }
+        world.ask(id, Verb::Cancel).await.unwrap();
+        for _ in 0..2 {
+            world.look(id).await.unwrap();
+            world.later();
+        }
+        world.look(id).await.unwrap();
+        let transfer = world.transfer(id).await;
+        assert_eq!(transfer.replacing.wanted.map(|wanted| wanted.verb), Some(Verb::Cancel), "{by_cosigners}");
+        assert_eq!(world.obstacle(id).await, Some((SubStatus::FeeCapReached, true)), "{by_cosigners}");
+        assert!(world.chain.handed().is_empty(), "what was taken back is not sent");
+        // Something has changed: asking again has it tried at once.
+        world.policy(|policy| policy.raise_percent = 20);
+        world.ask(id, Verb::Cancel).await.unwrap();
+        world.look(id).await.unwrap();
+        assert!(world.chain.waiting().iter().all(|signed| signed.payload.cancels()));
+        world.assert_ended(id, Status::Replaced).await;
+        assert_eq!(world.handed_for("held"), Vec::<Vec<u8>>::new());
+    }
+}
+
+/// As long again as it has lasted, within bounds: what lasts for ever is not an event every few minutes for ever.
+#[tokio::test]
+async fn obstacle_that_lasts__should_be_told_ever_more_rarely_and_not_never() {
+    for (stuck_after, step, expected) in [(300, 301, 5), (1, 600, 16)] {
+        let mut world = World::ethereum().await;
+        world.policy(|policy| {
+            (policy.automatic, policy.price_cap) = (true, Some(PriceCap(25)));
+            policy.stuck_after = Duration::from_secs(stuck_after);
+        });
+        let id = world.broadcast("for-ever").await;
+        let mut told = BTreeSet::new();
+        for _ in 0..16 {
+            world.clock.advance(Duration::from_secs(step));
+            world.look(id).await.unwrap();
+            told.insert(world.transfer(id).await.replacing.obstacle.unwrap().at);
+        }
+        assert_eq!(told.len(), expected, "{told:?}");
+    }
 }
 
 /// What is refused for long is looked at again after a rest each time, and not with every look in between.
