@@ -28,6 +28,6 @@ pub mod policy;
 pub mod role;
 pub mod signature;
 pub mod state;
-pub mod verdict;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod verdict;

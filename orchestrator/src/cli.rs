@@ -129,7 +129,8 @@ pub fn main(cli: Cli) -> ExitCode {
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.is::<InvalidConfig>() || error.is::<pay::InvalidRequest>() || error.is::<governance::NotSigned>() {
+    if error.is::<InvalidConfig>() || error.is::<pay::InvalidRequest>() || error.is::<governance::NotSigned>()
+    {
         2
     } else if error.is::<NotPaid>() {
         5

@@ -1,7 +1,7 @@
 //! Commands. Exit codes: 0 done, 1 failed, 2 wrong usage (from the argument parser), 3 wrong configuration or rules.
 
-mod crash;
 mod control;
+mod crash;
 mod init;
 mod keys;
 mod passphrase;

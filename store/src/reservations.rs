@@ -252,10 +252,10 @@ pub(crate) async fn set_used(
     used: bool,
 ) -> Result<(), StoreError> {
     sqlx::query(SET_USED)
-    .bind(i64::from(used))
-    .bind(transaction.to_string())
-    .execute(tx.connection())
-    .await
-    .during("reservations.set_used")
-    .map(|_| ())
+        .bind(i64::from(used))
+        .bind(transaction.to_string())
+        .execute(tx.connection())
+        .await
+        .during("reservations.set_used")
+        .map(|_| ())
 }

@@ -231,7 +231,7 @@ impl Store {
         let unavailable = || StoreError::Unavailable { operation: TRY, source: sqlx::Error::PoolTimedOut };
         let written = timeout(WRITTEN_WITHIN, self.try_write()).await;
         let written = written.unwrap_or_else(|_| Err(unavailable()));
-        let result = written.as_ref().map(|()| ()).map_err(StoreError::lack);
+        let result = written.as_ref().copied().map_err(StoreError::lack);
         // Whole after each use, so that a poisoned lock does not matter.
         *self.inner.tried.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(Tried { at: Instant::now(), result });

@@ -18,7 +18,10 @@ use bursar_domain::{ids::WalletId, intent::Intent};
 use bursar_store::wallets::Wallet;
 
 /// The wallet and the intent that a request means.
-pub(super) async fn understand(state: &ApiState, request: &TransferRequest) -> Result<(Wallet, Intent), Problem> {
+pub(super) async fn understand(
+    state: &ApiState,
+    request: &TransferRequest,
+) -> Result<(Wallet, Intent), Problem> {
     let id: WalletId =
         request.wallet_id.parse().map_err(|error| Problem::invalid_field("walletId", error))?;
     let wallet = match wallets::find(state, id).await {

@@ -88,7 +88,8 @@ async fn shown(state: &ApiState, intent: &Intent, draft: Option<&Draft>) -> Resu
         true => "the account has no gap, so there is nothing to do".to_owned(),
         false => format!("its gaps are {}; name one of these", gaps.join(", ")),
     };
-    let message =
-        format!("{nonce} is not the next nonce of {account}, nothing signed waits behind it, or it is used or claimed: {remedy}");
+    let message = format!(
+        "{nonce} is not the next nonce of {account}, nothing signed waits behind it, or it is used or claimed: {remedy}"
+    );
     Err(Problem::invalid_field("nonce", message))
 }
