@@ -188,8 +188,15 @@ async fn a_server_that_is_killed__should_lose_nothing_and_be_found_again() {
         }
     })
     .await;
-    let kept: Vec<_> =
-        events::after(&store, 0, 10).await.unwrap().into_iter().map(|event| event.payload).collect();
+    let mut kept = Err("not read yet".to_owned());
+    within("reads to work again", async {
+        while kept.is_err() {
+            kept = events::after(&store, 0, 10).await.map_err(|error| error.to_string());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    let kept: Vec<_> = kept.unwrap().into_iter().map(|event| event.payload).collect();
     assert_eq!(kept, [1, 2, 3, 4].map(|n| serde_json::json!({ "n": n })));
     within("somebody who waited meanwhile", heard).await;
     within("the lead", async {
