@@ -107,16 +107,15 @@ async fn freeze(context: &Context, transfer: Transfer, mut draft: Draft) -> Resu
         return Ok(Progress::Moved);
     };
     let transfer = advance_in(&mut tx, transfer, Fact::Frozen { transaction }, now).await?;
-    let Some(session) = session else {
-        tx.commit().await?;
-        return Ok(Progress::Moved);
+    let (transfer, begun) = match &session {
+        Some(_) => sign::start_with_package(&mut tx, context, transfer, &record, now).await?,
+        None => (transfer, None),
     };
-    let (transfer, begun) = sign::start_with_package(&mut tx, context, transfer, &record, now).await?;
     tx.commit().await?;
     // The co-signers may take their time; the next one may choose.
     drop(turn);
-    match begun {
-        Some(attempt) => sign::propose(context, transfer, record, session, attempt, false).await,
+    match session.zip(begun) {
+        Some((session, attempt)) => sign::propose(context, transfer, record, session, attempt, false).await,
         None => Ok(Progress::Moved),
     }
 }

@@ -191,7 +191,6 @@ const ELSEWHERE: &[Excused] = &[
         commits: 1,
         why: "one commit, found again at the next look: workers/tests/model.rs comes to it on Bitcoin",
     },
-    Excused { file: "workers/src/steps/prepare.rs", function: "freeze", commits: 2, why: WITH_CO_SIGNERS },
     Excused {
         file: "workers/src/steps/replace.rs",
         function: "not_signed",
