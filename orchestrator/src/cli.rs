@@ -3,6 +3,7 @@
 
 pub mod admin;
 mod approve;
+mod confirm;
 mod events;
 mod governance;
 mod halts;
@@ -129,8 +130,7 @@ pub fn main(cli: Cli) -> ExitCode {
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.is::<InvalidConfig>() || error.is::<pay::InvalidRequest>() || error.is::<governance::NotSigned>()
-    {
+    if error.is::<InvalidConfig>() || error.is::<pay::InvalidRequest>() || error.is::<confirm::NotSigned>() {
         2
     } else if error.is::<NotPaid>() {
         5

@@ -7,7 +7,7 @@ mod address;
 pub mod diff;
 pub mod words;
 
-pub use address::{InvalidDestinationOf, adapter, check_destination};
+pub use address::{InvalidDestinationOf, check_destination};
 
 use bursar_domain::{
     governance::{

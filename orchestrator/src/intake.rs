@@ -1,19 +1,32 @@
 //! From what people write to the intent that initiators sign. The server and the CLI both go through here, so that they sign
 //! and verify the same bytes.
 
+use bursar_bitcoin::BitcoinAdapter;
 use bursar_domain::{
     amount::{Amount, AmountError},
     asset::{Asset, AssetInfo},
     fill::{self, FillOrder, InvalidFill},
     intent::{InitiatorKey, Intent, InvalidIntent, Payment, SignedIntent},
+    network::Chain,
     ports::{DeriveAddress, InvalidDestination},
     recall::SignedRecall,
     wallet::WalletDescriptor,
 };
+use bursar_ethereum::EthereumAdapter;
+use bursar_xrp::XrpAdapter;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::api::{problem::FieldError, wire::parse_time};
+
+/// The adapter of a chain, for what needs no node.
+pub fn adapter(chain: Chain) -> &'static dyn DeriveAddress {
+    match chain {
+        Chain::Bitcoin => &BitcoinAdapter,
+        Chain::Ethereum => &EthereumAdapter,
+        Chain::Xrp => &XrpAdapter,
+    }
+}
 
 /// A payment, or on Bitcoin a batch.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]

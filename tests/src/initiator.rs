@@ -3,13 +3,11 @@
 use anyhow::Context as _;
 use bursar::{
     cli::admin::{create_initiator_key, load_initiator_key},
-    intake::{self, PaymentRequest, TransferRequest},
+    intake::{self, PaymentRequest, TransferRequest, adapter},
 };
 use bursar_domain::{
     asset::AssetInfo,
     intent::{InitiatorKey, Intent, SignedIntent},
-    network::Chain,
-    ports::DeriveAddress,
     wallet::WalletDescriptor,
 };
 use ed25519_dalek::{Signer as _, SigningKey};
@@ -71,14 +69,6 @@ impl Initiator {
     pub fn sign_intent(&self, intent: Intent) -> SignedIntent {
         let signature = self.key.sign(intent.canonical().as_bytes()).to_bytes();
         SignedIntent { intent, initiator: self.key(), signature }
-    }
-}
-
-fn adapter(chain: Chain) -> &'static dyn DeriveAddress {
-    match chain {
-        Chain::Bitcoin => &bursar_bitcoin::BitcoinAdapter,
-        Chain::Ethereum => &bursar_ethereum::EthereumAdapter,
-        Chain::Xrp => &bursar_xrp::XrpAdapter,
     }
 }
 

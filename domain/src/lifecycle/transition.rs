@@ -597,20 +597,12 @@ mod tests {
 
     #[test]
     fn a_wish_to_cancel_outlives_a_speed_up_and_a_block() {
-        let to_signed = [
-            Fact::ScreeningStarted,
-            Fact::ScreeningPassed { sub_status: None },
-            Fact::Authorized { sub_status: None },
-            Fact::Frozen { transaction: transaction() },
-            Fact::SigningStarted,
-            Fact::Signed,
-        ];
         let drive = |transfer: Transfer, facts: &[Fact]| {
             facts.iter().fold(transfer, |t, fact| t.apply(fact.clone(), Timestamp(3)).unwrap().transfer)
         };
         let cancel = Fact::ReplacementWanted { verb: Verb::Cancel };
         let faster = Fact::ReplacementWanted { verb: Verb::SpeedUp { raise_percent: Some(30) } };
-        let transfer = drive(submitted(), &to_signed);
+        let transfer = drive(until_a_session_began(submitted()), &[Fact::Signed]);
         let transfer = drive(transfer, &[faster.clone(), Fact::Stuck, Fact::ReplacementBegun, cancel]);
         assert!(transfer.clone().apply(faster, Timestamp(4)).is_err(), "it is being cancelled");
         let transfer = drive(transfer, &[Fact::Superseded { by: transaction(), cancels: false }]);

@@ -1,7 +1,12 @@
 //! Approving a transfer on the approver's own machine. What is signed is composed here, from what is shown: a server that describes another
 //! transfer than it names gets no signature.
 
-use super::{Connection, admin, governance::NotSigned, output::Output, pay};
+use super::{
+    Connection, admin,
+    confirm::{NotSigned, confirmed},
+    output::Output,
+    pay,
+};
 use crate::{
     client::Client,
     compose::SystemClock,
@@ -22,11 +27,7 @@ use bursar_domain::{
 use clap::Args;
 use ed25519_dalek::Signer as _;
 use serde_json::Value;
-use std::{
-    io::{BufRead as _, IsTerminal as _},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 /// Approve a transfer, or reject it.
 ///
@@ -84,7 +85,7 @@ pub async fn run(approve: Approve, output: Output) -> anyhow::Result<()> {
     });
     let (user, key) = own.ok_or_else(|| NotSigned(format!("no user has this key ({public})")))?;
     show(&transfer, &intent, &explanation, vote);
-    confirm(approve.yes, output)?;
+    confirmed(approve.yes, output)?;
     let signature = secret.sign(&payload.digest()).to_bytes();
     let evidence = Evidence::Ed25519 { signature };
     let approval = Approval { payload, signature: Signature { user, key, evidence } };
@@ -143,20 +144,4 @@ fn show(transfer: &Value, intent: &Intent, explanation: &Value, vote: Vote) {
             eprintln!("  rule {}: {}", plain(&rule["rule"]), plain(&rule["why"]));
         }
     }
-}
-
-fn confirm(yes: bool, output: Output) -> anyhow::Result<()> {
-    if yes {
-        return Ok(());
-    }
-    if output.json || !std::io::stdin().is_terminal() {
-        return Err(NotSigned("there is nobody to confirm it; look at it, and give --yes".into()).into());
-    }
-    eprint!("sign? [y/N] ");
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).context("cannot read the answer")?;
-    if matches!(answer.trim(), "y" | "Y" | "yes") {
-        return Ok(());
-    }
-    Err(NotSigned("it was not confirmed".into()).into())
 }

@@ -4,7 +4,11 @@ mod files;
 mod genesis;
 mod keys;
 
-use super::{ConfigFile, Connection, output::Output};
+use super::{
+    ConfigFile, Connection,
+    confirm::{NotSigned, confirmed},
+    output::Output,
+};
 use crate::{
     client::Client,
     compose::SystemClock,
@@ -29,10 +33,7 @@ use clap::{Args, Subcommand};
 use keys::{Signer, parse_digest};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{
-    io::{BufRead as _, IsTerminal as _},
-    path::PathBuf,
-};
+use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
 pub enum Governance {
@@ -201,11 +202,6 @@ pub struct Signing {
     #[command(flatten)]
     connection: Connection,
 }
-
-/// Nothing was signed, because of what was asked for, or because nobody confirmed it.
-#[derive(Debug, thiserror::Error)]
-#[error("nothing was signed: {0}")]
-pub struct NotSigned(pub String);
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -416,17 +412,5 @@ fn ask(
     for line in words {
         eprintln!("  {line}");
     }
-    if yes {
-        return Ok(());
-    }
-    if output.json || !std::io::stdin().is_terminal() {
-        return Err(NotSigned("there is nobody to confirm it; look at it, and give --yes".into()).into());
-    }
-    eprint!("sign? [y/N] ");
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).context("cannot read the answer")?;
-    if matches!(answer.trim(), "y" | "Y" | "yes") {
-        return Ok(());
-    }
-    Err(NotSigned("it was not confirmed".into()).into())
+    confirmed(yes, output)
 }

@@ -4,20 +4,15 @@ use super::admin;
 use crate::{
     api::{assets::AssetView, problem::FieldError},
     client::Client,
-    intake::{self, FillRequest, PaymentRequest, RecallRequest, TransferRequest},
+    intake::{self, FillRequest, PaymentRequest, RecallRequest, TransferRequest, adapter},
 };
 use anyhow::Context as _;
-use bursar_bitcoin::BitcoinAdapter;
 use bursar_domain::{
     asset::AssetInfo,
     intent::{Intent, IntentDigest},
-    network::Chain,
-    ports::DeriveAddress,
     recall,
     wallet::WalletDescriptor,
 };
-use bursar_ethereum::EthereumAdapter;
-use bursar_xrp::XrpAdapter;
 use ed25519_dalek::Signer;
 use serde::Deserialize;
 use serde_json::Value;
@@ -56,14 +51,6 @@ struct WalletInfo {
 #[derive(Debug, Deserialize)]
 struct AssetPage {
     items: Vec<AssetView>,
-}
-
-fn adapter(chain: Chain) -> &'static dyn DeriveAddress {
-    match chain {
-        Chain::Bitcoin => &BitcoinAdapter,
-        Chain::Ethereum => &EthereumAdapter,
-        Chain::Xrp => &XrpAdapter,
-    }
 }
 
 /// The request with the initiator's signature.

@@ -1,13 +1,7 @@
 //! Whether an address book entry names a place that a payment can go to. Replay compares text; only a chain's adapter knows its form.
 
-use bursar_bitcoin::BitcoinAdapter;
-use bursar_domain::{
-    governance::address_book::AddressEntry,
-    network::Chain,
-    ports::{DeriveAddress, InvalidDestination},
-};
-use bursar_ethereum::EthereumAdapter;
-use bursar_xrp::XrpAdapter;
+use crate::intake::adapter;
+use bursar_domain::{governance::address_book::AddressEntry, ports::InvalidDestination};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidDestinationOf {
@@ -16,14 +10,6 @@ pub enum InvalidDestinationOf {
     /// Payments are compared with the canonical form, so another would match none.
     #[error("destination: must be written as {address}{}", .tag.map(|tag| format!(" with tag {tag}")).unwrap_or_default())]
     NotCanonical { address: String, tag: Option<u32> },
-}
-
-pub fn adapter(chain: Chain) -> &'static dyn DeriveAddress {
-    match chain {
-        Chain::Bitcoin => &BitcoinAdapter,
-        Chain::Ethereum => &EthereumAdapter,
-        Chain::Xrp => &XrpAdapter,
-    }
 }
 
 /// Checksum, network, type, and that it is written as payments are.

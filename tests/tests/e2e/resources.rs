@@ -10,7 +10,11 @@ use bursar::intake::TransferRequest;
 use bursar_regtest::{Postgres, PostgresOptions};
 use bursar_store::Store;
 use bursar_tests::{
-    Api, Environment, cosigners::Signing, environment::program, initiator::payment, recipients,
+    Api, Environment, Options,
+    cosigners::Signing,
+    environment::{Nodes, program},
+    initiator::payment,
+    recipients,
 };
 use serde_json::Value;
 use std::{
@@ -174,12 +178,9 @@ async fn database_that_somebody_holds__should_be_waited_for() -> world::Verdict 
     .await
 }
 
-/// How long Postgres is away.
-const AWAY: Duration = Duration::from_secs(60);
-
-#[tokio::test(flavor = "multi_thread")]
-async fn postgres_gone_for_a_minute_under_load__should_be_said_and_lose_nothing() -> world::Verdict {
-    let prepared = world::prepare_with("postgres_minute", |options| {
+/// An environment on a Postgres server of its own, and the options by which that server starts again on its port.
+async fn on_postgres(name: &str) -> anyhow::Result<(Options, Nodes, PostgresOptions, Postgres)> {
+    let prepared = world::prepare_with(name, |options| {
         options.signing = Signing::DevelopmentSingleKey;
     });
     let (mut options, nodes) = prepared.await?;
@@ -187,6 +188,15 @@ async fn postgres_gone_for_a_minute_under_load__should_be_said_and_lose_nothing(
     let server = Postgres::start(cluster.clone()).await?;
     cluster.port = Some(server.port());
     options.urls.database = Some(server.url().to_owned());
+    Ok((options, nodes, cluster, server))
+}
+
+/// How long Postgres is away.
+const AWAY: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_gone_for_a_minute_under_load__should_be_said_and_lose_nothing() -> world::Verdict {
+    let (options, nodes, cluster, server) = on_postgres("postgres_minute").await?;
     world::run_on(options, nodes, async |environment| {
         let mut server = server;
         let mut second = Second::start(environment).await?;
@@ -250,14 +260,7 @@ async fn postgres_gone_for_a_minute_under_load__should_be_said_and_lose_nothing(
 /// What a fail-over to a standby looks like that is not promoted yet: it answers, and takes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_that_may_only_be_read_for_a_while__should_be_said_and_lose_nothing() -> world::Verdict {
-    let prepared = world::prepare_with("postgres_standby", |options| {
-        options.signing = Signing::DevelopmentSingleKey;
-    });
-    let (mut options, nodes) = prepared.await?;
-    let mut cluster = PostgresOptions::new(options.dir.join("postgres"));
-    let server = Postgres::start(cluster.clone()).await?;
-    cluster.port = Some(server.port());
-    options.urls.database = Some(server.url().to_owned());
+    let (options, nodes, cluster, server) = on_postgres("postgres_standby").await?;
     world::run_on(options, nodes, async |environment| {
         let wallet = Wallet::ethereum(environment, 2, 0).await?;
         let to = [recipients::ethereum(), recipients::ethereum()];
