@@ -13,6 +13,7 @@
 //! | [`package`], [`signing`] | what goes to each co-signer, and what comes back |
 //! | [`account`], [`chain`], [`ports`], [`statement`] | what a chain adapter is given, tells, and must implement |
 //! | [`governance`] | who may do what: the signed log that everybody replays |
+//! | [`screening`] | what a screening service is asked and answers |
 //! | [`health`] | how the nodes of a chain do |
 
 pub mod account;
@@ -32,6 +33,7 @@ pub mod network;
 pub mod package;
 pub mod ports;
 pub mod recall;
+pub mod screening;
 pub mod signing;
 pub mod statement;
 pub mod text;

@@ -100,9 +100,14 @@ pub fn authorize(
         // Nobody is believed about it.
         None => Err(Gap::Missing),
         Some(screening) => {
-            let (directory, digest, now) = (state.directory(), intent.digest(), facts.now);
-            let check =
-                ScreeningCheck { directory, intent: digest, initiator: &initiator.id, screening, now };
+            let check = ScreeningCheck {
+                directory: state.directory(),
+                genesis: state.genesis_digest(),
+                intent: intent.digest(),
+                initiator: &initiator.id,
+                screening,
+                now: facts.now,
+            };
             Ok(check.pass(authorization.verdict.as_ref(), &authorization.releases)?)
         }
     };

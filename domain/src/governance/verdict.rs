@@ -8,7 +8,8 @@ mod release;
 pub use release::{InvalidRelease, MAX_BYPASS, Release, SignedRelease, VerdictDigest};
 
 use super::{
-    directory::{Directory, UserId},
+    directory::{Directory, User, UserId},
+    log::EntryDigest,
     policy::{RiskBand, Screening},
     role::Permission,
     signature::{InvalidSignature, Signature},
@@ -29,6 +30,8 @@ pub enum Screened {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Verdict {
+    /// The governance log under which it counts; [`EntryDigest::NONE`] where there is none.
+    pub genesis: EntryDigest,
     pub intent: IntentDigest,
     /// Which provider was asked, for people.
     pub provider: String,
@@ -55,6 +58,8 @@ pub struct SignedVerdict {
 pub enum NotScreened {
     #[error("no screening verdict yet")]
     Missing,
+    #[error("the verdict was made for another desk: it names another genesis than this log's")]
+    OtherGenesis,
     #[error("the verdict is about another intent")]
     OtherIntent,
     #[error("the verdict's signature: {0}")]
@@ -75,13 +80,15 @@ pub enum NotScreened {
 
 impl Verdict {
     pub fn canonical(&self) -> Canonical {
-        let Self { intent, provider, risk, sanctions, outcome, screened_at, expires_at, reference } = self;
+        let Self { genesis, intent, provider, risk, sanctions, outcome, screened_at, expires_at, reference } =
+            self;
         let outcome = match outcome {
             Screened::Clear => "CLEAR",
             Screened::Review => "REVIEW",
             Screened::Block => "BLOCK",
         };
-        Canonical::new("bursar/verdict/v1")
+        Canonical::new("bursar/verdict/v2")
+            .bytes(&genesis.0)
             .bytes(&intent.0)
             .text(provider)
             .text(risk)
@@ -105,16 +112,29 @@ impl Verdict {
 impl SignedVerdict {
     /// Whether it is signed by a service that is among the `screeners`. Says nothing about freshness.
     pub fn verify(&self, directory: &Directory, screeners: &BTreeSet<UserId>) -> Result<(), NotScreened> {
-        let user = self.signature.verify(directory, &self.verdict.digest())?.user;
-        let may = user.may(Permission::Screen) && screeners.contains(&user.id);
-        may.then_some(()).ok_or_else(|| NotScreened::NotScreener(user.id.clone()))
+        screener(&self.signature, directory, &self.verdict.digest(), Some(screeners)).map(|_| ())
     }
+}
+
+/// Which screening service signed `digest`: one of `screeners`, where the policy names them, and else any of the directory.
+pub(crate) fn screener<'d>(
+    signature: &Signature,
+    directory: &'d Directory,
+    digest: &[u8; 32],
+    screeners: Option<&BTreeSet<UserId>>,
+) -> Result<&'d User, NotScreened> {
+    let user = signature.verify(directory, digest)?.user;
+    let named = screeners.is_none_or(|screeners| screeners.contains(&user.id));
+    let may = user.may(Permission::Screen) && named;
+    may.then_some(user).ok_or_else(|| NotScreened::NotScreener(user.id.clone()))
 }
 
 /// What a screening is held against.
 #[derive(Debug, Clone, Copy)]
 pub struct ScreeningCheck<'a> {
     pub directory: &'a Directory,
+    /// Of the log that the directory is of.
+    pub genesis: EntryDigest,
     pub intent: IntentDigest,
     /// Never releases their own transfer.
     pub initiator: &'a UserId,
@@ -135,6 +155,9 @@ impl ScreeningCheck<'_> {
             return if bypassed { Ok(RiskBand::Unknown) } else { Err(NotScreened::Missing) };
         };
         let verdict = &signed.verdict;
+        if verdict.genesis != self.genesis {
+            return Err(NotScreened::OtherGenesis);
+        }
         if verdict.intent != self.intent {
             return Err(NotScreened::OtherIntent);
         }

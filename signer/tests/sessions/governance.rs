@@ -173,6 +173,7 @@ impl Scene {
 
     fn verdict(&self, order: &SignedIntent, change: impl FnOnce(&mut Verdict)) -> SignedVerdict {
         let mut verdict = Verdict {
+            genesis: self.desk.pinned(),
             intent: order.intent.digest(),
             provider: "list".into(),
             risk: RiskBand::Low,

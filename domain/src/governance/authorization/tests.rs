@@ -94,6 +94,7 @@ impl Scene {
 
     fn verdict(&self, outcome: Screened, risk: RiskBand) -> SignedVerdict {
         let verdict = Verdict {
+            genesis: self.desk.pinned(),
             intent: self.signed.intent.digest(),
             provider: "list".into(),
             risk,

@@ -6,6 +6,7 @@ use crate::{
     governance::{
         approval::CLOCK_SKEW,
         directory::{User, UserId},
+        log::EntryDigest,
         role::Permission,
         signature::{InvalidSignature, Signature},
     },
@@ -24,6 +25,8 @@ const MAX_SIGNATURES: usize = 8;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Release {
+    /// The governance log under which it counts.
+    pub genesis: EntryDigest,
     pub intent: IntentDigest,
     /// The verdict that held it; absent when there is none to be had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -47,7 +50,7 @@ pub struct SignedRelease {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidRelease {
-    #[error("is for another intent or another verdict")]
+    #[error("is for another desk, another intent or another verdict")]
     Other,
     #[error("reason: must be 1 to 500 characters without control characters")]
     Reason,
@@ -67,8 +70,9 @@ pub enum InvalidRelease {
 
 impl Release {
     pub fn canonical(&self) -> Canonical {
-        let Self { intent, verdict, reason, released_at, expires_at } = self;
-        Canonical::new("bursar/release/v1")
+        let Self { genesis, intent, verdict, reason, released_at, expires_at } = self;
+        Canonical::new("bursar/release/v2")
+            .bytes(&genesis.0)
             .bytes(&intent.0)
             .optional(verdict.map(|verdict| hex::encode(verdict.0)))
             .text(reason)
@@ -113,8 +117,8 @@ impl SignedRelease {
 
     /// Who signed, once everything else is in order. The same user may be there twice.
     fn signers<'d>(&self, check: &ScreeningCheck<'d>) -> Result<Vec<&'d User>, InvalidRelease> {
-        let Release { intent, reason, released_at, expires_at, .. } = &self.release;
-        if *intent != check.intent {
+        let Release { genesis, intent, reason, released_at, expires_at, .. } = &self.release;
+        if *genesis != check.genesis || *intent != check.intent {
             return Err(InvalidRelease::Other);
         }
         if !crate::governance::directory::is_label(reason, 500) {

@@ -18,6 +18,7 @@ fn at(seconds: i64) -> Timestamp {
 
 fn verdict(outcome: Screened) -> Verdict {
     Verdict {
+        genesis: DESK.pinned(),
         intent: INTENT,
         provider: "list".into(),
         risk: RiskBand::Medium,
@@ -36,8 +37,9 @@ fn sign(user: &str, verdict: Verdict) -> SignedVerdict {
 fn release(verdict: Option<&Verdict>, signers: &[&str], change: fn(&mut Release)) -> SignedRelease {
     let verdict = verdict.map(|verdict| VerdictDigest(verdict.digest()));
     let (released_at, expires_at) = (at(10), at(20_000));
+    let reason = "known payee".to_owned();
     let mut release =
-        Release { intent: INTENT, verdict, reason: "known payee".into(), released_at, expires_at };
+        Release { genesis: DESK.pinned(), intent: INTENT, verdict, reason, released_at, expires_at };
     change(&mut release);
     let signatures = signers.iter().map(|user| key(user).sign(&release.digest())).collect();
     SignedRelease { release, signatures }
@@ -50,9 +52,15 @@ fn pass(
 ) -> Result<RiskBand, NotScreened> {
     let screening = Screening { by: ["platform.screening".parse().unwrap()].into(), max_age_seconds: 500 };
     let initiator = "client.operator".parse().unwrap();
-    let (directory, now) = (DESK.state.directory(), at(now));
-    ScreeningCheck { directory, intent: INTENT, initiator: &initiator, screening: &screening, now }
-        .pass(verdict, releases)
+    ScreeningCheck {
+        directory: DESK.state.directory(),
+        genesis: DESK.pinned(),
+        intent: INTENT,
+        initiator: &initiator,
+        screening: &screening,
+        now: at(now),
+    }
+    .pass(verdict, releases)
 }
 
 #[test]
@@ -78,6 +86,8 @@ fn verdicts_of_others_or_about_others_do_not_count() {
     }
     let other = Verdict { intent: IntentDigest([8; 32]), ..clear.clone() };
     assert_eq!(pass(100, Some(&sign("platform.screening", other)), &[]), Err(NotScreened::OtherIntent));
+    let elsewhere = Verdict { genesis: EntryDigest([1; 32]), ..clear.clone() };
+    assert_eq!(pass(100, Some(&sign("platform.screening", elsewhere)), &[]), Err(NotScreened::OtherGenesis));
     let changes: [fn(&mut Verdict); 7] = [
         |verdict| verdict.provider.push('x'),
         |verdict| verdict.risk = RiskBand::Low,
@@ -128,7 +138,8 @@ fn a_review_takes_an_officer_and_a_lead() {
         assert_eq!(released(signers, |_| {}), needed, "{signers:?}");
     }
     let both = ["platform.officer", "platform.lead"];
-    let changes: [fn(&mut Release); 6] = [
+    let changes: [fn(&mut Release); 7] = [
+        |release| release.genesis = EntryDigest([1; 32]),
         |release| release.intent.0[0] ^= 1,
         |release| release.verdict = None,
         |release| release.verdict = Some(VerdictDigest([0; 32])),
@@ -156,6 +167,7 @@ fn without_a_verdict_two_leads_stand_in_for_a_day() {
     assert_eq!(bypass(&["platform.lead", "platform.lead"], |_| {}), missing);
     assert_eq!(bypass(&leads, |release| release.expires_at = at(10 + 86_401)), missing);
     assert_eq!(bypass(&leads, |release| release.expires_at = at(100)), missing);
+    assert_eq!(bypass(&leads, |release| release.genesis = EntryDigest::NONE), missing);
     // It stands in for no verdict, not for one that says no.
     let held = sign("platform.screening", verdict(Screened::Review));
     assert_eq!(pass(100, Some(&held), &[release(None, &leads, |_| {})]), Err(NotScreened::NeedsRelease));
@@ -171,8 +183,10 @@ fn canonical_bytes_are_those_of_the_documentation() {
     let time = |seconds: i64| at(seconds).micros().to_be_bytes();
     let number = |number: u64| number.to_be_bytes();
     let held = verdict(Screened::Review);
-    let fields: [&[u8]; 9] = [
-        b"bursar/verdict/v1",
+    let genesis = DESK.pinned().0;
+    let fields: [&[u8]; 10] = [
+        b"bursar/verdict/v2",
+        &genesis,
         &[7; 32],
         b"list",
         b"MEDIUM",
@@ -185,9 +199,9 @@ fn canonical_bytes_are_those_of_the_documentation() {
     assert_eq!(held.canonical().as_bytes(), encode(&fields));
     let digest = hex::encode(held.digest());
     let (from, until, reason) = (time(10), time(20_000), b"known payee");
-    let with: [&[u8]; 7] =
-        [b"bursar/release/v1", &[7; 32], &number(1), digest.as_bytes(), reason, &from, &until];
+    let with: [&[u8]; 8] =
+        [b"bursar/release/v2", &genesis, &[7; 32], &number(1), digest.as_bytes(), reason, &from, &until];
     assert_eq!(release(Some(&held), &[], |_| {}).release.canonical().as_bytes(), encode(&with));
-    let without: [&[u8]; 6] = [b"bursar/release/v1", &[7; 32], &number(0), reason, &from, &until];
+    let without: [&[u8]; 7] = [b"bursar/release/v2", &genesis, &[7; 32], &number(0), reason, &from, &until];
     assert_eq!(release(None, &[], |_| {}).release.canonical().as_bytes(), encode(&without));
 }
