@@ -84,9 +84,8 @@ impl Dialect {
                 "PRAGMA foreign_keys = ON",
                 // In KiB when negative. What is written all the time stays in memory however large the file is.
                 "PRAGMA cache_size = -32768",
-                // Pages of 4 KiB. Most pages are written again and again, and go back into the file once for many commits; what is
-                // in the WAL is durable, and read again in a fraction of a second after a crash.
-                "PRAGMA wal_autocheckpoint = 8000",
+                // Pages of 4 KiB: 128 MB. Should not happen, see `wal.rs`.
+                "PRAGMA wal_autocheckpoint = 32000",
             ],
             (Self::Sqlite, Access::Read) => {
                 &["PRAGMA busy_timeout = 10000", "PRAGMA query_only = ON", "PRAGMA cache_size = -8192"]

@@ -46,6 +46,7 @@ pub mod transactions;
 pub mod transfers;
 pub mod utxos;
 pub mod velocity;
+mod wal;
 pub mod wallets;
 
 pub use error::{Lack, StoreError};

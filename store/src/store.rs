@@ -9,6 +9,7 @@ use crate::{
     readers::{Reader, Readers},
     row::Fields,
     signals::{Ear, Signals, Wakes},
+    wal::Wal,
 };
 use sqlx::{
     Any, AnyConnection, AnyPool, Connection,
@@ -49,6 +50,8 @@ struct Inner {
     ear: Option<Ear>,
     /// Leads for this process, on Postgres.
     leads: Option<Leads>,
+    /// On SQLite.
+    wal: Option<Arc<Wal>>,
     /// Held by the one who tries out a write.
     trying: Mutex<()>,
     /// What came of the last one.
@@ -74,6 +77,7 @@ pub struct WriteTx {
     signals: Arc<Signals>,
     wakes: Wakes,
     said: Said,
+    wal: Option<Arc<Wal>>,
     /// Its place among the writers of its kind, given back after the transaction has ended.
     _place: Option<OwnedSemaphorePermit>,
 }
@@ -121,6 +125,7 @@ impl Store {
             jobs,
             ear,
             leads,
+            wal: None,
             trying: Mutex::default(),
             tried: std::sync::Mutex::default(),
             _scratch: None,
@@ -144,6 +149,7 @@ impl Store {
         let options = AnyConnectOptions::from_str(&sqlite_url(&path)).during("store.open")?;
         let write = pool(dialect, Access::Write, &options).await?;
         migrate::run(&mut *write.acquire().await.during("store.open")?, dialect).await?;
+        let wal = Some(Arc::new(Wal::keep_short(options.clone(), write.clone())));
         let readers = Readers::file(options);
         let (turn, jobs) = queues(dialect);
         let inner = Inner {
@@ -155,6 +161,7 @@ impl Store {
             jobs,
             ear: None,
             leads: None,
+            wal,
             trying: Mutex::default(),
             tried: std::sync::Mutex::default(),
             _scratch: scratch,
@@ -188,7 +195,16 @@ impl Store {
         let dialect = self.inner.dialect;
         let tx = self.inner.write.begin_with(statement).await.during(operation)?;
         let signals = Arc::clone(&self.inner.signals);
-        Ok(WriteTx { tx, dialect, signals, wakes: Wakes::default(), said: Said::default(), _place: None })
+        let wal = self.inner.wal.clone();
+        Ok(WriteTx {
+            tx,
+            dialect,
+            signals,
+            wakes: Wakes::default(),
+            said: Said::default(),
+            wal,
+            _place: None,
+        })
     }
 
     /// Whether this process leads `task` ("follow bitcoin:regtest"), of which one process at a time is enough. Ask before each round
@@ -293,7 +309,7 @@ impl WriteTx {
     #[track_caller]
     pub fn commit(self) -> impl Future<Output = Result<(), StoreError>> + Send {
         const OPERATION: &str = "store.commit";
-        let Self { mut tx, dialect, signals, wakes, said, _place: turn } = self;
+        let Self { mut tx, dialect, signals, wakes, said, wal, _place: turn } = self;
         let boundary = Boundary { at: Location::caller(), said };
         async move {
             if boundary.said.accepts() {
@@ -304,6 +320,9 @@ impl WriteTx {
             }
             bursar_crash::passing(&boundary, tx.commit()).await.during(OPERATION)?;
             drop(turn);
+            if let Some(wal) = wal {
+                wal.committed();
+            }
             signals.wake(wakes);
             Ok(())
         }

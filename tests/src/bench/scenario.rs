@@ -97,6 +97,8 @@ impl Stage {
         as_in_production(environment.orchestrator.config())?;
         environment.orchestrator.kill9()?;
         environment.orchestrator.start().await?;
+        // A key is known once a co-signer that has it was here.
+        signers_are_online(&environment).await?;
         let accounts = Accounts::create(&environment, scenario.accounts).await?;
         // Where history will have used every nonce below.
         let used = scenario.history / scenario.accounts.max(1) as u64;
@@ -104,24 +106,12 @@ impl Stage {
             let nonce = json!([account.address, format!("{used:#x}")]);
             environment.nodes.anvil.call("anvil_setNonce", nonce).await?;
         }
-        let stage = Self { environment, proxy, accounts, database, postgres };
-        stage.wait_for_signers().await?;
-        Ok(stage)
+        Ok(Self { environment, proxy, accounts, database, postgres })
     }
 
     /// Until the signers are online again after a restart of the orchestrator.
     pub async fn wait_for_signers(&self) -> anyhow::Result<()> {
-        let expected = self.environment.cosigners.count();
-        let api = &self.environment.api;
-        let online = async || {
-            let status = api.status().await.map_err(|error| format!("{error:#}"))?;
-            let parties = status["coSigners"]
-                .as_array()
-                .map_or(0, |parties| parties.iter().filter(|party| party["online"] == true).count());
-            if parties == expected { Ok(()) } else { Err(format!("{parties} of {expected}")) }
-        };
-        eventually(Duration::from_secs(60), Duration::from_millis(100), "co-signers online", online).await?;
-        Ok(())
+        signers_are_online(&self.environment).await
     }
 
     pub fn orchestrator_pid(&self) -> anyhow::Result<u32> {
@@ -155,6 +145,20 @@ impl Stage {
         }
         Ok(())
     }
+}
+
+async fn signers_are_online(environment: &Environment) -> anyhow::Result<()> {
+    let expected = environment.cosigners.count();
+    let api = &environment.api;
+    let online = async || {
+        let status = api.status().await.map_err(|error| format!("{error:#}"))?;
+        let parties = status["coSigners"]
+            .as_array()
+            .map_or(0, |parties| parties.iter().filter(|party| party["online"] == true).count());
+        if parties == expected { Ok(()) } else { Err(format!("{parties} of {expected}")) }
+    };
+    eventually(Duration::from_secs(60), Duration::from_millis(100), "co-signers online", online).await?;
+    Ok(())
 }
 
 /// The demo's settings are for short tests. Here the engine has its defaults, the log its default filter, and each chain is
