@@ -109,7 +109,7 @@ pub async fn last(store: &Store) -> Result<i64, StoreError> {
     row.map_or(Ok(0), |row| Fields::new(&row, "events", "sequence")?.int("sequence"))
 }
 
-fn decode(row: &AnyRow) -> Result<Event, StoreError> {
+pub(crate) fn decode(row: &AnyRow) -> Result<Event, StoreError> {
     let fields = Fields::new(row, "events", "sequence")?;
     Ok(Event {
         sequence: fields.int("sequence")?,

@@ -13,6 +13,7 @@
 //! | [`halts`], [`gaps`], [`audit`] | who may not send for now; numbers that nobody will use; what a reconciliation compares |
 //! | [`governance`] | the signed log that says who may do what, and changes that wait for signatures |
 //! | [`approvals`], [`velocity`] | who approved what, what was decided and why; what transfers add to limited sums |
+//! | [`webhooks`] | where events are sent on to, and what came of it |
 //! | [`api_keys`], [`idempotency`] | who calls, and what was answered |
 
 pub mod addresses;
@@ -48,6 +49,7 @@ pub mod utxos;
 pub mod velocity;
 mod wal;
 pub mod wallets;
+pub mod webhooks;
 
 pub use error::{Lack, StoreError};
 pub use store::{Store, WriteTx};

@@ -18,6 +18,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (6, include_str!("../migrations/0006_children_left.sql")),
     (10, include_str!("../migrations/0010_governance.sql")),
     (11, include_str!("../migrations/0011_authorization.sql")),
+    (13, include_str!("../migrations/0013_webhooks.sql")),
 ];
 
 /// Brings the schema up to date, all or nothing. Of several processes that start at once, the first does it.

@@ -2,7 +2,7 @@
 
 mod postgres;
 
-use crate::{Store, chain, gaps, halts, jobs, reservations, sweep, transfers, velocity};
+use crate::{Store, chain, gaps, halts, jobs, reservations, sweep, transfers, velocity, webhooks};
 use sqlx::{AssertSqlSafe, Row};
 
 async fn plan(store: &Store, sql: &str) -> String {
@@ -37,6 +37,10 @@ const FREQUENT: &[(&str, &str)] = &[
     (chain::WATCHED_ADDRESSES, "addresses_address"),
     (chain::WATCHED_OUTPOINTS, "utxos_watched"),
     (chain::WATCHED_TRANSACTIONS, "transactions_watched"),
+    (webhooks::deliveries::DUE, "webhook_deliveries_due"),
+    (webhooks::deliveries::NEXT, "webhook_deliveries_due"),
+    (webhooks::deliveries::PENDING, "webhook_deliveries_due"),
+    (webhooks::BY_AGE, "webhook_deliveries_ended"),
 ];
 
 #[tokio::test]

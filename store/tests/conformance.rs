@@ -28,3 +28,5 @@ mod rows;
 mod transactions;
 #[path = "conformance/transfers.rs"]
 mod transfers;
+#[path = "conformance/webhooks.rs"]
+mod webhooks;
