@@ -44,6 +44,9 @@ pub struct AnvilOptions {
     pub chain_id: u64,
     /// `finalized` is two of these behind the tip, `safe` one.
     pub slots_in_an_epoch: u64,
+    /// The chain is not written to the folder. Otherwise that holds up everybody who asks, once a second and longer with each block (a
+    /// quarter of a second after some minutes), and whoever measures would measure it.
+    pub in_memory: bool,
 }
 
 impl AnvilOptions {
@@ -54,6 +57,7 @@ impl AnvilOptions {
             mining: Mining::Auto,
             chain_id: 31337,
             slots_in_an_epoch: 1,
+            in_memory: false,
         }
     }
 
@@ -69,7 +73,7 @@ impl AnvilOptions {
 }
 
 /// A running anvil; killed when dropped. Its chain is written to the folder once a second and at an orderly end, so that a
-/// kill loses at most the last second unless [`Anvil::checkpoint`] came before it.
+/// kill loses at most the last second unless [`Anvil::checkpoint`] came before it. (With [`AnvilOptions::in_memory`] it is lost.)
 #[derive(Debug)]
 pub struct Anvil {
     process: Process,
@@ -98,11 +102,12 @@ impl Anvil {
             .args(["--host", "127.0.0.1", "--port", &port.to_string()])
             .args(["--chain-id", &options.chain_id.to_string()])
             .args(["--slots-in-an-epoch", &options.slots_in_an_epoch.to_string()])
-            .args(["--balance", "100000000", "--state-interval", "1", "--preserve-historical-states"])
-            .arg("--state")
-            .arg(&state_file)
+            .args(["--balance", "100000000"])
             .arg("--cache-path")
             .arg(dir.join("cache"));
+        if !options.in_memory {
+            command.args(["--state-interval", "1", "--preserve-historical-states", "--state"]).arg(&state_file);
+        }
         match options.mining {
             Mining::Auto => {}
             Mining::Interval(seconds) => {

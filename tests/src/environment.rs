@@ -29,6 +29,8 @@ pub struct Options {
     pub dir: PathBuf,
     /// Seconds between Ethereum blocks; `None` mines on request only.
     pub ethereum_block_seconds: Option<u64>,
+    /// Nobody kills anvil, and its chain need not be kept for it.
+    pub ethereum_in_memory: bool,
     /// Time between XRP ledgers; `None` closes on request only.
     pub xrp_close: Option<Duration>,
     /// How many further nodes show the XRP ledger.
@@ -45,6 +47,7 @@ impl Options {
         Self {
             dir: dir.into(),
             ethereum_block_seconds: Some(1),
+            ethereum_in_memory: false,
             xrp_close: Some(Duration::from_millis(500)),
             xrp_views: 0,
             urls: Urls::default(),
@@ -67,13 +70,15 @@ impl Nodes {
     pub async fn start(options: &Options) -> anyhow::Result<Self> {
         let dir = options.dir.join("nodes");
         let mining = options.ethereum_block_seconds.map_or(Mining::Manual, Mining::Interval);
+        let mut anvil = AnvilOptions::new(dir.join("anvil")).with_mining(mining);
+        anvil.in_memory = options.ethereum_in_memory;
         let mut xrpl = XrpLedgerOptions::new(dir.join("xrpl"));
         xrpl.network_id = XRP_NETWORK_ID;
         xrpl.close_interval = options.xrp_close;
         xrpl.views = options.xrp_views;
         let (bitcoind, anvil, xrpl) = tokio::try_join!(
             Bitcoind::start(StartOptions::new(dir.join("bitcoind"))),
-            Anvil::start(AnvilOptions::new(dir.join("anvil")).with_mining(mining)),
+            Anvil::start(anvil),
             XrpLedger::start(xrpl),
         )?;
         // Coinbase outputs mature after 100 blocks.

@@ -80,7 +80,8 @@ impl Stage {
         }
         std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let dir = dir.canonicalize()?;
-        let mut options = Options { say, signing: scenario.signing, ..Options::new(&dir) };
+        let mut options =
+            Options { say, signing: scenario.signing, ethereum_in_memory: true, ..Options::new(&dir) };
         let nodes = Nodes::start(&options).await?;
         let proxy = FaultProxy::start(nodes.anvil.rpc_url()).await?;
         options.urls.ethereum = Some(proxy.url());
