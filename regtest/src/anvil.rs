@@ -106,7 +106,9 @@ impl Anvil {
             .arg("--cache-path")
             .arg(dir.join("cache"));
         if !options.in_memory {
-            command.args(["--state-interval", "1", "--preserve-historical-states", "--state"]).arg(&state_file);
+            command
+                .args(["--state-interval", "1", "--preserve-historical-states", "--state"])
+                .arg(&state_file);
         }
         match options.mining {
             Mining::Auto => {}
