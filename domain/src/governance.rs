@@ -10,6 +10,8 @@
 //! | [`state`] | replay: which entries count, and what they bring about | [`State`](state::State), [`Accepted`](state::Accepted), [`Refused`](state::Refused), [`PublishedPolicy`](state::PublishedPolicy) |
 //! | [`freeze`] | what nobody may sign | [`Scope`](freeze::Scope), [`Freeze`](freeze::Freeze) |
 //! | [`address_book`] | where payments may go | [`AddressEntry`](address_book::AddressEntry), [`Listed`](address_book::Listed) |
+//! | [`quote`] | prices that services sign | [`SignedQuote`](quote::SignedQuote), [`QuoteCheck`](quote::QuoteCheck) |
+//! | [`webhook`] | where events are sent on to | [`Webhook`](webhook::Webhook), [`Subscribed`](webhook::Subscribed) |
 //! | [`policy`] | the published rules | [`Policy`](policy::Policy), [`evaluate`](policy::evaluate), [`validate`](policy::validate) |
 //! | [`approval`] | what approvers sign, and when there are enough | [`Approval`](approval::Approval), [`Progress`](approval::Progress) |
 //! | [`verdict`] | screening verdicts and releases | [`SignedVerdict`](verdict::SignedVerdict), [`SignedRelease`](verdict::SignedRelease) |
@@ -25,9 +27,11 @@ pub mod directory;
 pub mod freeze;
 pub mod log;
 pub mod policy;
+pub mod quote;
 pub mod role;
 pub mod signature;
 pub mod state;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod verdict;
+pub mod webhook;

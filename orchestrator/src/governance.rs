@@ -295,23 +295,29 @@ fn signers(entry: &Entry) -> Vec<&UserId> {
 /// Who must still sign, by the state at whose head the change is meant.
 pub fn missing(state: &State, document: &Document, entry: &Entry) -> Missing {
     let class = document.change.class();
-    let quorum = state.change_rules().quorum(class).filter(|_| document.change.loosens(state));
-    let Some(quorum) = quorum else {
+    let needs = state.needs(&document.change, &document.author);
+    let Some(quorum) = needs.quorum else {
         return Missing { approvals: 0, parties: 0, may_approve: BTreeSet::new() };
     };
     let directory = state.directory();
     let signed = signers(entry);
     let parties: BTreeSet<PartyRole> =
         signed.iter().filter_map(|user| Some(directory.user(user)?.party)).collect();
+    // Where the author gains, their own party's approvals do not count.
+    let party = directory.user(&document.author).map(|author| author.party).filter(|_| needs.author_gains);
+    let counts = |user: &UserId| directory.user(user).is_some_and(|user| Some(user.party) != party);
+    let approvals = signed.iter().skip(1).filter(|user| counts(user)).count();
     let permission: Option<Permission> = class.approve();
+    let concerned = document.change.concerns(directory);
     let may_approve = directory.users().filter(|user| {
         permission.is_some_and(|permission| user.may(permission))
             && !user.keys.is_empty()
             && !signed.contains(&&user.id)
-            && document.change.concerns() != Some(&user.id)
+            && !concerned.contains(&user.id)
+            && counts(&user.id)
     });
     Missing {
-        approvals: usize::from(quorum.approvals).saturating_sub(signed.len().saturating_sub(1)),
+        approvals: usize::from(quorum.approvals).saturating_sub(approvals),
         parties: usize::from(quorum.parties).saturating_sub(parties.len()),
         may_approve: may_approve.map(|user| user.id.clone()).collect(),
     }

@@ -11,12 +11,20 @@ use super::{
     approval::{Approval, Ballot, Progress},
     directory::{PublicKey, User, UserId},
     log::Head,
-    policy::{Allowed, Decision, Facts, Gap, Outcome, Policy, Request, evaluate},
+    policy::{
+        Allowed, Decision, Facts, Gap, Operation, Outcome, Policy, Request, evaluate, evaluate_fill,
+    },
+    quote::{QuoteCheck, SignedQuote},
     role::{Permission, Role},
     state::{PublishedPolicy, State},
     verdict::{ScreeningCheck, SignedRelease, SignedVerdict},
 };
-use crate::{intent::SignedIntent, signing::PartyRole, time::Timestamp};
+use crate::{
+    amount::Amount,
+    intent::{Intent, SignedIntent},
+    signing::PartyRole,
+    time::Timestamp,
+};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, time::Duration};
 
@@ -35,6 +43,9 @@ pub struct Authorization {
     pub verdict: Option<SignedVerdict>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub releases: Vec<SignedRelease>,
+    /// What the asset is worth, if the policy names who says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quote: Option<SignedQuote>,
 }
 
 /// It may be signed, now, by these.
@@ -49,23 +60,37 @@ pub struct Authorized {
     pub signers: BTreeSet<PartyRole>,
 }
 
-impl Authorized {
-    /// A filler pays nobody: there is nobody to screen, nothing to limit and nothing for rules to look at. What it takes is an
-    /// initiator's order that nothing freezes.
-    fn to_fill(initiator: &User, policy: Head) -> Self {
-        Self {
-            initiator: initiator.id.clone(),
-            policy,
-            decision: Decision { outcome: Outcome::Allowed(Allowed::default()), explanation: Vec::new() },
-            progress: Progress::default(),
-            signers: BTreeSet::new(),
-        }
-    }
+/// A filler pays nobody: there is nobody to screen and nothing to approve or limit. What the policy says about initiator, fee and time
+/// holds for it, too; how many there may be is up to each co-signer.
+fn to_fill(
+    initiator: &User,
+    published: &PublishedPolicy,
+    intent: &Intent,
+    facts: &Facts,
+) -> Result<Authorized, Denied> {
+    let request = Request {
+        operation: Operation::Transfer,
+        wallet: intent.wallet,
+        asset: intent.asset,
+        initiator: initiator.id.clone(),
+        initiator_roles: initiator.roles.clone(),
+        payouts: Vec::new(),
+        total: Amount::ZERO,
+        max_fee: intent.max_fee,
+    };
+    let decision = evaluate_fill(&published.policy, &request, facts);
+    let signers = match &decision.outcome {
+        Outcome::Allowed(allowed) => allowed.signers.clone(),
+        Outcome::Denied { .. } => return Err(Denied::Policy { decision: decision.into() }),
+    };
+    let (initiator, policy) = (initiator.id.clone(), published.version);
+    Ok(Authorized { initiator, policy, decision, progress: Progress::default(), signers })
 }
 
 /// Whether `signed` may be signed now.
 ///
-/// `knows` tells whether an entry is in the caller's log. `facts` are the caller's own; their risk is not looked at: it comes from the verdict.
+/// `knows` tells whether an entry is in the caller's log. `facts` are the caller's own; their risk is not looked at: it comes from the verdict. Nor
+/// is their price, where the policy names who quotes prices.
 /// `submitted_at` is when the caller first saw this intent: delays and deadlines are counted from there, by nobody's word but its own.
 ///
 /// # Errors
@@ -91,10 +116,10 @@ pub fn authorize(
     if let Some(freeze) = state.frozen(intent) {
         return Err(Denied::Frozen { seq: freeze.seq, scope: freeze.scope.to_string() });
     }
-    let PublishedPolicy { version, policy } = state.policy().ok_or(Denied::NoPolicy)?;
+    let published @ PublishedPolicy { version, policy } = state.policy().ok_or(Denied::NoPolicy)?;
     let initiator = initiator(state, policy, signed)?;
     if intent.fills.is_some() {
-        return Ok(Authorized::to_fill(initiator, *version));
+        return to_fill(initiator, published, intent, facts);
     }
     let risk = match &policy.screening {
         // Nobody is believed about it.
@@ -111,7 +136,9 @@ pub fn authorize(
             Ok(check.pass(authorization.verdict.as_ref(), &authorization.releases)?)
         }
     };
-    let facts = Facts { risk, ..facts.clone() };
+    let quotes = QuoteCheck::of(state, policy, facts.now);
+    let price = quotes.fact(intent.asset, authorization.quote.as_ref(), facts.price);
+    let facts = Facts { risk, price, ..facts.clone() };
     let request = Request::new(intent, initiator, state.address_book())?;
     let decision = evaluate(policy, &request, &facts);
     let allowed = match &decision.outcome {
@@ -175,7 +202,7 @@ fn approved(
 impl Authorization {
     /// Nothing but the head: what a transfer begins with.
     pub const fn none(head: Head) -> Self {
-        Self { head, approvals: Vec::new(), verdict: None, releases: Vec::new() }
+        Self { head, approvals: Vec::new(), verdict: None, releases: Vec::new(), quote: None }
     }
 }
 

@@ -2,10 +2,11 @@
 
 use super::{
     address_book::AddressEntry,
-    directory::{AddressEntryId, Group, GroupId, KeyId, User, UserId, UserKey},
+    directory::{AddressEntryId, Group, GroupId, KeyId, User, UserId, UserKey, WebhookName},
     freeze::Scope,
     policy::Policy,
     role::{Permission, Role},
+    webhook::Webhook,
 };
 use crate::signing::PartyRole;
 use serde::{Deserialize, Serialize};
@@ -76,6 +77,13 @@ pub enum Change {
     SetChangeRules {
         rules: ChangeRules,
     },
+    /// Has events sent on to an endpoint, or replaces one.
+    PutWebhook {
+        webhook: Webhook,
+    },
+    RemoveWebhook {
+        id: WebhookName,
+    },
 }
 
 /// Where a log begins. Its authority is that every co-signer pins its digest.
@@ -88,6 +96,19 @@ pub struct Genesis {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<Group>,
     pub rules: ChangeRules,
+    /// The shortest delay that people, policy and rules for changes may ever have. An hour, if absent. 0 is for throw-away networks: with it,
+    /// who has a quorum changes everything at once, and nobody has the time to veto.
+    #[serde(default = "least_delay", skip_serializing_if = "is_least_delay")]
+    pub least_delay_seconds: u64,
+}
+
+const fn least_delay() -> u64 {
+    3600
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+const fn is_least_delay(seconds: &u64) -> bool {
+    *seconds == least_delay()
 }
 
 /// What a loosening needs, for each class of change.
@@ -102,6 +123,9 @@ pub struct ChangeRules {
     pub lift: Quorum,
     /// These rules.
     pub change_rules: Quorum,
+    /// Endpoints that events are sent on to; as `people` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhooks: Option<Quorum>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,6 +155,7 @@ pub enum Class {
     Brake,
     Lift,
     ChangeRules,
+    Webhooks,
     Enact,
     Genesis,
 }
@@ -145,6 +170,7 @@ pub enum Subject {
     Freeze(u64),
     Change(u64),
     ChangeRules,
+    Webhook(WebhookName),
     Genesis,
 }
 
@@ -156,6 +182,8 @@ pub enum InvalidRules {
     Parties { class: Class, least: u8 },
     #[error("{class}.delaySeconds: must be at most {}, which is 90 days", MAX_DELAY.as_secs())]
     Delay { class: Class },
+    #[error("{class}.delaySeconds: must be at least {least}, which the genesis says")]
+    TooShort { class: Class, least: u64 },
 }
 
 pub const MAX_APPROVALS: u8 = 16;
@@ -172,17 +200,23 @@ impl ChangeRules {
             Class::AddressBook => Some(self.address_book),
             Class::Lift => Some(self.lift),
             Class::ChangeRules => Some(self.change_rules),
+            Class::Webhooks => Some(match self.webhooks {
+                Some(quorum) => quorum,
+                None => self.people,
+            }),
             Class::Brake | Class::Enact | Class::Genesis => None,
         }
     }
 
-    pub fn validate(&self) -> Result<(), InvalidRules> {
+    /// `least_delay`: what the genesis says.
+    pub fn validate(&self, least_delay: Duration) -> Result<(), InvalidRules> {
         for (class, least) in [
             (Class::People, 2),
             (Class::Policy, 2),
             (Class::AddressBook, 1),
             (Class::Lift, 1),
             (Class::ChangeRules, 2),
+            (Class::Webhooks, 2),
         ] {
             let Some(quorum) = self.quorum(class) else { continue };
             if !(1..=MAX_APPROVALS).contains(&quorum.approvals) {
@@ -193,6 +227,10 @@ impl ChangeRules {
             }
             if quorum.delay() > MAX_DELAY {
                 return Err(InvalidRules::Delay { class });
+            }
+            let decides_about_others = matches!(class, Class::People | Class::Policy | Class::ChangeRules);
+            if decides_about_others && quorum.delay() < least_delay {
+                return Err(InvalidRules::TooShort { class, least: least_delay.as_secs() });
             }
         }
         Ok(())
@@ -208,6 +246,7 @@ impl Class {
             Self::Brake => "brake",
             Self::Lift => "lift",
             Self::ChangeRules => "changeRules",
+            Self::Webhooks => "webhooks",
             Self::Enact => "enact",
             Self::Genesis => "genesis",
         }
@@ -215,7 +254,7 @@ impl Class {
     /// Who may approve a loosening of this class; `None` of a class that needs no approval.
     pub const fn approve(self) -> Option<Permission> {
         match self {
-            Self::People => Some(Permission::ApprovePeople),
+            Self::People | Self::Webhooks => Some(Permission::ApprovePeople),
             Self::Policy => Some(Permission::ApprovePolicy),
             Self::AddressBook => Some(Permission::ApproveAddress),
             Self::Lift => Some(Permission::Brake),
@@ -249,6 +288,8 @@ impl Change {
             Self::Veto { .. } => "VETO",
             Self::Enact { .. } => "ENACT",
             Self::SetChangeRules { .. } => "SET_CHANGE_RULES",
+            Self::PutWebhook { .. } => "PUT_WEBHOOK",
+            Self::RemoveWebhook { .. } => "REMOVE_WEBHOOK",
         }
     }
 
@@ -268,6 +309,7 @@ impl Change {
             Self::Lift { .. } => Class::Lift,
             Self::Enact { .. } => Class::Enact,
             Self::SetChangeRules { .. } => Class::ChangeRules,
+            Self::PutWebhook { .. } | Self::RemoveWebhook { .. } => Class::Webhooks,
         }
     }
 
@@ -276,7 +318,7 @@ impl Change {
         match self {
             Self::RemoveAddress { .. } => Some(Permission::RemoveAddress),
             _ => match self.class() {
-                Class::People => Some(Permission::ProposePeople),
+                Class::People | Class::Webhooks => Some(Permission::ProposePeople),
                 Class::Policy => Some(Permission::ProposePolicy),
                 Class::AddressBook => Some(Permission::ProposeAddress),
                 Class::Brake | Class::Lift => Some(Permission::Brake),
@@ -304,19 +346,8 @@ impl Change {
             Self::Lift { freeze } => Subject::Freeze(*freeze),
             Self::Veto { seq } | Self::Enact { seq } => Subject::Change(*seq),
             Self::SetChangeRules { .. } => Subject::ChangeRules,
-        }
-    }
-
-    /// The user whom it gives or takes something: nobody approves a change of their own rights.
-    pub fn concerns(&self) -> Option<&UserId> {
-        match self {
-            Self::PutUser { user } => Some(&user.id),
-            Self::SuspendUser { user }
-            | Self::ResumeUser { user }
-            | Self::AddKey { user, .. }
-            | Self::RemoveKey { user, .. }
-            | Self::SetRoles { user, .. } => Some(user),
-            _ => None,
+            Self::PutWebhook { webhook } => Subject::Webhook(webhook.id.clone()),
+            Self::RemoveWebhook { id } => Subject::Webhook(id.clone()),
         }
     }
 }

@@ -56,6 +56,10 @@ names! {
     AddressEntryId;
     /// Whom an address belongs to, as the desk calls them.
     CounterpartyId;
+    /// An endpoint's name among those that events are sent on to.
+    WebhookName;
+    /// What the orchestrator's configuration calls a secret. Secrets themselves are in no log.
+    SecretName;
 }
 
 /// A person or a service of one party.

@@ -8,17 +8,21 @@
 //! is a clear yes. From this alone follow the properties that the tests prove: a fact less never permits more, and an
 //! amount without a price is treated no better than any price would be. docs/policy.md is the reference for its writers.
 
+mod call;
 mod condition;
 mod effect;
 mod evaluate;
 mod explain;
 mod facts;
+mod fill;
 mod matching;
+mod removal;
 mod request;
 mod truth;
 mod validate;
 mod velocity;
 
+pub use call::{ContractAddress, ContractCall, ContractCallTest, InvalidCall, Selector};
 pub use condition::{
     AmountTest, Condition, Day, DestinationTest, FeeTest, GroupBy, Measure, TimeOfDay, TimeWindow, Unit,
     VelocityTest,
@@ -26,6 +30,7 @@ pub use condition::{
 pub use effect::{Effect, GroupQuorum, Of, Requirement};
 pub use evaluate::{Allowed, Decision, DenyReason, Outcome, Required, evaluate};
 pub use explain::{Fired, Match};
+pub use fill::evaluate_fill;
 pub use facts::{Currency, Fact, FactName, Facts, Gap, Price, RiskBand};
 pub use request::{Listing, Operation, Payout, Request};
 pub use validate::{Problem, validate};
@@ -52,6 +57,9 @@ pub struct Policy {
     /// Nothing is authorized without a screening verdict, if present.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub screening: Option<Screening>,
+    /// Whose prices count. Without it, every amount in fiat is above every limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prices: Option<Prices>,
     /// The integration services that may initiate transfers. People need the role OPERATOR instead.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub initiating_services: BTreeSet<UserId>,
@@ -66,6 +74,14 @@ pub struct Screening {
     pub by: BTreeSet<UserId>,
     /// A verdict counts this long after the screening, and never past its own expiry. Seconds.
     pub max_age_seconds: u64,
+}
+
+/// Whose quotes are believed, as long as `price_max_age_seconds` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Prices {
+    /// Integration services. Of their quotes the freshest counts.
+    pub by: BTreeSet<UserId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

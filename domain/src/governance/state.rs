@@ -7,9 +7,10 @@ use super::{
     freeze::Freezes,
     log::{Entry, EntryDigest, Head, InvalidEntry},
     policy::Policy,
+    webhook::{InvalidWebhook, Webhooks},
 };
 use crate::{intent::Intent, time::Timestamp};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// All that the entries so far have brought about. Cheap to clone.
 ///
@@ -21,9 +22,12 @@ pub struct State {
     head: Head,
     directory: Arc<Directory>,
     rules: ChangeRules,
+    /// What the genesis says.
+    least_delay: Duration,
     policy: Option<PublishedPolicy>,
     address_book: Arc<AddressBook>,
     freezes: Freezes,
+    webhooks: Arc<Webhooks>,
     pending: BTreeMap<u64, Pending>,
 }
 
@@ -101,6 +105,8 @@ pub enum InvalidChange {
     Directory(#[from] InvalidDirectory),
     #[error(transparent)]
     Address(#[from] InvalidAddress),
+    #[error(transparent)]
+    Webhook(#[from] InvalidWebhook),
     #[error("rules: {0}")]
     Rules(#[from] InvalidRules),
     #[error("desk: must be 1 to 100 characters without control characters")]
@@ -116,6 +122,11 @@ pub enum InvalidChange {
          needed: nobody could ever be added again"
     )]
     LocksOut { have: usize, parties: usize, need: usize, need_parties: u8 },
+    #[error(
+        "without {0}, those who can change users would be no quorum: {0} could block every change, and never be removed. Let one more user \
+         change users, or ask for fewer"
+    )]
+    OneBlocks(UserId),
 }
 
 impl Refused {
@@ -189,6 +200,10 @@ impl State {
     pub fn change_rules(&self) -> &ChangeRules {
         &self.rules
     }
+    /// The shortest delay that the genesis lets people, policy and rules for changes have. Zero: a desk on throw-away networks.
+    pub fn least_delay(&self) -> Duration {
+        self.least_delay
+    }
     /// `None` until one is published: nothing is allowed.
     pub fn policy(&self) -> Option<&PublishedPolicy> {
         self.policy.as_ref()
@@ -198,6 +213,10 @@ impl State {
     }
     pub fn freezes(&self) -> &Freezes {
         &self.freezes
+    }
+    /// Where events are sent on to.
+    pub fn webhooks(&self) -> &Webhooks {
+        &self.webhooks
     }
     /// The freeze that keeps this intent from being signed.
     pub fn frozen(&self, intent: &Intent) -> Option<&super::freeze::Freeze> {
@@ -209,7 +228,10 @@ impl State {
     }
 }
 
+mod needs;
 mod replay;
+
+pub use needs::Needs;
 
 #[cfg(test)]
 mod tests;

@@ -104,6 +104,7 @@ pub fn rules(delay_seconds: u64) -> ChangeRules {
         address_book: two_parties,
         lift: two_parties,
         change_rules: two_parties,
+        webhooks: None,
     }
 }
 
@@ -113,7 +114,7 @@ pub fn genesis(rules: ChangeRules) -> Genesis {
     let members =
         users.iter().filter(|user| user.holds(Role::Approver)).map(|user| user.id.clone()).collect();
     let payments = Group { id: "payments".parse().expect("a valid name"), members };
-    Genesis { desk: "Test desk".into(), users, groups: vec![payments], rules }
+    Genesis { desk: "Test desk".into(), users, groups: vec![payments], rules, least_delay_seconds: 0 }
 }
 
 /// A document in JSON, and the signatures of these users by [`key`]; the first is the author.
@@ -141,6 +142,13 @@ impl TestDesk {
     /// # Panics
     /// If the genesis is refused.
     pub fn found(genesis: Genesis) -> Self {
+        let entry = Self::founding(genesis);
+        let state = State::genesis(&entry, entry.digest()).expect("the test desk's genesis is valid");
+        Self { state, entries: vec![(entry, FOUNDED)], now: FOUNDED }
+    }
+
+    /// The genesis as an entry, which may be one that is refused.
+    pub fn founding(genesis: Genesis) -> Entry {
         let document = Document {
             seq: 0,
             previous: EntryDigest::NONE,
@@ -148,9 +156,7 @@ impl TestDesk {
             proposed_at: FOUNDED,
             change: Change::Genesis(genesis),
         };
-        let entry = sign(&document, &["client.owner", "manager.owner"]);
-        let state = State::genesis(&entry, entry.digest()).expect("the test desk's genesis is valid");
-        Self { state, entries: vec![(entry, FOUNDED)], now: FOUNDED }
+        sign(&document, &["client.owner", "manager.owner"])
     }
 
     pub fn pinned(&self) -> EntryDigest {

@@ -6,6 +6,7 @@ use bursar_domain::governance::{
     directory::{Group, KeyMaterial, User, UserKey},
     log::Document,
     policy::Policy,
+    webhook::{Webhook, WebhookKey},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -29,6 +30,10 @@ pub fn change(change: &Change, policy: Option<&Policy>) -> Vec<String> {
             lines.extend(genesis.users.iter().flat_map(user));
             lines.extend(genesis.groups.iter().map(group));
             lines.extend(rules(&genesis.rules));
+            lines.push(match genesis.least_delay_seconds {
+                0 => "  these delays may be 0: for THROW-AWAY NETWORKS ONLY".to_owned(),
+                least => format!("  delays of people, policy and rules are never below {least} s"),
+            });
             lines
         }
         Change::PutUser { user: put } => [vec!["add or replace the".to_owned()], user(put)].concat(),
@@ -63,6 +68,8 @@ pub fn change(change: &Change, policy: Option<&Policy>) -> Vec<String> {
         Change::SetChangeRules { rules: set } => {
             [vec!["set the rules for changes:".to_owned()], rules(set)].concat()
         }
+        Change::PutWebhook { webhook: put } => webhook(put),
+        Change::RemoveWebhook { id } => vec![format!("send no more events to webhook {id}")],
     }
 }
 
@@ -102,7 +109,8 @@ fn group(group: &Group) -> String {
 }
 
 fn rules(rules: &ChangeRules) -> Vec<String> {
-    let classes = [Class::People, Class::Policy, Class::AddressBook, Class::Lift, Class::ChangeRules];
+    let classes =
+        [Class::People, Class::Policy, Class::AddressBook, Class::Lift, Class::ChangeRules, Class::Webhooks];
     let line = |class: Class| {
         let quorum = rules.quorum(class)?;
         Some(format!(
@@ -111,6 +119,22 @@ fn rules(rules: &ChangeRules) -> Vec<String> {
         ))
     };
     classes.into_iter().filter_map(line).collect()
+}
+
+fn webhook(webhook: &Webhook) -> Vec<String> {
+    let Webhook { id, url, events, party, allow_private, secret, public_key } = webhook;
+    let mut lines = vec![
+        format!("send events on to webhook {id} of {}: {url}", text(party)),
+        format!("  kinds: {}", list(events)),
+    ];
+    if *allow_private {
+        lines.push("  its address may be a private one".to_owned());
+    }
+    lines.extend(
+        secret.as_ref().map(|name| format!("  authenticated with the secret {name} of the configuration")),
+    );
+    lines.extend(public_key.map(|WebhookKey(key)| format!("  signed with the key {}", hex::encode(key))));
+    lines
 }
 
 fn list<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> String {

@@ -55,7 +55,7 @@ const PEOPLE: [(&str, &str, &[&str]); 6] = [
 
 /// Everybody makes a key; the desk is written down from what they tell.
 async fn desk(dir: &Path) {
-    let mut text = String::from("desk = \"Example desk\"\n");
+    let mut text = String::from("desk = \"Example desk\"\nleastDelaySeconds = 0\n");
     for class in ["people", "policy", "addressBook", "lift", "changeRules"] {
         text += &format!("[rules.{class}]\napprovals = 1\nparties = 2\ndelaySeconds = {DELAY}\n");
     }

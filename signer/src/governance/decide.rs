@@ -10,11 +10,16 @@ use crate::{
 };
 use bursar_domain::{
     amount::Amount,
+    asset::Asset,
     governance::{
         authorization::{Authorization, Authorized, Denied, authorize},
         directory::{PublicKey, User},
         log::Head,
-        policy::{Decision, Fact, Facts, Gap, Measure, Policy, Request, Unit, VelocityGroup, VelocityQuery},
+        policy::{
+            Currency, Decision, Fact, Facts, Gap, Measure, Policy, Price, Request, Unit, VelocityGroup,
+            VelocityQuery,
+        },
+        quote::QuoteCheck,
         role::{Permission, Role},
         state::State,
     },
@@ -105,8 +110,15 @@ impl Log {
             // `authorize` has added it up.
             total: intent.total().unwrap_or(Amount::ZERO),
             payments: intent.payments.clone(),
+            price: self.price(intent.asset, authorization, now),
         };
         Ok(Permitted { spent: Some(spent), decision: Some(decision), signers })
+    }
+
+    fn price(&self, asset: Asset, authorization: &Authorization, now: Timestamp) -> Option<Price> {
+        let policy = &self.state.policy()?.policy;
+        let check = QuoteCheck::of(&self.state, policy, now);
+        check.fact(asset, authorization.quote.as_ref(), Err(Gap::Unknowable)).ok()
     }
 
     /// Why a cancellation is refused, unless this party took part in a payment that it takes back.
@@ -140,16 +152,23 @@ fn velocity(
     past: &Past,
     now: Timestamp,
 ) -> BTreeMap<VelocityQuery, Fact<Amount>> {
-    let queries = queries(&log.state, order).unwrap_or_default();
-    queries.into_iter().map(|query| (query.clone(), sum(&query, past, now))).collect()
+    let Some((policy, request)) = request(&log.state, order) else { return BTreeMap::new() };
+    let queries = policy.velocity_queries(&request).into_iter();
+    queries.map(|query| (query.clone(), sum(&query, policy.currency, past, now))).collect()
 }
 
-fn sum(query: &VelocityQuery, past: &Past, now: Timestamp) -> Fact<Amount> {
+fn sum(query: &VelocityQuery, currency: Currency, past: &Past, now: Timestamp) -> Fact<Amount> {
     let since = begins(now, query.window_seconds);
     let here = past.spent.iter().filter(|(at, _)| *at >= since).map(|(_, spent)| spent);
     match query.of {
-        // Prices of then are nothing that this party knows.
-        Measure::Sum(Unit::Fiat) => Err(Gap::Unknowable),
+        // By the prices of then. Without one an amount is above every limit.
+        Measure::Sum(Unit::Fiat) => {
+            let worth = |spent: &Spent, amount| {
+                spent.price.filter(|price| price.currency == currency).and_then(|price| price.of(amount))
+            };
+            let mut worths = here.filter_map(|spent| Some(worth(spent, paid(spent, query)?)));
+            worths.try_fold(Amount::ZERO, |sum, worth| sum.checked_add(worth?)).ok_or(Gap::Unpriceable)
+        }
         Measure::Count => {
             Ok(Amount::from_u64(here.filter(|spent| paid(spent, query).is_some()).count() as u64))
         }
@@ -168,7 +187,7 @@ fn paid(spent: &Spent, query: &VelocityQuery) -> Option<Amount> {
         VelocityGroup::Wallet(wallet) => (spent.wallet == *wallet).then_some(spent.total),
         VelocityGroup::Initiator(user) => (spent.initiator == *user).then_some(spent.total),
         VelocityGroup::Destination(network, to) => {
-            let here = spent.payments.iter().filter(|payment| payment.destination == *to);
+            let here = spent.payments.iter().filter(|payment| payment.destination.address == *to);
             let mut amounts = here.map(|payment| payment.amount).peekable();
             let any = spent.wallet.network == *network && amounts.peek().is_some();
             // Part of the total, which has been added up before.

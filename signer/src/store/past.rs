@@ -9,7 +9,7 @@ use crate::confirm::{Confirmation, Verdict};
 use bursar_domain::{
     amount::Amount,
     asset::Asset,
-    governance::directory::UserId,
+    governance::{directory::UserId, policy::Price},
     intent::{IntentDigest, Payment},
     time::Timestamp,
     wallet::WalletDescriptor,
@@ -34,6 +34,9 @@ pub struct Spent {
     pub initiator: UserId,
     pub total: Amount,
     pub payments: Vec<Payment>,
+    /// What the asset was worth then, by a quote that counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Price>,
 }
 
 /// What there is to know about one order.

@@ -179,7 +179,7 @@ fn each_thing_that_is_missing_has_its_code() {
 }
 
 #[test]
-fn a_filler_needs_an_initiator_and_no_freeze_and_nothing_else() {
+fn a_filler_needs_an_initiator_no_freeze_and_a_policy_that_lets_this_one_pay_such_a_fee_now() {
     let filler = || {
         let wallet = "ethereum:1/ethereum/0".parse().unwrap();
         let order = FillOrder {
@@ -202,6 +202,21 @@ fn a_filler_needs_an_initiator_and_no_freeze_and_nothing_else() {
     scene.signed.intent.fills = Some(4);
     assert_eq!(scene.code(), "INITIATOR_SIGNATURE_INVALID");
     scene.signed = sign("client.operator", filler());
+    let policy = |when: &str| {
+        let rule = format!(r#"{{ "id": "no", "when": {when}, "then": {{ "kind": "DENY", "reason": "no" }} }},"#);
+        serde_json::from_str::<Policy>(&POLICY.replace("\"rules\": [", &format!("\"rules\": [{rule}"))).unwrap()
+    };
+    for (when, code) in [
+        (r#"{ "initiators": ["client.operator"] }"#, "POLICY_DENIED"),
+        (r#"{ "fee": { "chain": "ethereum", "above": "9" } }"#, "POLICY_DENIED"),
+        (r#"{ "fee": { "chain": "ethereum", "above": "10" } }"#, "AUTHORIZED"),
+        (r#"{ "destination": { "kind": "ONE_TIME" } }"#, "AUTHORIZED"),
+    ] {
+        let mut scene = scene.clone();
+        scene.desk.publish(policy(when));
+        scene.known += 1;
+        assert_eq!(scene.code(), code, "{when}");
+    }
     let change = Change::Freeze { scope: Scope::All {}, reason: "alarm".into() };
     scene.desk.accept(change, &["platform.custodian"]);
     assert_eq!(scene.code(), "FROZEN");
@@ -297,4 +312,60 @@ fn evidence_survives_its_json() {
     let evidence = Scene::new().evidence;
     let json = serde_json::to_string(&evidence).unwrap();
     assert_eq!(serde_json::from_str::<Authorization>(&json).unwrap(), evidence);
+}
+
+/// Everything below 10.00 CHF needs nobody; XRP costs 2.50.
+const PRICED: &str = r#"{
+    "currency": "CHF", "priceMaxAgeSeconds": 60, "prices": { "by": ["client.service"] },
+    "rules": [
+        { "id": "allow", "then": { "kind": "ALLOW" } },
+        { "id": "large", "when": { "amount": { "in": "FIAT", "above": "1000" } },
+          "then": { "kind": "REQUIRE", "of": "ALL", "groups": [{ "group": "payments", "quorum": 1 }] } }
+    ]
+}"#;
+
+fn priced(drops: u64, price: Option<(&str, i64)>) -> Scene {
+    use crate::governance::quote::{Quote, SignedQuote};
+    let mut scene = Scene::new();
+    scene.desk.publish(serde_json::from_str::<Policy>(PRICED).unwrap());
+    let head = scene.desk.state.head();
+    (scene.evidence, scene.known) = (Authorization::none(head), head.seq);
+    let mut order = intent();
+    order.payments[0].amount = Amount::from_u64(drops);
+    scene.signed = sign("client.operator", order);
+    scene.evidence.quote = price.map(|(price, quoted_at)| {
+        let quote = Quote {
+            genesis: scene.desk.pinned(),
+            asset: Asset::Xrp,
+            decimals: 6,
+            currency: "CHF".parse().unwrap(),
+            price: price.parse().unwrap(),
+            quoted_at: at(quoted_at),
+            expires_at: at(500),
+        };
+        SignedQuote { signature: key("client.service").sign(&quote.digest()), quote }
+    });
+    scene
+}
+
+#[test]
+fn a_signed_quote_decides_about_fiat_and_nothing_else_does() {
+    const FOUR: u64 = 4_000_000;
+    assert_eq!(priced(FOUR, Some(("2.50", 90))).code(), "AUTHORIZED");
+    assert_eq!(priced(FOUR + 1, Some(("2.50", 90))).code(), "APPROVALS_MISSING");
+    assert_eq!(priced(FOUR, Some(("2.51", 90))).code(), "APPROVALS_MISSING");
+    // Above every limit: none, too old, or not signed by whom the policy names.
+    assert_eq!(priced(1, None).code(), "APPROVALS_MISSING");
+    assert_eq!(priced(1, Some(("2.50", 39))).code(), "APPROVALS_MISSING");
+    let mut forged = priced(1, Some(("2.50", 90)));
+    if let Some(quote) = &mut forged.evidence.quote {
+        quote.signature = key("client.operator").sign(&quote.quote.digest());
+    }
+    assert_eq!(forged.code(), "APPROVALS_MISSING");
+    // The caller's own price is not looked at where the policy names who quotes them.
+    let mut own = priced(1, None);
+    let (cents, per) = (Amount::from_u64(1), Amount::from_u64(1_000_000));
+    let (currency, now) = ("CHF".parse().unwrap(), own.facts.now);
+    own.facts.price = Ok(crate::governance::policy::Price { currency, cents, per, at: now });
+    assert_eq!(own.code(), "APPROVALS_MISSING");
 }

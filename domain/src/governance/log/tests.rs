@@ -163,5 +163,5 @@ fn the_documentation_shows_every_change() {
         }
         assert_eq!(written, shown);
     }
-    assert_eq!(kinds.len(), 16, "{kinds:?}");
+    assert_eq!(kinds.len(), 18, "{kinds:?}");
 }

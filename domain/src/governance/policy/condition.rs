@@ -5,6 +5,7 @@ use super::{
         directory::{AddressEntryId, CounterpartyId, UserId},
         role::Role,
     },
+    call::ContractCallTest,
     facts::RiskBand,
     request::Operation,
 };
@@ -45,6 +46,9 @@ pub struct Condition {
     pub risk: Option<BTreeSet<RiskBand>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fee: Option<FeeTest>,
+    /// The payment calls a contract, as that of a token does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contract_call: Option<ContractCallTest>,
     /// At least one of these holds, if there are any.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub any: Vec<Condition>,

@@ -2,6 +2,7 @@
 
 use super::{
     Policy,
+    call::ContractCallTest,
     condition::{AmountTest, Condition, Day, DestinationTest, FeeTest, TimeWindow, Unit, VelocityTest},
     explain::Finding,
     facts::{Fact, FactName, Facts, Gap},
@@ -37,6 +38,7 @@ impl Case<'_> {
             time_window,
             risk,
             fee,
+            contract_call,
             any,
             not,
         } = condition;
@@ -64,6 +66,7 @@ impl Case<'_> {
             Err(gap) => Finding::new("risk", Truth::gap(FactName::Risk, *gap)),
         }));
         ask(fee.as_ref().map(|test| self.fee(test)));
+        ask(contract_call.as_ref().map(|test| self.contract_call(test)));
         ask((!any.is_empty()).then(|| Finding::any(any.iter().map(|part| self.holds(part)).collect())));
         ask(not.as_deref().map(|part| Finding::not(self.holds(part))));
         Finding::all(parts)
@@ -147,6 +150,15 @@ impl Case<'_> {
             Err(gap) => Truth::gap(FactName::Balance, gap),
         };
         Finding::new(asked, truth)
+    }
+
+    fn contract_call(&self, test: &ContractCallTest) -> Finding {
+        let call = self.request.contract_call();
+        let asked = call.map_or_else(
+            || "calls no contract".to_owned(),
+            |call| format!("calls {} of contract {}", call.selector, call.contract),
+        );
+        Finding::new(asked, test.holds(call).into())
     }
 
     fn fee(&self, test: &FeeTest) -> Finding {

@@ -2,6 +2,7 @@ mod conditions;
 mod examples;
 mod generate;
 mod properties;
+mod table;
 
 use super::*;
 use crate::{
@@ -57,6 +58,7 @@ fn policy(rules: Vec<Rule>) -> Policy {
         currency: name("CHF"),
         price_max_age_seconds: 600,
         screening: None,
+        prices: None,
         initiating_services: BTreeSet::new(),
         rules,
     }

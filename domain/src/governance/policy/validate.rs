@@ -9,7 +9,7 @@ use super::{
         directory::{Directory, UserId},
         role::Role,
     },
-    Condition, MAX_RULES, Policy,
+    Condition, MAX_RULES, Measure, Policy, Unit,
 };
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -48,7 +48,8 @@ impl Check<'_> {
     }
 
     fn policy(&mut self, policy: &Policy) {
-        let Policy { currency: _, price_max_age_seconds, screening, initiating_services, rules } = policy;
+        let Policy { currency: _, price_max_age_seconds, screening, prices, initiating_services, rules } =
+            policy;
         self.must(
             *price_max_age_seconds > 0,
             "priceMaxAgeSeconds",
@@ -59,6 +60,10 @@ impl Check<'_> {
             self.must(screening.max_age_seconds > 0, path, "must be above 0, or no verdict ever counts");
             self.must(!screening.by.is_empty(), "screening.by", "is empty; name at least one service");
             self.services(&screening.by, "screening.by");
+        }
+        if let Some(prices) = prices {
+            self.must(!prices.by.is_empty(), "prices.by", "is empty; name at least one service");
+            self.services(&prices.by, "prices.by");
         }
         self.services(initiating_services, "initiatingServices");
         self.must(rules.len() <= MAX_RULES, "rules", format!("at most {MAX_RULES}"));
@@ -75,9 +80,13 @@ impl Check<'_> {
             let long = rule.description.chars().count() > 500;
             self.must(!long, &format!("{path}.description"), "at most 500 characters");
             self.condition(&rule.when, &format!("{path}.when"), 1);
-            let risk = screening.is_some() || !asks_for_risk(&rule.when);
+            let risk = screening.is_some() || !asks(&rule.when, |part| part.risk.is_some());
             let message = "asks for a risk, which only a screening finds: set screening";
             self.must(risk, &format!("{path}.when"), message);
+            let priced = prices.is_some() || !asks(&rule.when, in_fiat);
+            let message = "counts in FIAT, and nobody says what an asset is worth, so that every amount is above every limit: name services that \
+                           quote prices under prices.by";
+            self.must(priced, &format!("{path}.when"), message);
             self.effect(&rule.then, &format!("{path}.then"));
         }
     }
@@ -91,15 +100,22 @@ impl Check<'_> {
     }
 }
 
-fn asks_for_risk(condition: &Condition) -> bool {
+/// Whether a part of the condition, at any depth, asks so.
+fn asks(condition: &Condition, so: impl Fn(&Condition) -> bool) -> bool {
     let mut open = vec![condition];
     while let Some(condition) = open.pop() {
-        if condition.risk.is_some() {
+        if so(condition) {
             return true;
         }
         open.extend(condition.any.iter().chain(condition.not.as_deref()));
     }
     false
+}
+
+fn in_fiat(condition: &Condition) -> bool {
+    let amount = condition.amount.as_ref().is_some_and(|test| test.unit == Unit::Fiat);
+    let velocity = condition.velocity.as_ref().is_some_and(|test| test.of == Measure::Sum(Unit::Fiat));
+    amount || velocity
 }
 
 #[cfg(test)]

@@ -27,7 +27,8 @@ pub enum VelocityGroup {
     All,
     Wallet(WalletDescriptor),
     Initiator(UserId),
-    Destination(Network, Destination),
+    /// An account: a tag is the receiver's own affair, and payments to as many tags as one likes reach the same hands.
+    Destination(Network, String),
 }
 
 impl VelocityTest {
@@ -43,8 +44,10 @@ impl VelocityTest {
             GroupBy::Initiator => vec![query(VelocityGroup::Initiator(request.initiator.clone()))],
             GroupBy::Destination => {
                 let network = request.wallet.network;
-                let group = |to: &Destination| VelocityGroup::Destination(network, to.clone());
-                request.payouts.iter().map(|payout| query(group(&payout.destination))).collect()
+                let group = |to: &Destination| VelocityGroup::Destination(network, to.address.clone());
+                let groups: BTreeSet<_> =
+                    request.payouts.iter().map(|payout| group(&payout.destination)).collect();
+                groups.into_iter().map(query).collect()
             }
         }
     }
@@ -59,7 +62,7 @@ impl VelocityQuery {
         };
         let paid = match &self.group {
             VelocityGroup::Destination(_, to) => {
-                let here = request.payouts.iter().filter(|payout| payout.destination == *to);
+                let here = request.payouts.iter().filter(|payout| payout.destination.address == *to);
                 // Part of the total, which has been added up before.
                 Amount::sum(here.map(|payout| payout.amount)).unwrap_or(request.total)
             }
@@ -73,6 +76,18 @@ impl VelocityQuery {
 }
 
 impl Policy {
+    /// What is counted of `request` whether a rule asks for it or not, so that a rule that is published later finds it: transfers, its asset, and
+    /// its worth where there are prices; in each group. The windows mean nothing.
+    pub fn velocity_standing(&self, request: &Request) -> BTreeSet<VelocityQuery> {
+        let worth = self.prices.is_some().then_some(Measure::Sum(Unit::Fiat));
+        let measures = [Some(Measure::Count), Some(Measure::Sum(Unit::Asset(request.asset))), worth];
+        let groups = [GroupBy::All, GroupBy::Wallet, GroupBy::Initiator, GroupBy::Destination];
+        let tests = measures.into_iter().flatten().flat_map(|of| {
+            groups.map(|group_by| VelocityTest { window_seconds: 0, of, group_by, above: Amount::ZERO })
+        });
+        tests.flat_map(|test| test.queries(request)).collect()
+    }
+
     /// All that evaluating this policy for `request` may ask about earlier transfers.
     pub fn velocity_queries(&self, request: &Request) -> BTreeSet<VelocityQuery> {
         let mut queries = BTreeSet::new();
@@ -91,10 +106,7 @@ impl fmt::Display for VelocityGroup {
             Self::All => f.write_str("all"),
             Self::Wallet(wallet) => write!(f, "wallet {wallet}"),
             Self::Initiator(user) => write!(f, "initiator {user}"),
-            Self::Destination(network, to) => {
-                write!(f, "destination {network} {}", to.address)?;
-                to.tag.map_or(Ok(()), |tag| write!(f, " {tag}"))
-            }
+            Self::Destination(network, to) => write!(f, "destination {network} {to}"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One entry after the other: does it count, and what does it bring about? Everything is judged by the state before it.
 
-use super::{Accepted, Effect, InvalidChange, Pending, PublishedPolicy, Refused, State};
+use super::{Accepted, Effect, InvalidChange, Needs, Pending, PublishedPolicy, Refused, State, needs};
 use crate::{
     governance::{
         address_book::{AddressBook, Listed},
@@ -8,15 +8,12 @@ use crate::{
         directory::{Directory, InvalidDirectory, User, UserId, is_label},
         freeze::{Freeze, Freezes},
         log::{Document, Entry, EntryDigest, Head, InvalidEntry},
-        role::Permission,
         signature::Signer,
+        webhook::Webhooks,
     },
     time::Timestamp,
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 pub(super) fn genesis(entry: &Entry, pinned: EntryDigest) -> Result<State, Refused> {
     // First, for it bounds what is hashed.
@@ -35,16 +32,19 @@ pub(super) fn genesis(entry: &Entry, pinned: EntryDigest) -> Result<State, Refus
         head: Head { seq: 0, digest },
         directory: Arc::new(first_directory(genesis)?),
         rules: genesis.rules.clone(),
+        least_delay: Duration::from_secs(genesis.least_delay_seconds),
         policy: None,
         address_book: Arc::new(AddressBook::default()),
         freezes: Freezes::default(),
+        webhooks: Arc::new(Webhooks::default()),
         pending: BTreeMap::new(),
     };
     if !is_label(&genesis.desk, 100) {
         return Err(InvalidChange::Desk.into());
     }
-    genesis.rules.validate().map_err(InvalidChange::from)?;
+    genesis.rules.validate(state.least_delay).map_err(InvalidChange::from)?;
     state.keeps_people_changeable()?;
+    state.nobody_blocks()?;
     // The pin is what makes it count. The signatures show that their users hold the keys that it gives them.
     signers(&state.directory, entry, digest)?;
     Ok(state)
@@ -82,26 +82,22 @@ pub(super) fn next(state: &State, entry: &Entry, now: Timestamp) -> Result<(Stat
     }
     let digest = entry.digest();
     let signers = signers(&state.directory, entry, digest)?;
-    let loosens = change.loosens(state);
-    judge(&change, &signers)?;
+    let needs = state.needs(&change, &author);
+    judge(state, &change, &signers)?;
 
     let change = Arc::new(change);
     let head = Head { seq, digest };
     let mut next = State { head, ..state.clone() };
-    let delay = match state.rules.quorum(change.class()) {
-        Some(quorum) if loosens => quorum.delay(),
-        _ => std::time::Duration::ZERO,
-    };
-    let effect = if delay.is_zero() {
+    let effect = if needs.delay.is_zero() {
         next.apply(head, &author, &change, now)?;
         // After everything else: a proposal that lacks only signatures is told apart from one that no signature could save.
-        count(state, &change, &signers, loosens)?;
+        count(needs, &change, &signers)?;
         Effect::InForce
     } else {
         // What could not be done today is not worth waiting for.
         next.clone().apply(head, &author, &change, now)?;
-        count(state, &change, &signers, loosens)?;
-        let until = now.plus(delay);
+        count(needs, &change, &signers)?;
+        let until = now.plus(needs.delay);
         let pending = Pending { seq, digest, author: author.clone(), change: change.clone(), until };
         next.pending.insert(seq, pending);
         Effect::Waits { until }
@@ -125,7 +121,7 @@ fn signers<'d>(
 }
 
 /// Whether these users may make this change. The first is its author.
-fn judge(change: &Change, signers: &[&User]) -> Result<(), Refused> {
+fn judge(state: &State, change: &Change, signers: &[&User]) -> Result<(), Refused> {
     let (Some((author, approvers)), Some(propose)) = (signers.split_first(), change.propose()) else {
         return Err(Refused::NotGenesis);
     };
@@ -133,11 +129,12 @@ fn judge(change: &Change, signers: &[&User]) -> Result<(), Refused> {
     if !author.may(propose) {
         return Err(Refused::MayNotPropose { user: author.id.clone(), change: name });
     }
+    let concerned = change.concerns(&state.directory);
     for approver in approvers {
         if !change.class().approve().is_some_and(|permission| approver.may(permission)) {
             return Err(Refused::MayNotApprove { user: approver.id.clone(), change: name });
         }
-        if change.concerns() == Some(&approver.id) {
+        if concerned.contains(&approver.id) {
             return Err(Refused::OwnRights { user: approver.id.clone(), change: name });
         }
     }
@@ -145,56 +142,21 @@ fn judge(change: &Change, signers: &[&User]) -> Result<(), Refused> {
 }
 
 /// Whether there are enough of them.
-fn count(state: &State, change: &Change, signers: &[&User], loosens: bool) -> Result<(), Refused> {
+fn count(needs: Needs, change: &Change, signers: &[&User]) -> Result<(), Refused> {
     let name = change.name();
-    let approvers = signers.get(1..).unwrap_or_default();
-    if let Some(quorum) = state.rules.quorum(change.class()).filter(|_| loosens) {
-        if approvers.len() < usize::from(quorum.approvals) {
-            return Err(Refused::Approvals { change: name, have: approvers.len(), need: quorum.approvals });
-        }
-        let have = parties(signers.iter().copied()).len();
-        if have < usize::from(quorum.parties) {
-            return Err(Refused::Parties { change: name, have, need: quorum.parties });
-        }
+    let (Some((author, approvers)), Some(quorum)) = (signers.split_first(), needs.quorum) else {
+        return Ok(());
+    };
+    let counts = |approver: &&&User| !needs.author_gains || approver.party != author.party;
+    let have = approvers.iter().filter(counts).count();
+    if have < usize::from(quorum.approvals) {
+        return Err(Refused::Approvals { change: name, have, need: quorum.approvals });
+    }
+    let have = parties(signers.iter().copied()).len();
+    if have < usize::from(quorum.parties) {
+        return Err(Refused::Parties { change: name, have, need: quorum.parties });
     }
     Ok(())
-}
-
-impl Change {
-    /// Whether it could allow anything that `state` forbids. What is not clearly a tightening is a loosening.
-    pub fn loosens(&self, state: &State) -> bool {
-        match self {
-            Self::SuspendUser { .. }
-            | Self::RemoveKey { .. }
-            | Self::RemoveAddress { .. }
-            | Self::Freeze { .. }
-            | Self::Veto { .. }
-            // Only what waited is enacted, and its quorum was there.
-            | Self::Enact { .. } => false,
-            Self::SetRoles { user, roles } => {
-                !state.directory.user(user).is_some_and(|before| roles.is_subset(&before.roles))
-            }
-            Self::PutUser { user } => !state.directory.user(&user.id).is_some_and(|before| {
-                let same_name = user.name == before.name && user.party == before.party;
-                let no_more_keys = user.keys.iter().all(|key| before.keys.contains(key));
-                same_name
-                    && no_more_keys
-                    && user.roles.is_subset(&before.roles)
-                    && (user.suspended || !before.suspended)
-            }),
-            Self::PutGroup { group } => !state
-                .directory
-                .group(&group.id)
-                .is_some_and(|before| group.members.is_subset(&before.members)),
-            Self::Genesis(_)
-            | Self::ResumeUser { .. }
-            | Self::AddKey { .. }
-            | Self::SetPolicy { .. }
-            | Self::PutAddress { .. }
-            | Self::Lift { .. }
-            | Self::SetChangeRules { .. } => true,
-        }
-    }
 }
 
 impl State {
@@ -225,30 +187,13 @@ impl State {
         now: Timestamp,
     ) -> Result<(), InvalidChange> {
         match change {
-            Change::PutUser { user } => Arc::make_mut(&mut self.directory).put_user(user)?,
-            Change::SuspendUser { user } => self.edit_user(user, |user| {
-                user.suspended = true;
-                Ok(())
-            })?,
-            Change::ResumeUser { user } => self.edit_user(user, |user| {
-                user.suspended = false;
-                Ok(())
-            })?,
-            Change::AddKey { user, key } => self.edit_user(user, |user| {
-                user.keys.push(key.clone());
-                Ok(())
-            })?,
-            Change::RemoveKey { user, key } => self.edit_user(user, |user| {
-                let before = user.keys.len();
-                user.keys.retain(|other| other.id != *key);
-                let unknown = || InvalidDirectory::UnknownKey { user: user.id.clone(), key: key.clone() };
-                (user.keys.len() < before).then_some(()).ok_or_else(unknown)
-            })?,
-            Change::SetRoles { user, roles } => self.edit_user(user, |user| {
-                user.roles.clone_from(roles);
-                Ok(())
-            })?,
-            Change::PutGroup { group } => Arc::make_mut(&mut self.directory).put_group(group)?,
+            Change::PutUser { .. }
+            | Change::SuspendUser { .. }
+            | Change::ResumeUser { .. }
+            | Change::AddKey { .. }
+            | Change::RemoveKey { .. }
+            | Change::SetRoles { .. }
+            | Change::PutGroup { .. } => change_people(Arc::make_mut(&mut self.directory), change)?,
             Change::SetPolicy { policy } => {
                 self.policy = Some(PublishedPolicy { version: at, policy: Arc::new(policy.clone()) });
             }
@@ -269,9 +214,15 @@ impl State {
                 self.freezes.remove(*freeze).ok_or(InvalidChange::NoFreeze(*freeze))?;
             }
             Change::SetChangeRules { rules } => {
-                rules.validate()?;
+                rules.validate(self.least_delay)?;
+                let other_quorum = rules.people != self.rules.people;
                 self.rules = rules.clone();
+                if other_quorum {
+                    self.nobody_blocks()?;
+                }
             }
+            Change::PutWebhook { webhook } => Arc::make_mut(&mut self.webhooks).put(webhook, at.seq)?,
+            Change::RemoveWebhook { id } => Arc::make_mut(&mut self.webhooks).remove(id)?,
             // Neither waits, and neither comes here: see `apply` and `next`.
             Change::Veto { seq } | Change::Enact { seq } => return Err(InvalidChange::NotPending(*seq)),
             Change::Genesis(_) => return Err(InvalidChange::NotPending(at.seq)),
@@ -283,17 +234,6 @@ impl State {
         Ok(())
     }
 
-    fn edit_user(
-        &mut self,
-        id: &UserId,
-        edit: impl FnOnce(&mut User) -> Result<(), InvalidDirectory>,
-    ) -> Result<(), InvalidDirectory> {
-        let mut user =
-            self.directory.user(id).cloned().ok_or_else(|| InvalidDirectory::UnknownUser(id.clone()))?;
-        edit(&mut user)?;
-        Arc::make_mut(&mut self.directory).put_user(&user)
-    }
-
     /// What waits from before and is about the same thing was written for another situation. Without this, an older policy could be
     /// enacted over a newer one, and a suspended user be given a key.
     fn void_earlier(&mut self, seq: u64, change: &Change) {
@@ -301,20 +241,65 @@ impl State {
         self.pending.retain(|_, waiting| waiting.seq > seq || waiting.change.subject() != subject);
     }
 
-    /// One person alone can suspend people. They cannot so leave the desk without anybody to add people again.
+    /// People who suspend people cannot leave the desk without anybody to add people again.
     fn keeps_people_changeable(&self) -> Result<(), InvalidChange> {
         let ChangeRules { people, .. } = self.rules;
-        let able: Vec<&User> = self
-            .directory
-            .users()
-            .filter(|user| user.may(Permission::ApprovePeople) && !user.keys.is_empty())
-            .collect();
-        let (have, need) = (able.len(), usize::from(people.approvals) + 1);
-        let parties: BTreeSet<_> = parties(able);
-        if have < need || parties.len() < usize::from(people.parties) {
-            let (parties, need_parties) = (parties.len(), people.parties);
-            return Err(InvalidChange::LocksOut { have, parties, need, need_parties });
+        let able = needs::able(&self.directory);
+        if needs::suffice(able.iter().copied(), people) {
+            return Ok(());
         }
-        Ok(())
+        let (have, need) = (able.len(), usize::from(people.approvals) + 1);
+        let (parties, need_parties) = (parties(able).len(), people.parties);
+        Err(InvalidChange::LocksOut { have, parties, need, need_parties })
     }
+
+    /// Whoever is hostile among those who can change people, the others can remove them. On throw-away networks two people may do.
+    fn nobody_blocks(&self) -> Result<(), InvalidChange> {
+        if self.least_delay.is_zero() {
+            return Ok(());
+        }
+        needs::blocker(&self.directory, self.rules.people)
+            .map_or(Ok(()), |user| Err(InvalidChange::OneBlocks(user)))
+    }
+}
+
+/// Makes a change of class [`People`](Class::People); of another class it is none.
+pub(super) fn change_people(directory: &mut Directory, change: &Change) -> Result<(), InvalidDirectory> {
+    match change {
+        Change::PutUser { user } => directory.put_user(user),
+        Change::SuspendUser { user } => edit_user(directory, user, |user| {
+            user.suspended = true;
+            Ok(())
+        }),
+        Change::ResumeUser { user } => edit_user(directory, user, |user| {
+            user.suspended = false;
+            Ok(())
+        }),
+        Change::AddKey { user, key } => edit_user(directory, user, |user| {
+            user.keys.push(key.clone());
+            Ok(())
+        }),
+        Change::RemoveKey { user, key } => edit_user(directory, user, |user| {
+            let before = user.keys.len();
+            user.keys.retain(|other| other.id != *key);
+            let unknown = || InvalidDirectory::UnknownKey { user: user.id.clone(), key: key.clone() };
+            (user.keys.len() < before).then_some(()).ok_or_else(unknown)
+        }),
+        Change::SetRoles { user, roles } => edit_user(directory, user, |user| {
+            user.roles.clone_from(roles);
+            Ok(())
+        }),
+        Change::PutGroup { group } => directory.put_group(group),
+        _ => Ok(()),
+    }
+}
+
+fn edit_user(
+    directory: &mut Directory,
+    id: &UserId,
+    edit: impl FnOnce(&mut User) -> Result<(), InvalidDirectory>,
+) -> Result<(), InvalidDirectory> {
+    let mut user = directory.user(id).cloned().ok_or_else(|| InvalidDirectory::UnknownUser(id.clone()))?;
+    edit(&mut user)?;
+    directory.put_user(&user)
 }

@@ -1,3 +1,4 @@
+mod loosening;
 mod properties;
 mod rights;
 
@@ -305,7 +306,7 @@ fn what_only_takes_away_is_a_tightening() {
     ] {
         assert_eq!(change.loosens(&desk.state), loosens, "{change:?}");
     }
-    desk.accept(Change::SuspendUser { user: name("client.owner") }, &["manager.owner"]);
+    desk.accept(Change::SuspendUser { user: name("client.owner") }, &["manager.owner", "platform.security"]);
     let Change::PutUser { mut user } = put(|_| ()) else { unreachable!() };
     user.suspended = false;
     assert!(Change::PutUser { user }.loosens(&desk.state));
@@ -324,20 +325,17 @@ fn nobody_approves_their_own_rights() {
 #[test]
 fn one_person_cannot_lock_the_desk_out() {
     let mut desk = TestDesk::new(0);
-    for user in ["client.owner", "platform.security", "manager.security"] {
-        let change = Change::SuspendUser { user: name(user) };
-        let refused = desk.propose(change, &["manager.owner"]);
-        if user == "manager.security" {
-            break;
-        }
-        if user == "platform.security" {
-            // What is left is one party's.
-            let expected = InvalidChange::LocksOut { have: 2, parties: 1, need: 2, need_parties: 2 };
-            assert_eq!(invalid(refused), expected);
-        } else {
-            refused.unwrap();
-        }
-    }
+    let suspend = |user: &str| Change::SuspendUser { user: name(user) };
+    // Managers would be all that is left without the platform: that takes two, and of another party.
+    let change = "SUSPEND_USER";
+    let alone = desk.propose(suspend("client.owner"), &["manager.owner"]);
+    assert_eq!(alone, Err(Refused::Approvals { change, have: 0, need: 1 }));
+    let colleague = desk.propose(suspend("client.owner"), &["manager.owner", "manager.security"]);
+    assert_eq!(colleague, Err(Refused::Parties { change, have: 1, need: 2 }));
+    desk.accept(suspend("client.owner"), ADMINS);
+    // And no quorum takes away itself.
+    let expected = InvalidChange::LocksOut { have: 2, parties: 1, need: 2, need_parties: 2 };
+    assert_eq!(invalid(desk.propose(suspend("platform.security"), &["manager.owner"])), expected);
     let mut strict = rules(0);
     strict.people = Quorum { approvals: 16, parties: 3, delay_seconds: 0 };
     let refused = desk.propose(Change::SetChangeRules { rules: strict }, ADMINS);
@@ -350,7 +348,7 @@ fn rules_that_make_no_sense_are_refused() {
     let with = |edit: fn(&mut ChangeRules)| {
         let mut rules = rules(0);
         edit(&mut rules);
-        rules.validate()
+        rules.validate(std::time::Duration::ZERO)
     };
     assert_eq!(with(|_| ()), Ok(()));
     assert_eq!(with(|r| (r.address_book.parties, r.lift.parties) = (1, 1)), Ok(()));
@@ -409,4 +407,50 @@ fn users_that_make_no_sense_are_refused() {
     };
     let expected = InvalidDirectory::UnknownMember { group: name("g"), user: name("nobody") };
     assert_eq!(invalid(desk.propose(stranger, ADMINS)), expected.into());
+}
+
+fn webhook(url: &str) -> Change {
+    let json =
+        format!(r#"{{"id":"desk","url":"{url}","events":["transfer","governance"],"party":"CLIENT"}}"#);
+    Change::PutWebhook { webhook: serde_json::from_str(&json).unwrap() }
+}
+
+#[test]
+fn a_webhook_needs_two_and_its_end_one() {
+    let mut desk = TestDesk::new(DELAY);
+    let put = webhook("https://desk.example/hooks");
+    let alone = desk.propose(put.clone(), &["platform.security"]);
+    assert_eq!(alone, Err(Refused::Approvals { change: "PUT_WEBHOOK", have: 0, need: 1 }));
+    desk.accept(put, ADMINS);
+    assert_eq!(desk.state.webhooks().iter().count(), 0);
+    desk.wait(DELAY);
+    desk.accept(Change::Enact { seq: 1 }, &["client.service"]);
+    let there = desk.state.webhooks().get(&name("desk")).unwrap().clone();
+    assert_eq!((there.seq, there.webhook.url.as_str()), (1, "https://desk.example/hooks"));
+    let elsewhere = desk.propose(webhook("https://evil.example"), &["platform.security"]);
+    assert_eq!(elsewhere, Err(Refused::Approvals { change: "PUT_WEBHOOK", have: 0, need: 1 }));
+    let nowhere = invalid(desk.propose(webhook("desk.example"), ADMINS));
+    assert!(matches!(nowhere, InvalidChange::Webhook(_)), "{nowhere}");
+    desk.accept(Change::RemoveWebhook { id: name("desk") }, &["platform.security"]);
+    assert_eq!(desk.state.webhooks().iter().count(), 0);
+    let again = invalid(desk.propose(Change::RemoveWebhook { id: name("desk") }, &["platform.security"]));
+    assert_eq!(again, crate::governance::webhook::InvalidWebhook::Unknown(name("desk")).into());
+}
+
+/// Rules of before there were webhooks read as they did, and then webhooks need what people need.
+#[test]
+fn webhooks_have_a_quorum_of_their_own_or_that_of_people() {
+    use crate::governance::change::Class;
+    let old = rules(DELAY);
+    assert!(!serde_json::to_string(&old).unwrap().contains("webhooks"));
+    assert_eq!(old.quorum(Class::Webhooks), Some(old.people));
+    let own = Quorum { approvals: 2, parties: 3, delay_seconds: 1 };
+    let new = ChangeRules { webhooks: Some(own), ..old };
+    assert_eq!(new.quorum(Class::Webhooks), Some(own));
+    assert_eq!(new.validate(std::time::Duration::ZERO), Ok(()));
+    let weak = ChangeRules { webhooks: Some(Quorum { parties: 1, ..own }), ..new };
+    assert_eq!(
+        weak.validate(std::time::Duration::ZERO),
+        Err(InvalidRules::Parties { class: Class::Webhooks, least: 2 })
+    );
 }

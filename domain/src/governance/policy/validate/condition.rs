@@ -3,11 +3,12 @@
 use super::{
     super::{
         MAX_DEPTH,
+        call::{ContractCallTest, Selector},
         condition::{AmountTest, Condition, DestinationTest, Measure, TimeWindow, Unit, VelocityTest},
     },
     Check,
 };
-use crate::asset::Asset;
+use crate::{asset::Asset, network::Chain};
 use std::{collections::BTreeSet, fmt::Display};
 
 /// The longest velocity window: 400 days. Seconds.
@@ -113,7 +114,7 @@ impl Check<'_> {
 
     /// Chains, wallets, assets, units and fees that exclude each other.
     fn possible(&mut self, condition: &Condition, path: &str) {
-        let Condition { chains, assets, wallets, amount, velocity, fee, .. } = condition;
+        let Condition { chains, assets, wallets, amount, velocity, fee, contract_call, .. } = condition;
         let on_chain = |asset: &Asset| chains.as_ref().is_none_or(|set| set.contains(&asset.chain()));
         let of_asset =
             |asset: &Asset| assets.as_ref().is_none_or(|set| set.contains(asset)) && on_chain(asset);
@@ -142,6 +143,24 @@ impl Check<'_> {
         }
         if let Some(VelocityTest { of: Measure::Sum(of), .. }) = velocity {
             self.must(unit(of), &format!("{path}.velocity.of"), "is an asset that chains or assets exclude");
+        }
+        if let Some(ContractCallTest { contract, selector }) = contract_call {
+            let token = |asset: &Asset| match asset {
+                Asset::Erc20(token) => contract.is_none_or(|contract| contract.0 == *token),
+                Asset::Btc | Asset::Eth | Asset::Xrp => false,
+            };
+            let fits = assets.as_ref().is_none_or(|set| set.iter().any(token))
+                && chains.as_ref().is_none_or(|set| set.contains(&Chain::Ethereum));
+            self.must(
+                fits,
+                &format!("{path}.contractCall"),
+                "no asset that chains and assets leave calls it",
+            );
+            self.must(
+                selector.is_none_or(|selector| selector == Selector::TRANSFER),
+                &format!("{path}.contractCall.selector"),
+                format!("never holds: payments call {} (transfer) and nothing else", Selector::TRANSFER),
+            );
         }
         if let Some(test) = fee {
             let fits = chains.as_ref().is_none_or(|set| set.contains(&test.chain));

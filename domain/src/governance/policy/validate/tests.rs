@@ -51,6 +51,16 @@ fn all_problems_are_told_at_once() {
 fn conditions_that_never_hold_are_found() {
     for (when, path) in [
         (r#"{"risk":["HIGH"]}"#, "when"),
+        (r#"{"amount":{"in":"FIAT","above":"2"}}"#, "when"),
+        (r#"{"not":{"velocity":{"windowSeconds":1,"of":"FIAT","groupBy":"ALL","above":"1"}}}"#, "when"),
+        (r#"{"contractCall":{},"chains":["xrp"]}"#, "when.contractCall"),
+        (r#"{"contractCall":{},"assets":["ETH"]}"#, "when.contractCall"),
+        (
+            r#"{"contractCall":{"contract":"0x1111111111111111111111111111111111111111"},
+                "assets":["erc20:0x2222222222222222222222222222222222222222"]}"#,
+            "when.contractCall",
+        ),
+        (r#"{"contractCall":{"selector":"0x095ea7b3"}}"#, "when.contractCall.selector"),
         (r#"{"initiators":["nobody"]}"#, "when.initiators"),
         (r#"{"destination":{"kind":"LISTED","entries":["x"]}}"#, "when.destination.entries"),
         (r#"{"destination":{"kind":"COUNTERPARTY","names":["x"]}}"#, "when.destination.names"),
@@ -119,6 +129,7 @@ fn effects_that_nobody_can_meet_are_found() {
 fn services_must_be_services() {
     let found = whole(
         r#"{"currency":"CHF","priceMaxAgeSeconds":0,"initiatingServices":["client.operator","client.service"],
+            "prices":{"by":["client.operator"]},
             "screening":{"by":["nobody","platform.screening"],"maxAgeSeconds":0},
             "rules":[{"id":"a","then":{"kind":"ALLOW"}}]}"#,
     );
@@ -128,6 +139,7 @@ fn services_must_be_services() {
             "priceMaxAgeSeconds: must be above 0, or no price ever counts",
             "screening.maxAgeSeconds: must be above 0, or no verdict ever counts",
             "screening.by: nobody is not an INTEGRATION_SERVICE in the directory",
+            "prices.by: client.operator is not an INTEGRATION_SERVICE in the directory",
             "initiatingServices: client.operator is not an INTEGRATION_SERVICE in the directory",
         ]
     );

@@ -29,6 +29,13 @@ struct Case {
     loosens: bool,
 }
 
+fn webhook(id: &str) -> Change {
+    let json = format!(
+        r#"{{"id":"{id}","url":"https://desk.example/hooks","events":["transfer"],"party":"CLIENT"}}"#
+    );
+    Change::PutWebhook { webhook: serde_json::from_str(&json).unwrap() }
+}
+
 /// A desk at which each of the changes of [`cases`] can be made.
 fn prepared() -> TestDesk {
     let mut desk = TestDesk::new(0);
@@ -36,6 +43,7 @@ fn prepared() -> TestDesk {
     desk.accept(freeze_all(), &["platform.officer"]);
     let spare = TestKey::new("platform.viewer", "spare");
     desk.accept(Change::AddKey { user: spare.user.clone(), key: spare.public() }, ADMINS);
+    desk.accept(webhook("told"), ADMINS);
     desk.accept(Change::SetChangeRules { rules: rules(DELAY) }, &["client.owner", "manager.owner"]);
     desk.accept(Change::SetPolicy { policy: policy(1) }, POLICY_ADMINS);
     desk.wait(DELAY);
@@ -73,9 +81,12 @@ fn cases() -> Vec<Case> {
         ),
         tightening(freeze_all(), BRAKE, &[]),
         loosening(Change::Lift { freeze: 2 }, BRAKE, BRAKE),
-        tightening(Change::Veto { seq: 5 }, BRAKE, &[]),
-        tightening(Change::Enact { seq: 5 }, ENACT, &[]),
+        tightening(Change::Veto { seq: 6 }, BRAKE, &[]),
+        tightening(Change::Enact { seq: 6 }, ENACT, &[]),
         loosening(Change::SetChangeRules { rules: rules(0) }, OWNER, ADMIN),
+        loosening(webhook("new"), ADMIN, ADMIN),
+        tightening(webhook("told"), ADMIN, ADMIN),
+        tightening(Change::RemoveWebhook { id: name("told") }, ADMIN, ADMIN),
     ]
 }
 
@@ -96,7 +107,7 @@ fn partner(case: &Case, author: &str, party: PartyRole, besides: &str) -> Option
 #[test]
 fn every_kind_is_in_the_table() {
     let names: BTreeSet<&str> = cases().iter().map(|case| case.change.name()).collect();
-    assert_eq!(names.len() + 1, 16, "all but GENESIS: {names:?}");
+    assert_eq!(names.len() + 1, 18, "all but GENESIS: {names:?}");
     for case in cases() {
         let json = serde_json::to_value(&case.change).unwrap();
         assert_eq!(json["kind"], case.change.name());
