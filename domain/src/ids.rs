@@ -47,6 +47,7 @@ uuid_ids! {
     WalletId: "wallet";
     AddressId: "address";
     ApiKeyId: "API key";
+    SessionId: "session";
     DepositId: "deposit";
 }
 

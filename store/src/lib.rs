@@ -14,7 +14,7 @@
 //! | [`governance`] | the signed log that says who may do what, and changes that wait for signatures |
 //! | [`approvals`], [`velocity`] | who approved what, what was decided and why; what transfers add to limited sums |
 //! | [`webhooks`] | where events are sent on to, and what came of it |
-//! | [`api_keys`], [`idempotency`] | who calls, and what was answered |
+//! | [`api_keys`], [`sessions`], [`nonces`], [`idempotency`] | who calls, what is good once, and what was answered |
 
 pub mod addresses;
 pub mod api_keys;
@@ -34,12 +34,14 @@ pub mod jobs;
 pub mod keys;
 mod leads;
 mod migrate;
+pub mod nonces;
 pub mod page;
 #[cfg(test)]
 mod plans;
 mod readers;
 pub mod reservations;
 mod row;
+pub mod sessions;
 mod signals;
 mod store;
 pub mod sweep;

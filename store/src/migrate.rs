@@ -19,6 +19,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (10, include_str!("../migrations/0010_governance.sql")),
     (11, include_str!("../migrations/0011_authorization.sql")),
     (13, include_str!("../migrations/0013_webhooks.sql")),
+    (15, include_str!("../migrations/0015_authentication.sql")),
 ];
 
 /// Brings the schema up to date, all or nothing. Of several processes that start at once, the first does it.

@@ -18,6 +18,7 @@ use bursar_domain::{
 };
 use serde_json::json;
 use sqlx::{AnyConnection, AssertSqlSafe, any::AnyRow};
+use std::collections::BTreeSet;
 
 /// What became of a submission.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -232,6 +233,23 @@ pub async fn list(
         .await
         .during("transfers.list")?;
     let items = rows.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
+    Ok(Page::cut(items, limit, "transfers", |transfer| transfer.id.to_string()))
+}
+
+/// As [`list`], of these wallets; the filter names none. A page asks each of them for one.
+pub async fn list_of_wallets(
+    store: &Store,
+    filter: &Filter,
+    wallets: &BTreeSet<WalletId>,
+    cursor: Option<&str>,
+    limit: u32,
+) -> Result<Page<Transfer>, StoreError> {
+    let mut items = Vec::new();
+    for wallet in wallets {
+        let filter = Filter { wallet: Some(*wallet), ..filter.clone() };
+        items.extend(list(store, &filter, cursor, limit.saturating_add(1)).await?.items);
+    }
+    items.sort_by_key(|transfer| std::cmp::Reverse(transfer.id));
     Ok(Page::cut(items, limit, "transfers", |transfer| transfer.id.to_string()))
 }
 

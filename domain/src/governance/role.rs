@@ -2,7 +2,7 @@
 
 use crate::signing::PartyRole;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, fmt};
+use std::{collections::BTreeSet, fmt, str::FromStr};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -57,6 +57,17 @@ impl Role {
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no such role; they are OWNER, SECURITY_ADMIN, POLICY_ADMIN, OPERATOR, APPROVER, COMPLIANCE_OFFICER, COMPLIANCE_LEAD, SIGNER_CUSTODIAN, INTEGRATION_SERVICE, AUDITOR and VIEWER"
+)]
+pub struct UnknownRole;
+impl FromStr for Role {
+    type Err = UnknownRole;
+    fn from_str(text: &str) -> Result<Self, UnknownRole> {
+        Self::ALL.into_iter().find(|role| role.name() == text).ok_or(UnknownRole)
     }
 }
 
@@ -125,10 +136,26 @@ pub enum Permission {
     /// The first and the second signature of a release from review.
     ReleaseAsOfficer,
     ReleaseAsLead,
+    /// See transfers, wallets, events, the governance log, and how this installation is.
+    Read,
+    /// See cases, screening findings and travel-rule data.
+    ReadCompliance,
+    /// See who did what, from where, and with which signature.
+    ReadAudit,
+    /// See how outsiders are connected: webhooks and their deliveries, sessions.
+    ReadAdministration,
+    /// Hand in transfers, make wallets and addresses, and speed up, cancel or withdraw. Who initiates is proved by a signature.
+    Operate,
+    /// Let an account send again that a foreign spend or a break in the books has halted.
+    LiftHalt,
+    /// Work on cases, reviews, alerts and deposits that are held.
+    WorkCases,
+    /// Webhooks, sessions of others, and what else is kept outside of the log.
+    Administer,
 }
 
 impl Permission {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 24] = [
         Self::ProposePeople,
         Self::ApprovePeople,
         Self::ProposePolicy,
@@ -145,6 +172,14 @@ impl Permission {
         Self::Screen,
         Self::ReleaseAsOfficer,
         Self::ReleaseAsLead,
+        Self::Read,
+        Self::ReadCompliance,
+        Self::ReadAudit,
+        Self::ReadAdministration,
+        Self::Operate,
+        Self::LiftHalt,
+        Self::WorkCases,
+        Self::Administer,
     ];
 
     /// The roles each of which suffices.
@@ -168,7 +203,19 @@ impl Permission {
             Self::Screen => &[IntegrationService],
             Self::ReleaseAsOfficer => &[ComplianceOfficer, ComplianceLead],
             Self::ReleaseAsLead => &[ComplianceLead],
+            Self::Read => &Role::ALL,
+            Self::ReadCompliance => &[ComplianceOfficer, ComplianceLead, Auditor],
+            Self::ReadAudit => &[Owner, SecurityAdmin, ComplianceOfficer, ComplianceLead, Auditor],
+            Self::ReadAdministration => &[Owner, SecurityAdmin, Auditor],
+            Self::Operate => &[Operator, IntegrationService],
+            Self::LiftHalt | Self::Administer => &[Owner, SecurityAdmin],
+            Self::WorkCases => &[ComplianceOfficer, ComplianceLead],
         }
+    }
+
+    /// Whether nothing changes by it.
+    pub const fn only_reads(self) -> bool {
+        matches!(self, Self::Read | Self::ReadCompliance | Self::ReadAudit | Self::ReadAdministration)
     }
 }
 
@@ -213,14 +260,20 @@ mod tests {
     fn roles_are_written_as_they_are_named() {
         for role in Role::ALL {
             assert_eq!(serde_json::to_value(role).unwrap(), role.name());
+            assert_eq!(role.name().parse(), Ok(role));
         }
     }
 
     #[test]
     fn who_only_reads_may_do_nothing() {
         for permission in Permission::ALL {
-            assert!(!permission.roles().iter().any(|role| matches!(role, Role::Auditor | Role::Viewer)));
+            let readers = permission.roles().iter().any(|role| matches!(role, Role::Auditor | Role::Viewer));
+            assert!(!readers || permission.only_reads(), "{permission:?}");
             assert!(!permission.roles().is_empty());
+            assert!(
+                !permission.only_reads() || permission.roles().contains(&Role::Auditor),
+                "{permission:?}"
+            );
         }
     }
 }

@@ -2,16 +2,19 @@
 
 use crate::fixtures::*;
 use bursar_domain::{
-    ids::{AddressId, ApiKeyId, WalletId},
+    governance::{directory::UserId, role::Role},
+    ids::{AddressId, ApiKeyId, SessionId, WalletId},
     signing::{GroupKey, Scheme},
     wallet::{Branch, WalletKind},
 };
 use bursar_store::{
     StoreError,
     addresses::{self, AddressRecord},
-    api_keys::{self, ApiKey},
+    api_keys::{self, ApiKey, KeyKind, Limits},
     idempotency::{self, Begun},
-    keys, wallets,
+    keys, nonces,
+    sessions::{self, Session},
+    wallets,
 };
 
 #[tokio::test]
@@ -88,17 +91,98 @@ async fn group_keys__should_never_change_under_their_wallets() {
 async fn api_keys__should_be_found_by_hash_and_revoked_once() {
     let database = Database::open().await;
     let store = &database.store;
-    let key = ApiKey { id: ApiKeyId::new(uuid(5)), name: "desk".into(), created_at: T0, revoked_at: None };
+    let key = ApiKey::new(ApiKeyId::new(uuid(5)), "desk", T0);
+    let limits = Limits {
+        wallets: Some([WalletId::new(uuid(1))].into()),
+        networks: vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
+    };
+    let signing = ApiKey {
+        kind: KeyKind::Ed25519 { public_key: [7; 32] },
+        roles: Some([Role::Viewer, Role::Operator].into()),
+        limits: limits.clone(),
+        ..ApiKey::new(ApiKeyId::new(uuid(6)), "service", T0)
+    };
     let mut tx = store.write().await.unwrap();
     api_keys::insert(&mut tx, &key, &[1; 32]).await.unwrap();
+    api_keys::insert(&mut tx, &signing, &[3; 32]).await.unwrap();
+    let twice = api_keys::insert(&mut tx, &ApiKey { id: ApiKeyId::new(uuid(7)), ..key.clone() }, &[1; 32]).await;
+    assert!(matches!(twice, Err(StoreError::Conflict { .. })), "{twice:?}");
     tx.commit().await.unwrap();
     assert_eq!(api_keys::by_hash(store, &[1; 32]).await.unwrap(), Some(key.clone()));
     assert_eq!(api_keys::by_hash(store, &[2; 32]).await.unwrap(), None);
+    assert_eq!(api_keys::by_hash(store, &[3; 32]).await.unwrap(), Some(signing.clone()));
     let mut tx = store.write().await.unwrap();
     assert!(api_keys::revoke(&mut tx, key.id, at(5)).await.unwrap());
     assert!(!api_keys::revoke(&mut tx, key.id, at(6)).await.unwrap());
     tx.commit().await.unwrap();
-    assert_eq!(api_keys::list(store).await.unwrap(), [ApiKey { revoked_at: Some(at(5)), ..key }]);
+    assert_eq!(api_keys::list(store).await.unwrap(), [ApiKey { revoked_at: Some(at(5)), ..key }, signing]);
+
+    let user: UserId = "olga".parse().unwrap();
+    assert_eq!(api_keys::limits_of_user(store, &user).await.unwrap(), Limits::default());
+    for limits in [limits, Limits::default()] {
+        let mut tx = store.write().await.unwrap();
+        api_keys::limit_user(&mut tx, &user, &limits, T0).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(api_keys::limits_of_user(store, &user).await.unwrap(), limits);
+        assert_eq!(api_keys::limited_users(store).await.unwrap(), [(user.clone(), limits)]);
+    }
+}
+
+#[tokio::test]
+async fn nonces__should_be_good_once_until_they_are_forgotten() {
+    let database = Database::open().await;
+    let store = &database.store;
+    let mut tx = store.write().await.unwrap();
+    assert!(nonces::spend(&mut tx, "k", "n", at(10)).await.unwrap());
+    assert!(!nonces::spend(&mut tx, "k", "n", at(20)).await.unwrap());
+    assert!(nonces::spend(&mut tx, "other", "n", at(10)).await.unwrap());
+    tx.commit().await.unwrap();
+    let mut tx = store.write().await.unwrap();
+    assert_eq!(nonces::purge(&mut tx, at(10)).await.unwrap(), 0, "it may still be accepted then");
+    assert!(!nonces::spend(&mut tx, "k", "n", at(20)).await.unwrap());
+    assert_eq!(nonces::purge(&mut tx, at(11)).await.unwrap(), 2);
+    assert!(nonces::spend(&mut tx, "k", "n", at(20)).await.unwrap());
+    nonces::keep_secret(&mut tx, "s", &[1, 2]).await.unwrap();
+    nonces::keep_secret(&mut tx, "s", &[3]).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(nonces::secret(store, "s").await.unwrap(), Some(vec![1, 2]), "the first stays");
+    assert_eq!(nonces::secret(store, "t").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn sessions__should_end_once_and_be_forgotten() {
+    let database = Database::open().await;
+    let store = &database.store;
+    let session = |id: u64, expires: i64| Session {
+        id: SessionId::new(uuid(id)),
+        user: "olga".parse().unwrap(),
+        key: "laptop".parse().unwrap(),
+        address: Some("192.0.2.1".into()),
+        created_at: T0,
+        seen_at: T0,
+        expires_at: at(expires),
+        ended_at: None,
+    };
+    let (one, two) = (session(1, 100), session(2, 200));
+    let mut tx = store.write().await.unwrap();
+    sessions::insert(&mut tx, &one, &[1; 32]).await.unwrap();
+    sessions::insert(&mut tx, &two, &[2; 32]).await.unwrap();
+    sessions::touch(&mut tx, one.id, at(50)).await.unwrap();
+    sessions::touch(&mut tx, one.id, at(40)).await.unwrap();
+    tx.commit().await.unwrap();
+    let one = Session { seen_at: at(50), ..one };
+    assert_eq!(sessions::by_hash(store, &[1; 32]).await.unwrap(), Some(one.clone()));
+    assert_eq!(sessions::by_hash(store, &[9; 32]).await.unwrap(), None);
+    assert_eq!(sessions::live(store, at(60), 10).await.unwrap(), [two.clone(), one.clone()]);
+    assert_eq!(sessions::live(store, at(100), 10).await.unwrap(), [two.clone()]);
+    let mut tx = store.write().await.unwrap();
+    assert!(sessions::end(&mut tx, two.id, at(70)).await.unwrap());
+    assert!(!sessions::end(&mut tx, two.id, at(71)).await.unwrap());
+    assert_eq!(sessions::purge(&mut tx, at(101)).await.unwrap(), 1);
+    tx.commit().await.unwrap();
+    assert_eq!(sessions::live(store, at(60), 10).await.unwrap(), []);
+    assert_eq!(sessions::by_hash(store, &[1; 32]).await.unwrap(), None);
+    assert_eq!(sessions::by_hash(store, &[2; 32]).await.unwrap(), Some(Session { ended_at: Some(at(70)), ..two }));
 }
 
 #[tokio::test]
