@@ -4,7 +4,7 @@
 //! next and runs it from `steps`. Each step persists what it is about to do, commits, acts, and persists the outcome. Running a
 //! step twice changes nothing; losing every job costs time, because [`reconciler`] finds whatever has not moved.
 //!
-//! [`follower`] walks each chain's blocks once for all transfers. [`queue`] is the only module that names apalis.
+//! [`follower`] walks each chain's blocks once for all transfers. [`webhooks`] sends the event log on. [`queue`] is the only module that names apalis.
 
 pub mod audit;
 pub mod authorization;
@@ -25,6 +25,7 @@ mod steps;
 mod transition;
 mod turns;
 mod tx_id;
+pub mod webhooks;
 
 pub use context::{ChainPorts, Context, Replacement, Settings};
 pub use runtime::Workers;
