@@ -362,6 +362,10 @@ pub enum SignError {
     Refused { party: PartyIndex, code: String, reason: String, started: bool },
     #[error("signing session failed: {reason}")]
     Aborted { reason: String, started: bool },
+    /// Too few agree now, and of those who do not at least one may another time: an approval, a screening, a time window, an entry of
+    /// the governance log or a party is missing. `code` is one of [`LATER_REFUSALS`] that was given; `reason` tells all of them.
+    #[error("too few co-signers agree now: {reason}")]
+    NotNow { code: String, reason: String, started: bool },
     #[error("no {0} key: run key generation on the co-signers")]
     NoKey(Scheme),
 }
@@ -371,6 +375,38 @@ pub enum SignError {
 pub const PAST_REFUSALS: [&str; 4] =
     ["WOULD_PAY_TWICE", "EXTERNAL_ID_REUSED", "INPUT_AMOUNT_CHANGED", "NONCE_TAKEN"];
 
+/// Codes of refusals for evidence that people or a screening service can still supply.
+pub const EVIDENCE_REFUSALS: [&str; 6] = [
+    "APPROVALS_MISSING",
+    "AUTHORIZATION_MISSING",
+    "SCREENING_MISSING",
+    "SCREENING_STALE",
+    "SCREENING_REVIEW",
+    "SCREENING_INVALID",
+];
+
+/// Codes of refusals that end nothing: what is refused so may be signed later, just as it is or with further evidence. Whatever a
+/// co-signer calls such a refusal, it does not end a payment.
+pub const LATER_REFUSALS: [&str; 17] = [
+    EVIDENCE_REFUSALS[0],
+    EVIDENCE_REFUSALS[1],
+    EVIDENCE_REFUSALS[2],
+    EVIDENCE_REFUSALS[3],
+    EVIDENCE_REFUSALS[4],
+    EVIDENCE_REFUSALS[5],
+    "SIGNERS_REQUIRED",
+    "AWAITING_CONFIRMATION",
+    "VERIFIER_UNAVAILABLE",
+    "POLICY_DENIED",
+    "POLICY_DELAY",
+    "NO_POLICY",
+    "FROZEN",
+    "FROZEN_HERE",
+    "FEES_WITHOUT_PAYMENT",
+    "GOVERNANCE_BEHIND",
+    "GOVERNANCE_FORKED",
+];
+
 impl SignError {
     /// Whether a co-signer refused for one of [`PAST_REFUSALS`].
     pub fn refused_for_the_past(&self) -> bool {
@@ -379,7 +415,9 @@ impl SignError {
 
     pub const fn started(&self) -> bool {
         match self {
-            Self::Refused { started, .. } | Self::Aborted { started, .. } => *started,
+            Self::Refused { started, .. } | Self::Aborted { started, .. } | Self::NotNow { started, .. } => {
+                *started
+            }
             Self::NotEnoughSigners { .. } | Self::NoKey(_) => false,
         }
     }

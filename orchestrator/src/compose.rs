@@ -169,7 +169,8 @@ fn settings(engine: &EngineConfig, shared: bool) -> Settings {
     let defaults = Settings::default();
     let or = |ms: Option<u64>, default: Duration| ms.map_or(default, Duration::from_millis);
     Settings {
-        concurrency: engine.concurrency.unwrap_or(defaults.concurrency).max(1),
+        concurrency,
+        signing: engine.signing.unwrap_or(concurrency).max(1),
         lease: or(engine.lease_ms, defaults.lease),
         queue_poll: or(engine.queue_poll_ms, defaults.queue_poll),
         retry: or(engine.retry_ms, defaults.retry),
@@ -180,6 +181,7 @@ fn settings(engine: &EngineConfig, shared: bool) -> Settings {
         drain: defaults.drain,
         leave_signing: shared,
         together: defaults.together,
+    let concurrency = engine.concurrency.unwrap_or(defaults.concurrency).max(1);
     }
 }
 

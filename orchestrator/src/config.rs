@@ -98,6 +98,7 @@ pub struct EngineConfig {
     pub retry_ms: Option<u64>,
     pub rebroadcast_ms: Option<u64>,
     pub package_lifetime_ms: Option<u64>,
+    pub signing: Option<usize>,
     pub sweep_ms: Option<u64>,
     pub stalled_sweeps: Option<u32>,
 }
@@ -321,9 +322,11 @@ impl EngineConfig {
                 .is_some_and(|ms| !(10..=86_400_000).contains(&ms))
                 .then(|| format!("engine.{name}: from 10 to 86400000"))
         };
-        let concurrency = self.concurrency.is_some_and(|n| !(1..=1024).contains(&n));
-        let concurrency = concurrency.then(|| "engine.concurrency: from 1 to 1024".to_owned());
-        intervals.iter().filter_map(bad).chain(concurrency).collect()
+        let counts = [("concurrency", self.concurrency), ("signing", self.signing)];
+        let out = |(name, count): &(&str, Option<usize>)| {
+            count.is_some_and(|n| !(1..=1024).contains(&n)).then(|| format!("engine.{name}: from 1 to 1024"))
+        };
+        intervals.iter().filter_map(bad).chain(counts.iter().filter_map(out)).collect()
     }
 }
 

@@ -254,3 +254,6 @@ mod tests {
         assert_eq!(agreed(&[&cheap, &[], &[]]), None, "a threshold below a majority");
     }
 }
+        SignError::NotNow { code, reason, started } => {
+            SignError::NotNow { code, reason, started: started || begun }
+        }

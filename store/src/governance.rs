@@ -6,7 +6,6 @@
 use crate::{
     Store, StoreError, WriteTx,
     error::During,
-    jobs,
     row::{Fields, to_int, to_json},
 };
 use bursar_domain::{
@@ -188,18 +187,23 @@ pub async fn append(
     Ok(Appended::Applied)
 }
 
-/// Lets every transfer that has no signature yet be looked at: what it waited for may have come, or be gone.
+/// Lets every transfer that has no signature yet be looked at: what it waited for may have come, or be gone. One statement, however many
+/// they are; each has its job raised as [`jobs::nudge`](crate::jobs::nudge) does it.
 pub async fn nudge_unsigned(tx: &mut WriteTx, now: Timestamp) -> Result<(), StoreError> {
-    for status in [Status::PendingAuthorization, Status::Queued, Status::PendingSignature] {
-        let rows = sqlx::query("SELECT id FROM transfers WHERE status = $1 ORDER BY id")
-            .bind(status.to_string())
-            .fetch_all(tx.connection())
-            .await
-            .during("governance_entries.nudge")?;
-        for row in &rows {
-            jobs::nudge(tx, Fields::new(row, "transfers", "id")?.parse("id")?, now).await?;
-        }
-    }
+    sqlx::query(
+        "INSERT INTO jobs (transfer, due_at, wanted, token, lease_until, attempt) \
+         SELECT id, CAST($1 AS BIGINT), 1, 0, 0, 0 FROM transfers WHERE status IN ($2, $3, $4) \
+         ON CONFLICT (transfer) DO UPDATE SET wanted = jobs.wanted + 1, \
+         due_at = CASE WHEN excluded.due_at < jobs.due_at THEN excluded.due_at ELSE jobs.due_at END",
+    )
+    .bind(now.micros())
+    .bind(Status::PendingAuthorization.to_string())
+    .bind(Status::Queued.to_string())
+    .bind(Status::PendingSignature.to_string())
+    .execute(tx.connection())
+    .await
+    .during("governance_entries.nudge")?;
+    tx.will_wake_jobs();
     Ok(())
 }
 

@@ -7,22 +7,25 @@ use crate::{
     context::Context,
     engine::StepError,
     governance::{Governance, GovernanceError},
+    windows,
 };
 use bursar_domain::{
     amount::Amount,
     governance::{
-        approval::{Ballot, Vote},
+        approval::{Approval, Ballot, Vote},
         authorization::{Authorization, Authorized, Denied, MAX_APPROVALS, authorize},
-        directory::{PublicKey, User},
+        directory::{PublicKey, User, UserId},
         log::Head,
         policy::{
-            Allowed, Condition, Decision, Fact, Facts, Gap, Outcome, Policy, Request, RiskBand, evaluate,
+            Allowed, Condition, Decision, Effect, Fact, Facts, Gap, Outcome, Policy, Request, RiskBand,
+            evaluate,
         },
         state::{PublishedPolicy, State},
     },
     ids::{TransferId, WalletId},
     intent::Intent,
     lifecycle::Transfer,
+        verdict::ScreeningCheck,
     network::Chain,
     time::Timestamp,
 };
@@ -33,7 +36,15 @@ use bursar_store::{
     utxos,
     velocity::{self, Part, Sum},
 };
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// The code of a [`Ruling`] by which a transfer may be signed.
+pub const AUTHORIZED: &str = "AUTHORIZED";
+/// The code of one that only the hour is in the way of.
+pub const AWAITING_WINDOW: &str = "AWAITING_WINDOW";
 
 /// A transfer held against the log as it is.
 #[derive(Debug)]
@@ -50,6 +61,8 @@ pub struct Judged {
 enum Source<'a> {
     Store(&'a Store),
     Tx(&'a mut WriteTx),
+    /// Where all that is in the way is the hour: when a time window of the policy opens, before the intent expires.
+    pub opens: Option<Timestamp>,
 }
 
 /// Judges by what is committed.
@@ -167,7 +180,31 @@ async fn judge_from(
     }
     let knows = |head: &Head| known.contains(head);
     let result = authorize(&state, knows, &transfer.intent, &evidence, &facts, transfer.created_at);
-    Ok(Judged { state, evidence, result, parts })
+    let opens = match (&result, &asked) {
+        (Err(Denied::Policy { .. }), Some((policy, request))) => {
+            let facts = Facts { risk: risk(&state, policy, transfer, &evidence, now), ..facts };
+            windows::opens(policy, request, &facts, transfer.intent.intent.expires_at)
+        }
+        _ => None,
+    };
+    Ok(Judged { state, evidence, result, parts, opens })
+}
+
+/// With what risk it passed its screening, where the policy was asked after that.
+fn risk(
+    state: &State,
+    policy: &Policy,
+    transfer: &Transfer,
+    evidence: &Authorization,
+    now: Timestamp,
+) -> Fact<RiskBand> {
+    let (Some(screening), Some(initiator)) = (&policy.screening, initiator(state, transfer)) else {
+        return Err(Gap::Missing);
+    };
+    let (directory, genesis) = (state.directory(), state.genesis_digest());
+    let (intent, initiator) = (transfer.intent.intent.digest(), &initiator.id);
+    let check = ScreeningCheck { directory, genesis, intent, initiator, screening, now };
+    check.pass(evidence.verdict.as_ref(), &evidence.releases).map_err(|_| Gap::Missing)
 }
 
 /// What is known here before anything is read. No price source can be configured, so there is no price: above every limit. The risk
@@ -176,11 +213,13 @@ fn facts(now: Timestamp) -> Facts {
     Facts { price: Err(Gap::Unpriceable), risk: Err(Gap::Missing), ..Facts::unknowable(now) }
 }
 
+    let mut asked = None;
 /// A transfer that nobody has signed.
 #[derive(Debug, Clone, Copy)]
 pub struct Proposed<'a> {
     pub intent: &'a Intent,
     pub wallet: WalletId,
+        asked = Some((policy.clone(), request));
     pub initiator: &'a User,
 }
 
@@ -225,14 +264,38 @@ async fn add_up(
     Ok(parts)
 }
 
-/// The votes that count by this state, and its head. Who said no comes first: that is never left out.
+/// The votes that count by this state, and its head: only of those whom a requirement of the policy may ask, so that others crowd nobody
+/// out, and of each only how they stand now. Whoever said no last said no. Of whoever said yes the newest vote goes, and the oldest
+/// since they last said no, which may be the one that was in time.
 fn gather(state: &State, transfer: &Transfer, votes: Vec<StoredApproval>, now: Timestamp) -> Authorization {
     let mut evidence = Authorization::none(state.head());
     let Some(ballot) = ballot(state, transfer, now) else { return evidence };
-    let votes = votes.into_iter().map(|stored| stored.approval);
-    evidence.approvals = votes.filter(|approval| ballot.check(approval).is_ok()).collect();
-    evidence.approvals.sort_by_key(|approval| approval.payload.vote != Vote::Reject);
-    evidence.approvals.truncate(MAX_APPROVALS);
+    let electorate = electorate(state);
+    let mut of_users: BTreeMap<UserId, Vec<Approval>> = BTreeMap::new();
+    for StoredApproval { approval, .. } in votes {
+        if let Ok(user) = ballot.check(&approval)
+            && electorate.contains(&user.id)
+        {
+            of_users.entry(user.id.clone()).or_default().push(approval);
+        }
+    }
+    let (mut newest, mut oldest) = (Vec::new(), Vec::new());
+    for mut own in of_users.into_values() {
+        let rejects = |vote: &Approval| vote.payload.vote == Vote::Reject;
+        own.sort_by_key(|vote| (vote.payload.given_at, rejects(vote)));
+        let Some(last) = own.pop() else { continue };
+        if !rejects(&last) {
+            let since = own.iter().rposition(rejects).map_or(0, |no| no + 1);
+            oldest.extend(own.into_iter().nth(since));
+        }
+        newest.push(last);
+    }
+    // Who said no is never left out, nor is anybody for the sake of another's second vote.
+    newest.sort_by_key(|vote| vote.payload.vote != Vote::Reject);
+    newest.extend(oldest);
+    newest.truncate(MAX_APPROVALS);
+    newest.sort_by_key(|vote| (vote.payload.vote != Vote::Reject, vote.payload.given_at));
+    evidence.approvals = newest;
     evidence
 }
 
@@ -262,6 +325,17 @@ impl Source<'_> {
     }
 
     async fn sum(&mut self, asked: Sum<'_>) -> Result<Fact<Amount>, StoreError> {
+/// Whom the policy in force may ask for approval: the members of all groups that a requirement names.
+fn electorate(state: &State) -> BTreeSet<&UserId> {
+    let rules = state.policy().into_iter().flat_map(|published| &published.policy.rules);
+    let requirements = rules.filter_map(|rule| match &rule.then {
+        Effect::Require(requirement) => Some(&requirement.groups),
+        _ => None,
+    });
+    let groups = requirements.flatten().filter_map(|wanted| state.directory().group(&wanted.group));
+    groups.flat_map(|group| &group.members).collect()
+}
+
         match self {
             Self::Store(store) => velocity::sum(store, asked).await,
             Self::Tx(tx) => velocity::sum_in(tx, asked).await,
@@ -286,7 +360,8 @@ impl Judged {
     pub fn ruling(&self) -> Ruling {
         let (head, policy) = (self.state.head(), self.state.policy().map(|published| published.version));
         let (code, reason, progress) = match &self.result {
-            Ok(authorized) => ("AUTHORIZED", None, Some(authorized.progress.clone())),
+            Ok(authorized) => (AUTHORIZED, None, Some(authorized.progress.clone())),
+            Err(denied) if self.opens.is_some() => (AWAITING_WINDOW, Some(denied.to_string()), None),
             Err(denied) => (denied.code(), Some(denied.to_string()), progress_of(denied)),
         };
         Ruling { code: code.into(), reason, head, policy, decision: self.decision().cloned(), progress }

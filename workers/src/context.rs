@@ -123,6 +123,8 @@ impl Replacement {
 pub struct Settings {
     /// How many transfers are worked on at once.
     pub concurrency: usize,
+    /// How many of this worker's transfers wait for co-signers at once; they are not among those worked on.
+    pub signing: usize,
     /// A worker that does not renew its lease for this long loses the job to another.
     pub lease: Duration,
     /// How often the queue is polled when nothing wakes it.
@@ -151,6 +153,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             concurrency: 16,
+            signing: 16,
             lease: Duration::from_secs(60),
             queue_poll: Duration::from_millis(500),
             retry: Duration::from_secs(5),

@@ -87,14 +87,17 @@ pub async fn look_at(context: &Context, id: TransferId) -> Result<Next, StepErro
                 tracing::warn!("a job names a transfer that does not exist");
                 return Ok(Next::Rest);
             };
-            match steps_from(context, transfer).await {
+            match steps_from(context, transfer.clone()).await {
                 Ok(Progress::Moved) => {}
                 Ok(Progress::Wait(pause)) => return Ok(Next::LookAgain(pause)),
                 Ok(Progress::Rest) => return Ok(Next::Rest),
                 // Someone else moved it: look at what it is now.
                 Err(StepError::Move(MoveError::Stale)) => {}
                 Err(StepError::LeaveToSigner) => return Ok(Next::LeaveToSigner),
-                Err(error) => return Err(error),
+                Err(error) => {
+                    steps::tell(context, transfer, &error).await?;
+                    return Err(error);
+                }
             }
         }
         Ok(Next::LookAgain(context.settings.retry))

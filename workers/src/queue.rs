@@ -7,6 +7,7 @@
 use crate::{
     context::Context,
     engine::{self, Next},
+    places::{Place, Places},
 };
 use apalis_core::{
     backend::{Backend, BackendConfig, finalize::Ephemeral},
@@ -19,11 +20,10 @@ use bursar_store::jobs::{self, Claim, Outcome, Takes};
 use futures::{FutureExt, future::BoxFuture};
 use std::{
     panic::AssertUnwindSafe,
-    sync::Arc,
     task::{Poll, ready},
     time::Duration,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// Works on jobs until `stop`; jobs that are running then are finished first. At `hurry` they are given back as they are, for
@@ -45,10 +45,10 @@ fn pause_after(attempt: u32) -> Duration {
     Duration::from_secs(1).saturating_mul(1 << attempt.min(9)).min(MAX_PAUSE)
 }
 
-/// A claimed job, and the place among `concurrency` that it takes until it is settled.
+/// A claimed job, and the place that it takes until it is settled (except while co-signers are waited for).
 struct Leased {
     claim: Claim,
-    place: OwnedSemaphorePermit,
+    place: Place,
 }
 
 /// Claims a row only when there is a place for it to run, so that no claimed job waits in a buffer while its lease runs out.
@@ -66,11 +66,11 @@ impl LeasedJobs {
 
 /// Ends when cancelled, which closes the channel and so stops the worker.
 async fn feed(context: Context, ready: mpsc::Sender<Leased>, stop: CancellationToken) {
-    let places = Arc::new(Semaphore::new(context.settings.concurrency.max(1)));
+    let places = Places::new(context.settings.concurrency, context.settings.signing);
     loop {
         let place = tokio::select! {
             () = stop.cancelled() => return,
-            place = places.clone().acquire_owned() => match place { Ok(place) => place, Err(_) => return },
+            place = places.take() => match place { Some(place) => place, None => return },
         };
         // Listening starts before the table is read, so a commit in between is not missed.
         let notified = context.store.notified();
@@ -78,7 +78,7 @@ async fn feed(context: Context, ready: mpsc::Sender<Leased>, stop: CancellationT
         let takes = takes(&context);
         // One claim for all places that are free now. A place that is taken meanwhile is not waited for.
         let mut free = vec![place];
-        free.extend(std::iter::from_fn(|| places.clone().try_acquire_owned().ok()));
+        free.extend(std::iter::from_fn(|| places.try_take()));
         let limit = u32::try_from(free.len()).unwrap_or(u32::MAX);
         let claimed =
             jobs::claim_of(&context.store, context.now(), context.settings.lease, limit, takes).await;
@@ -198,9 +198,7 @@ impl tower::Service<Task<Leased>> for Look {
         // Nobody took it from this worker: then the transfer says why it waits.
         context.settings.leave_signing &= !claim.for_signer;
         Box::pin(async move {
-            work(&context, &claim, &hurry).await;
-            // Named here, or the future would not hold it: a block captures only what it mentions, field by field.
-            drop(place);
+            place.run(work(&context, &claim, &hurry)).await;
             Ok(())
         })
     }

@@ -142,7 +142,14 @@ fn should_have_moved(idle: &Idle) -> Option<&'static str> {
         State::PendingAuthorization
             if matches!(
                 idle.sub_status,
-                Some(Sub::AwaitingApprovals | Sub::AwaitingScreening | Sub::PolicyDelay | Sub::Frozen)
+                Some(
+                    Sub::AwaitingApprovals
+                        | Sub::AwaitingScreening
+                        | Sub::AwaitingWindow
+                        | Sub::PolicyDelay
+                        | Sub::SignerNotYet
+                        | Sub::Frozen
+                )
             ) =>
         {
             None

@@ -15,10 +15,11 @@ use crate::{
     context::{ChainPorts, Context},
     engine::StepError,
     transition::{MoveError, advance},
+    governance::GovernanceError,
 };
 use bursar_domain::{
     ids::TransactionId,
-    lifecycle::{Fact, Step, SubStatus, Transfer},
+    lifecycle::{Fact, State, Step, SubStatus, Transfer},
     network::Network,
     time::Timestamp,
 };
@@ -64,6 +65,33 @@ async fn say(context: &Context, transfer: Transfer, fact: Fact) -> Result<Transf
 
 /// What went wrong less than `pause` ago is not tried again yet, whatever nudged the transfer meanwhile. Its own transitions
 /// nudge it too, so without this a step that fails would run without a break.
+/// Says on the transfer that its step cannot be taken because of a node or of the governance log, which people can do something about. The
+/// queue keeps the error, too, but that is seen by nobody who looks at the transfer. What waits for a person says that already, and from
+/// the first broadcast on more than this is to be said.
+pub(crate) async fn tell(context: &Context, transfer: Transfer, error: &StepError) -> Result<(), StepError> {
+    let sub_status = match error {
+        // The database does not answer: then nothing can be written either.
+        StepError::Governance(GovernanceError::Store(_)) => return Ok(()),
+        StepError::Governance(_) => SubStatus::GovernanceUnavailable,
+        StepError::Node(_) => SubStatus::NodeUnavailable,
+        _ => return Ok(()),
+    };
+    let for_a_person = matches!(
+        transfer.sub_status,
+        Some(SubStatus::Unexplained | SubStatus::SigningInconclusive | SubStatus::SpentElsewhere)
+    );
+    let here =
+        matches!(transfer.state, State::PendingAuthorization | State::Queued | State::PendingSignature { .. });
+    if for_a_person || !here {
+        return Ok(());
+    }
+    match say(context, transfer, Fact::Waiting { sub_status, reason: error.to_string() }).await {
+        // Somebody else moved it: then that is what is to be said.
+        Ok(_) | Err(MoveError::Stale) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn cooling(context: &Context, transfer: &Transfer, pause: Duration) -> Option<Progress> {
     transfer.reason.as_ref()?;
     left(context.now(), transfer.updated_at, pause).map(Progress::Wait)

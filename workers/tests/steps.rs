@@ -25,6 +25,8 @@ mod halts;
 mod jobs;
 #[path = "steps/recall.rs"]
 mod recall;
+#[path = "steps/later.rs"]
+mod later;
 #[path = "steps/repeat.rs"]
 mod repeat;
 #[path = "steps/replace.rs"]

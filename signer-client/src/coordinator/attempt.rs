@@ -8,7 +8,7 @@ use crate::{
 };
 use bursar_domain::{
     package::SigningPackage,
-    ports::{PAST_REFUSALS, SignError},
+    ports::{EVIDENCE_REFUSALS, LATER_REFUSALS, PAST_REFUSALS, SignError},
     signing::{GroupKey, PartyIndex, PartyRole, Scheme, SignatureBytes, SigningPayload},
 };
 use futures::{StreamExt as _, stream::FuturesUnordered};
@@ -65,16 +65,22 @@ impl Drop for Proposal {
 /// breaks, and whomever it accuses gets no more than itself, so it ends up behind the honest ones.
 const PRESENT: u32 = 1;
 const SUSPECT: u32 = 10;
-/// More parties than this are not searched for a quorum in which everybody is who somebody wants to sign with.
+/// More parties than this are not searched for the best quorum in which everybody is who somebody wants to sign with.
 const MANY: usize = 12;
 
 impl Attempt<'_> {
+/// The code of [`SignError::NotNow`] when nobody who accepts is of a party that another demands.
+const SIGNERS_REQUIRED: &str = "SIGNERS_REQUIRED";
+
+/// Why a party does not sign now: its code, and its words.
+type Answered = (PartyIndex, String, String);
+
     /// Asks every candidate, and takes the first t that accept, or those who had least to do with failures as soon as it is clear
     /// who they are.
     ///
     /// [`SignError::Refused`] ends a payment, so it is given only when no quorum can ever form: when so many parties refuse by
     /// their rules that too few are left among *all* that hold the key, whoever is online. A party that is offline, silent or
-    /// unable may still accept another time.
+    /// unable may still accept another time, and so may one that refuses with one of [`LATER_REFUSALS`]: then it is [`SignError::NotNow`].
     pub(super) async fn gather(&self) -> Result<Quorum, SignError> {
         let needed = usize::from(self.key.threshold);
         let (proposal, mut events) = self.propose()?;
@@ -82,8 +88,8 @@ impl Attempt<'_> {
         let mut waiting = proposal.parties.clone();
         let mut accepted: BTreeMap<PartyIndex, Acceptance> = BTreeMap::new();
         let mut brought_up: BTreeSet<PartyIndex> = BTreeSet::new();
-        let mut refused: Vec<(PartyIndex, String, String)> = Vec::new();
-        let mut unable: Vec<String> = Vec::new();
+        let mut refused: Vec<Answered> = Vec::new();
+        let mut unable: Vec<Answered> = Vec::new();
         let blame = self.blame(&proposal.parties);
         while !waiting.is_empty() && !self.settled(&blame, &accepted, &waiting, needed) {
             let Ok(Some(event)) = tokio::time::timeout_at(deadline, events.recv()).await else {
@@ -114,7 +120,11 @@ impl Attempt<'_> {
                             continue;
                         }
                         self.record_refusal(party, GOVERNANCE_BEHIND, &reason);
-                        unable.push(format!("party {party} could not decide: {GOVERNANCE_BEHIND}: {reason}"));
+                        unable.push((party, GOVERNANCE_BEHIND.to_owned(), reason));
+                    }
+                    Answer::Refuse { code, reason } if LATER_REFUSALS.contains(&code.as_str()) => {
+                        self.record_refusal(party, &code, &reason);
+                        unable.push((party, code, reason));
                     }
                     Answer::Refuse { code, reason } => {
                         self.record_refusal(party, &code, &reason);
@@ -122,32 +132,47 @@ impl Attempt<'_> {
                     }
                     Answer::Unable { code, reason } => {
                         self.record_refusal(party, &code, &reason);
-                        unable.push(format!("party {party} could not decide: {code}: {reason}"));
+                        unable.push((party, code, reason));
                     }
                 }
             }
         }
         if accepted.len() >= needed {
+        let mut why: Vec<String> =
+            unable.iter().map(|(party, code, reason)| format!("party {party} could not decide: {code}: {reason}")).collect();
+        why.extend(waiting.iter().map(|party| format!("party {party} did not answer in time")));
+        why.extend(
+            refused.iter().map(|(party, code, reason)| format!("party {party} refused: {code}: {reason}")),
+        );
             let signers = self.quorum(&blame, &accepted, needed);
             let chosen = accepted.into_iter().filter(|(party, _)| signers.contains(party));
+            let absent = self.absent(&signers, &accepted);
+            if !absent.is_empty() {
+                return Err(required(&absent, &why));
+            }
             let (signers, nonces) = chosen.map(|(party, acceptance)| (party, acceptance.nonce)).unzip();
             return Ok(Quorum { proposal, signers, nonces });
         }
         let final_refusal = usize::from(self.key.parties).saturating_sub(refused.len()) < needed;
         // One that speaks of an earlier signature matters more than any other.
-        refused.sort_by_key(|(party, code, _)| (!PAST_REFUSALS.contains(&code.as_str()), *party));
+        let past = |code: &str| PAST_REFUSALS.contains(&code);
+        refused.sort_by_key(|(party, code, _)| (!past(code), *party));
         if final_refusal && let Some((party, code, reason)) = refused.first().cloned() {
             return Err(SignError::Refused { party, code, reason, started: false });
         }
-        unable.extend(waiting.iter().map(|party| format!("party {party} did not answer in time")));
-        if unable.is_empty() {
+        if unable.is_empty() && waiting.is_empty() {
             return Err(self.not_enough(accepted.len()));
         }
-        unable.extend(
-            refused.iter().map(|(party, code, reason)| format!("party {party} refused: {code}: {reason}")),
-        );
-        let reason = format!("{} of {needed} co-signers accept; {}", accepted.len(), unable.join("; "));
-        Err(SignError::Aborted { reason, started: false })
+        let reason = format!("{} of {needed} co-signers accept; {}", accepted.len(), why.join("; "));
+        // What people can supply is told rather than what only time brings.
+        unable.retain(|(_, code, _)| LATER_REFUSALS.contains(&code.as_str()));
+        unable.sort_by_key(|(party, code, _)| (!EVIDENCE_REFUSALS.contains(&code.as_str()), *party));
+        Err(match unable.into_iter().next() {
+            Some((_, code, _)) if !refused.iter().any(|(_, code, _)| past(code)) => {
+                SignError::NotNow { code, reason, started: false }
+            }
+            _ => SignError::Aborted { reason, started: false },
+        })
     }
 
     /// Sends a co-signer the entries that it lacks, and the package again. False when there is nothing new for it.
@@ -184,11 +209,14 @@ impl Attempt<'_> {
         needed: usize,
     ) -> Vec<PartyIndex> {
         let cheapest = least_blamed(blame, accepted.keys(), needed);
-        let all: Vec<PartyIndex> = accepted.keys().copied().collect();
-        if self.is_complete(&cheapest, accepted) || all.len() > MANY {
+        if self.absent(&cheapest, accepted).is_empty() {
             return cheapest;
         }
         let subsets = (0u32..1 << all.len()).filter(|subset| subset.count_ones() as usize == needed);
+        let all: Vec<PartyIndex> = accepted.keys().copied().collect();
+        if all.len() > MANY {
+            return self.with_demanded(blame, accepted, needed);
+        }
         let signers = |subset: u32| -> Vec<PartyIndex> {
             (0u32..)
                 .zip(&all)
@@ -199,17 +227,41 @@ impl Attempt<'_> {
         let total = |signers: &Vec<PartyIndex>| -> u64 {
             signers.iter().map(|party| u64::from(blame.get(party).copied().unwrap_or(0))).sum()
         };
-        let complete = subsets.map(signers).filter(|signers| self.is_complete(signers, accepted));
-        // Where there is no such quorum, they will say so themselves.
+        let complete = subsets.map(signers).filter(|signers| self.absent(signers, accepted).is_empty());
         complete.min_by_key(total).unwrap_or(cheapest)
     }
 
-    /// Whether all are among these signers whom each of them wants to sign with.
-    fn is_complete(&self, signers: &[PartyIndex], accepted: &BTreeMap<PartyIndex, Acceptance>) -> bool {
-        let role = |party: &PartyIndex| self.hub.parties.iter().find(|known| known.index == *party);
-        let present: BTreeSet<PartyRole> = signers.iter().filter_map(role).map(|party| party.role).collect();
-        let mut wanted = signers.iter().filter_map(|signer| accepted.get(signer));
-        wanted.all(|acceptance| acceptance.with.is_subset(&present))
+    /// One of each demanded party first, those with the least blame, and then whoever has the least.
+    fn with_demanded(
+        &self,
+        blame: &BTreeMap<PartyIndex, u32>,
+        accepted: &BTreeMap<PartyIndex, Acceptance>,
+        needed: usize,
+    ) -> Vec<PartyIndex> {
+        let order = least_blamed(blame, accepted.keys(), accepted.len());
+        let demanded: BTreeSet<PartyRole> =
+            accepted.values().flat_map(|acceptance| &acceptance.with).copied().collect();
+        let first = |role: PartyRole| order.iter().copied().find(|party| self.role(*party) == Some(role));
+        let mut signers: Vec<PartyIndex> = demanded.into_iter().filter_map(first).collect();
+        signers.extend(order.iter().filter(|party| !signers.contains(party)).copied().collect::<Vec<_>>());
+        signers.truncate(needed);
+        signers.sort_unstable();
+        signers
+    }
+
+    fn role(&self, party: PartyIndex) -> Option<PartyRole> {
+        self.hub.parties.iter().find(|known| known.index == party).map(|known| known.role)
+    }
+
+    /// Whom one of these signers demands, and who is not among them.
+    fn absent(
+        &self,
+        signers: &[PartyIndex],
+        accepted: &BTreeMap<PartyIndex, Acceptance>,
+    ) -> BTreeSet<PartyRole> {
+        let present: BTreeSet<PartyRole> = signers.iter().filter_map(|party| self.role(*party)).collect();
+        let wanted = signers.iter().filter_map(|signer| accepted.get(signer)).flat_map(|it| &it.with);
+        wanted.filter(|role| !present.contains(role)).copied().collect()
     }
 
     /// Whether no answer that is still to come could give a better quorum than the one that has accepted.
@@ -221,7 +273,7 @@ impl Attempt<'_> {
         needed: usize,
     ) -> bool {
         best_is_known(blame, accepted.keys(), waiting, needed)
-            && self.is_complete(&self.quorum(blame, accepted, needed), accepted)
+            && self.absent(&self.quorum(blame, accepted, needed), accepted).is_empty()
     }
 
     fn not_enough(&self, available: usize) -> SignError {
@@ -319,6 +371,17 @@ impl Attempt<'_> {
 
 fn least_blamed<'a>(
     blame: &BTreeMap<PartyIndex, u32>,
+/// Nobody began a session: those who accept would refuse to, without these.
+fn required(absent: &BTreeSet<PartyRole>, why: &[String]) -> SignError {
+    let absent: Vec<String> = absent.iter().map(|role| format!("{role:?}")).collect();
+    let why = if why.is_empty() { String::from("it is not online") } else { why.join("; ") };
+    let reason = format!(
+        "{SIGNERS_REQUIRED}: the policy requires a co-signer of {}, and no quorum of those who accept has one: {why}",
+        absent.join(" and of ")
+    );
+    SignError::NotNow { code: SIGNERS_REQUIRED.into(), reason, started: false }
+}
+
     parties: impl Iterator<Item = &'a PartyIndex>,
     needed: usize,
 ) -> Vec<PartyIndex> {

@@ -1,24 +1,34 @@
 //! Policy and approvals. Without governance nobody is asked but the initiator's signature, and the transfer says so. The co-signers
 //! decide for themselves in any case.
 
-use super::{Progress, expire_if_over};
+use super::{Progress, expire_if_over, left, variants};
 use crate::{
-    authorization::{self, Judged},
+    authorization::{self, AUTHORIZED, Judged},
     context::Context,
     engine::StepError,
     governance::Governance,
     transition::{advance, advance_in},
 };
 use bursar_domain::{
-    governance::{authorization::Denied, verdict::NotScreened},
+    governance::{
+        authorization::{Authorization, Denied},
+        log::Head,
+        verdict::NotScreened,
+    },
     lifecycle::{Fact, SubStatus, Transfer},
     time::Timestamp,
 };
-use bursar_store::{approvals, velocity};
+use bursar_store::{
+    WriteTx,
+    approvals::{self, Ruling},
+    governance as kept,
+    transactions::Ended,
+    velocity,
+};
 use std::time::Duration;
 
 /// What waits for people is looked at this often although nothing nudged it.
-const LOOK: Duration = Duration::from_secs(600);
+pub(super) const LOOK: Duration = Duration::from_secs(600);
 
 pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, StepError> {
     if expire_if_over(context, &transfer).await? {
@@ -44,7 +54,15 @@ pub(super) fn decide(transfer: &Transfer) -> Fact {
 /// What follows from a judgement.
 enum Outcome {
     Moves(Fact),
-    Waits { sub_status: SubStatus, reason: String, pause: Duration },
+    Waits(Waits),
+}
+
+/// Why it is not signed now, and when to look again although nothing nudged it.
+pub(super) struct Waits {
+    pub sub_status: SubStatus,
+    pub reason: String,
+    pause: Duration,
+    ruling: Ruling,
 }
 
 async fn governed(
@@ -53,11 +71,14 @@ async fn governed(
     transfer: Transfer,
 ) -> Result<Progress, StepError> {
     let judged = authorization::judge(context, governance, &transfer).await?;
+    // Co-signers lack something that is not missed here: they are not asked for the same again at once.
+    if judged.result.is_ok()
+        && let Some(rest) = resting(context, &transfer).await?
+    {
+        return Ok(Progress::Wait(rest));
+    }
     match outcome(&judged, &transfer, context.now()) {
-        Outcome::Waits { sub_status, reason, pause } => {
-            hold(context, transfer, &judged, sub_status, reason).await?;
-            Ok(Progress::Wait(pause))
-        }
+        Outcome::Waits(waits) => hold(context, transfer, waits).await,
         Outcome::Moves(_) => settle(context, governance, transfer, &judged).await,
     }
 }
@@ -74,7 +95,9 @@ async fn settle(
     let mut tx = context.store.write().await?;
     let judged = authorization::judge_in(&mut tx, governance, &transfer, balance, now).await?;
     // Waits now: look again.
-    let Outcome::Moves(fact) = outcome(&judged, &transfer, now) else { return Ok(Progress::Moved) };
+    let Outcome::Moves(fact) = outcome(&judged, &transfer, now) else {
+        return Ok(Progress::Moved);
+    };
     if judged.result.is_ok() {
         velocity::reserve(&mut tx, transfer.id, &judged.parts, now).await?;
     }
@@ -91,8 +114,16 @@ fn outcome(judged: &Judged, transfer: &Transfer, now: Timestamp) -> Outcome {
     };
     let reason = denied.to_string();
     let rejected = |sub_status| Outcome::Moves(Fact::Rejected { sub_status, reason: reason.clone() });
-    let waits = |sub_status, pause| Outcome::Waits { sub_status, reason: reason.clone(), pause };
     let in_time = until(transfer.intent.intent.expires_at, now).min(LOOK);
+    let waits = |sub_status, pause: Duration| {
+        let (reason, ruling) = (reason.clone(), judged.ruling());
+        Outcome::Waits(Waits { sub_status, reason, pause: pause.min(in_time), ruling })
+    };
+    if let (Denied::Policy { .. }, Some(opens)) = (denied, judged.opens) {
+        let (reason, pause) = (closed(&reason, opens), until(opens, now).min(in_time));
+        let sub_status = SubStatus::AwaitingWindow;
+        return Outcome::Waits(Waits { sub_status, reason, pause, ruling: judged.ruling() });
+    }
     match denied {
         Denied::Expired => Outcome::Moves(Fact::Expired { sub_status: SubStatus::IntentExpired }),
         Denied::Intent(_)
@@ -115,31 +146,33 @@ fn outcome(judged: &Judged, transfer: &Transfer, now: Timestamp) -> Outcome {
             let requirements = judged.allowed().into_iter().flat_map(|allowed| &allowed.requirements);
             let deadlines = requirements.filter_map(|required| required.requirement.deadline_seconds);
             let first = deadlines.map(|seconds| transfer.created_at.plus(Duration::from_secs(seconds))).min();
-            let pause = first.map_or(LOOK, |deadline| until(deadline, now));
-            waits(SubStatus::AwaitingApprovals, in_time.min(pause))
+            waits(SubStatus::AwaitingApprovals, first.map_or(LOOK, |deadline| until(deadline, now)))
         }
-        Denied::Delayed { until: due, .. } => waits(SubStatus::PolicyDelay, in_time.min(until(*due, now))),
+        Denied::Delayed { until: due, .. } => waits(SubStatus::PolicyDelay, until(*due, now)),
     }
 }
 
+fn closed(reason: &str, opens: Timestamp) -> String {
+    format!("{reason}; a time window opens at {} (microseconds since the epoch)", opens.micros())
+}
+
 /// Just past `due`.
-fn until(due: Timestamp, now: Timestamp) -> Duration {
+pub(super) fn until(due: Timestamp, now: Timestamp) -> Duration {
     due.since(now) + Duration::from_millis(1)
 }
 
 /// Leaves the transfer where it is, and says why. Writes nothing if that is what was said before.
-async fn hold(
+pub(super) async fn hold(
     context: &Context,
     transfer: Transfer,
-    judged: &Judged,
-    sub_status: SubStatus,
-    reason: String,
-) -> Result<(), StepError> {
-    let (ruling, fact) = (judged.ruling(), Fact::Waiting { sub_status, reason });
+    waits: Waits,
+) -> Result<Progress, StepError> {
+    let Waits { sub_status, reason, pause, ruling } = waits;
+    let fact = Fact::Waiting { sub_status, reason };
     let said = transfer.already_says(&fact);
     let known = approvals::ruling(&context.store, transfer.id).await?;
     if said && known.is_some_and(|(known, _)| known == ruling) {
-        return Ok(());
+        return Ok(Progress::Wait(pause));
     }
     let now = context.now();
     let mut tx = context.store.write().await?;
@@ -148,16 +181,153 @@ async fn hold(
         advance_in(&mut tx, transfer, fact, now).await?;
     }
     tx.commit().await?;
-    Ok(())
+    Ok(Progress::Wait(pause))
 }
 
-/// Why what was authorized is not any more: a new policy, somebody who left or said no, an approval that expired. Co-signers would
-/// refuse it, so it goes back and is decided anew. What holds a transfer where it is, whatever its state, is none of that.
-pub(super) async fn lapsed(context: &Context, transfer: &Transfer) -> Result<Option<Fact>, StepError> {
-    let Some(governance) = &context.governance else { return Ok(None) };
+/// By what a transfer may be signed.
+pub(super) struct Basis {
+    /// What shows the co-signers that it may; absent where nobody is asked.
+    pub evidence: Option<Authorization>,
+    /// The last entry of the log by which it was judged.
+    head: Option<Head>,
+}
+
+/// How a transfer stands that was authorized, and that no co-signer has begun to sign.
+pub(super) enum Standing {
+    Holds(Basis),
+    /// What had authorized it does no longer: it is decided anew.
+    Lapsed { reason: String },
+    /// Only the hour is in the way: it keeps its place, and nothing is reserved until then.
+    Closed { reason: String, opens: Timestamp },
+}
+
+impl Basis {
+    fn of(judged: Judged) -> Self {
+        let head = judged.state.head();
+        Self { evidence: Some(judged.evidence), head: Some(head) }
+    }
+
+    /// Whether the log is still what it was judged by. Nobody appends before `tx` ends.
+    pub async fn stands(&self, context: &Context, tx: &mut WriteTx) -> Result<bool, StepError> {
+        let (Some(governance), Some(head)) = (&context.governance, self.head) else { return Ok(true) };
+        Ok(governance.state_in(tx).await?.head() == head)
+    }
+}
+
+/// Whether what authorized a transfer still does: a new policy, somebody who left or said no, an approval that expired. Co-signers would
+/// refuse it, so it goes back and is decided anew. So does what another version of the policy had authorized, whatever this one says: only
+/// what is decided by it is counted in the sums that it limits. What holds a transfer where it is, whatever its state, is none of that.
+pub(super) async fn standing(context: &Context, transfer: &Transfer) -> Result<Standing, StepError> {
+    let Some(governance) = &context.governance else {
+        return Ok(Standing::Holds(Basis { evidence: None, head: None }));
+    };
     let judged = authorization::judge(context, governance, transfer).await?;
-    Ok(match judged.result {
-        Ok(_) | Err(Denied::Expired | Denied::Frozen { .. }) => None,
-        Err(denied) => Some(Fact::AuthorizationLapsed { reason: denied.to_string() }),
-    })
+    match &judged.result {
+        Err(Denied::Expired | Denied::Frozen { .. }) => {}
+        Err(denied) => {
+            let reason = denied.to_string();
+            return Ok(match judged.opens {
+                Some(opens) => Standing::Closed { reason: closed(&reason, opens), opens },
+                None => Standing::Lapsed { reason },
+            });
+        }
+        Ok(_) if !is_decided_by(context, transfer, &judged).await? => {
+            let reason = "the policy in force is not the one by which it was authorized".to_owned();
+            return Ok(Standing::Lapsed { reason });
+        }
+        Ok(_) => {}
+    }
+    Ok(Standing::Holds(Basis::of(judged)))
+}
+
+/// Whether it was authorized by the policy in force, so that the sums that this one limits have it.
+async fn is_decided_by(
+    context: &Context,
+    transfer: &Transfer,
+    judged: &Judged,
+) -> Result<bool, StepError> {
+    let version = judged.state.policy().map(|published| published.version);
+    let ruled = approvals::ruling(&context.store, transfer.id).await?;
+    Ok(ruled.is_some_and(|(ruled, _)| ruled.code == AUTHORIZED && ruled.policy == version))
+}
+
+/// Whether a transfer of which a signature may exist may be signed once more. It can neither go back nor end by what people decide now: it
+/// waits for what is missing (votes are taken), while whatever may be signed already is looked after.
+pub(super) async fn again(
+    context: &Context,
+    transfer: &Transfer,
+) -> Result<Result<Basis, Waits>, StepError> {
+    let Some(governance) = &context.governance else {
+        return Ok(Ok(Basis { evidence: None, head: None }));
+    };
+    let mut judged = authorization::judge(context, governance, transfer).await?;
+    let now = context.now();
+    if judged.result.is_ok() && !is_decided_by(context, transfer, &judged).await? {
+        let balance = authorization::balance(context, &judged.state, transfer).await?;
+        let mut tx = context.store.write().await?;
+        judged = authorization::judge_in(&mut tx, governance, transfer, balance, now).await?;
+        if judged.result.is_ok() {
+            velocity::reserve(&mut tx, transfer.id, &judged.parts, now).await?;
+            approvals::rule(&mut tx, transfer.id, &judged.ruling(), now).await?;
+            tx.commit().await?;
+        }
+    }
+    if matches!(judged.result, Ok(_) | Err(Denied::Expired | Denied::Frozen { .. })) {
+        return Ok(Ok(Basis::of(judged)));
+    }
+    Ok(Err(match outcome(&judged, transfer, now) {
+        Outcome::Waits(waits) => waits,
+        Outcome::Moves(fact) => {
+            let ruling = judged.ruling();
+            let reason = ruling.reason.clone().unwrap_or_default();
+            let sub_status = match fact {
+                Fact::Rejected { sub_status: Some(sub_status), .. } | Fact::Expired { sub_status } => sub_status,
+                _ => SubStatus::AuthorizationLapsed,
+            };
+            Waits { sub_status, reason, pause: LOOK, ruling }
+        }
+    }))
+}
+
+/// Whether what is said of a transfer is what people or the hour may have changed since: it is looked at without a pause.
+pub(super) const fn waited(sub_status: Option<SubStatus>) -> bool {
+    matches!(
+        sub_status,
+        Some(
+            SubStatus::AwaitingApprovals
+                | SubStatus::AwaitingScreening
+                | SubStatus::AwaitingWindow
+                | SubStatus::PolicyDelay
+                | SubStatus::ApprovalRejected
+                | SubStatus::ApprovalsOverdue
+                | SubStatus::AuthorizationLapsed
+        )
+    )
+}
+
+/// How often the rest after co-signers were asked in vain is doubled: from five seconds to five minutes.
+const MAX_DOUBLINGS: usize = 6;
+
+/// What is left of the rest after co-signers said that they would not sign it yet: longer each time, for each costs a package. `None`:
+/// it is over, or somebody voted or something was appended to the log meanwhile.
+pub(super) async fn resting(context: &Context, transfer: &Transfer) -> Result<Option<Duration>, StepError> {
+    if transfer.sub_status != Some(SubStatus::SignerNotYet) {
+        return Ok(None);
+    }
+    let given_back = variants(context, transfer).await?;
+    let given_back = given_back.iter().filter(|record| record.ended == Some(Ended::Released)).count();
+    let pause = context.settings.retry.saturating_mul(1 << given_back.saturating_sub(1).min(MAX_DOUBLINGS));
+    let Some(left) = left(context.now(), transfer.updated_at, pause) else { return Ok(None) };
+    Ok(if news(context, transfer).await? { None } else { Some(left) })
+}
+
+async fn news(context: &Context, transfer: &Transfer) -> Result<bool, StepError> {
+    let Some(governance) = &context.governance else { return Ok(false) };
+    let votes = approvals::of_transfer(&context.store, transfer.id).await?;
+    if votes.iter().any(|vote| vote.received_at > transfer.updated_at) {
+        return Ok(true);
+    }
+    let head = governance.state(&context.store).await?.head();
+    let last = kept::entries(&context.store, head.seq, 1).await?;
+    Ok(last.iter().any(|entry| entry.seen_at > transfer.updated_at))
 }

@@ -15,7 +15,7 @@ use crate::{
     authorization,
     context::{ChainPorts, Context},
     engine::StepError,
-    follower,
+    follower, places,
     preflight::{DraftError, Wish, redraft},
     transition::{advance_in, still},
 };
@@ -135,6 +135,7 @@ pub(super) async fn sign(
     if offline || halted::by(context, transfer).await?.is_some() {
         return Ok(Signing::Later(context.settings.retry));
     }
+    let Ok(place) = places::to_sign() else { return Ok(Signing::Later(context.settings.retry)) };
     let payloads = ports.adapter.signing_payloads(&child.unsigned, &key)?;
     let authorization = authorization::evidence(context, transfer).await?;
     let attempt = begin_session(context, transfer, child.id).await?;
@@ -148,7 +149,8 @@ pub(super) async fn sign(
         unsigned: child.unsigned.clone(),
         authorization,
     };
-    let signatures: Vec<SignatureBytes> = match context.signer.sign(&package, &payloads).await {
+    let signatures: Vec<SignatureBytes> = match place.wait(context.signer.sign(&package, &payloads)).await
+    {
         Ok(signatures) => signatures,
         Err(error) => {
             tracing::info!(transaction = %child.id, %error, "the child was not signed");

@@ -1,7 +1,11 @@
 //! QUEUED → PENDING_SIGNATURE: every choice (inputs, nonce, fee, change address) is made, reserved and stored in one transaction
 //! with the transition. Nothing that follows chooses again.
 
-use super::{Progress, authorize, cooling, expire_if_over, halted, sign, wait};
+use super::{
+    Progress,
+    authorize::{self, Basis, Standing},
+    cooling, expire_if_over, halted, sign, wait,
+};
 use crate::{
     context::Context,
     engine::StepError,
@@ -28,18 +32,32 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
     if let Some(hold) = halted::by(context, &transfer).await? {
         return wait(context, transfer, hold.sub_status(), hold).await;
     }
-    if let Some(lapsed) = authorize::lapsed(context, &transfer).await? {
-        advance(context, transfer, lapsed).await?;
-        return Ok(Progress::Moved);
+    let basis = match authorize::standing(context, &transfer).await? {
+        Standing::Holds(basis) => basis,
+        Standing::Lapsed { reason } => {
+            advance(context, transfer, Fact::AuthorizationLapsed { reason }).await?;
+            return Ok(Progress::Moved);
+        }
+        Standing::Closed { reason, opens } => {
+            wait(context, transfer, SubStatus::AwaitingWindow, reason).await?;
+            let pause = authorize::until(opens, context.now());
+            return Ok(Progress::Wait(pause.min(authorize::LOOK)));
+        }
+    };
+    if let Some(rest) = authorize::resting(context, &transfer).await? {
+        return Ok(Progress::Wait(rest));
     }
-    // What was held needs no pause after that.
-    if !halted::held(transfer.sub_status)
+    // What was held needs no pause after that, nor what has rested.
+    let waited = halted::held(transfer.sub_status)
+        || authorize::waited(transfer.sub_status)
+        || transfer.sub_status == Some(SubStatus::SignerNotYet);
+    if !waited
         && let Some(progress) = cooling(context, &transfer, context.settings.retry)
     {
         return Ok(progress);
     }
     match draft_for(context, &transfer).await {
-        Ok(draft) => freeze(context, transfer, draft).await,
+        Ok(draft) => freeze(context, transfer, draft, basis).await,
         Err(DraftError::Build(error)) => match fate(&error) {
             Fate::Wait(sub_status) => wait(context, transfer, sub_status, error).await,
             Fate::Fail(sub_status) => {
@@ -86,17 +104,26 @@ fn fate(error: &BuildError) -> Fate {
 
 /// Stores the package and claims its resources, and where its co-signers can be asked at once, says so in the same commit. If another
 /// transfer was faster with a resource, everything is decided anew.
-async fn freeze(context: &Context, transfer: Transfer, mut draft: Draft) -> Result<Progress, StepError> {
+async fn freeze(
+    context: &Context,
+    transfer: Transfer,
+    mut draft: Draft,
+    basis: Basis,
+) -> Result<Progress, StepError> {
     let now = context.now();
     let transaction = TransactionId::new(context.ids.uuid());
     let session = match context.settings.together {
-        true => sign::session(context, &transfer, &draft.unsigned).await?,
+        true => sign::session(context, &transfer, &draft.unsigned, &basis).await?,
         false => None,
     };
     let (reading, turn) = (draft.reading.clone(), draft.turn.take());
     let mut tx = context.store.write().await?;
     still(&mut tx, &transfer).await?;
-    let kept = keep(&mut tx, context, &transfer, transaction, Purpose::Pay, draft, now).await?;
+    let kept = match basis.stands(context, &mut tx).await? {
+        true => keep(&mut tx, context, &transfer, transaction, Purpose::Pay, draft, now).await?,
+        // The log has grown since it was judged: once more, by what it says now.
+        false => None,
+    };
     let Some(record) = kept else {
         drop(tx);
         drop(turn);

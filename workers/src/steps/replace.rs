@@ -10,7 +10,7 @@
 //! is never released, and whatever follows must share a resource with it as well.
 
 use super::{
-    REWORD, child,
+    REWORD, authorize, child,
     child::{Obstacle, Signing},
     find, halted, left, live, ports,
     prepare::keep,
@@ -20,6 +20,7 @@ use crate::{
     authorization,
     context::{ChainPorts, Context, Replacement},
     engine::StepError,
+    places,
     preflight::{DraftError, Wish, redraft},
     transition::{MoveError, advance, advance_anew, advance_in, still},
 };
@@ -239,6 +240,8 @@ fn resting(
             let lasted = obstacle.at.since(obstacle.since.unwrap_or(obstacle.at));
             first.saturating_mul(1 << given_back.min(MAX_DOUBLINGS)).max(lasted.min(longest))
         }
+        // People may have voted since, or the hour has come.
+        (false, _) if authorize::waited(Some(obstacle.sub_status)) => return None,
         (false, Some(pending)) => session_pause(context, pending.signing_attempts),
         (false, None) => context.settings.retry,
     };
@@ -387,9 +390,20 @@ async fn sign(
         let reason = format!("{online} of {} co-signers are online", key.threshold);
         return hinder(context, transfer, SubStatus::SignersOffline, reason, false).await;
     }
+    let authorization = match pending.purpose {
+        // Policy says nothing about what pays nobody.
+        Purpose::Cancel => authorization::evidence(context, &transfer).await?,
+        _ => match authorize::again(context, &transfer).await? {
+            Ok(basis) => basis.evidence,
+            Err(waits) => return hinder(context, transfer, waits.sub_status, waits.reason, false).await,
+        },
+    };
+    let place = match places::to_sign() {
+        Ok(place) => place,
+        Err(full) => return hinder(context, transfer, SubStatus::WaitsItsTurn, full, false).await,
+    };
     let payloads = ports.adapter.signing_payloads(&pending.unsigned, &key)?;
     let started_before = pending.signing_started_at.is_some();
-    let authorization = authorization::evidence(context, &transfer).await?;
     let attempt = begin_session(context, &transfer, pending.id).await?;
     tracing::info!(transaction = %pending.id, purpose = pending.purpose.name(), attempt, "asking the co-signers for a replacement");
     let package = SigningPackage {
@@ -401,7 +415,7 @@ async fn sign(
         unsigned: pending.unsigned.clone(),
         authorization,
     };
-    match context.signer.sign(&package, &payloads).await {
+    match place.wait(context.signer.sign(&package, &payloads)).await {
         Ok(signatures) => supersede(context, ports, transfer, pending, &key, &signatures).await,
         Err(error) => {
             let (transfer, sub_status, reason) =
@@ -489,6 +503,7 @@ async fn not_signed(
             (SubStatus::FeeCapReached, true)
         }
         SignError::Refused { .. } => (SubStatus::SignerRejected, true),
+        SignError::NotNow { .. } => (SubStatus::SignerNotYet, false),
         SignError::NotEnoughSigners { .. } | SignError::NoKey(_) => (SubStatus::SignersOffline, false),
         SignError::Aborted { started: true, .. } => (SubStatus::SigningFailed, false),
         SignError::Aborted { .. } => (SubStatus::SignerTimeout, false),

@@ -5,13 +5,17 @@
 //! certain that no session began. While it stands, the same bytes are signed again (with a fresh session), never others.
 
 use super::{
-    Progress, authorize, cooling, dead, find, halted, in_block, ports, replace, replace::Side, variants, wait,
+    Progress,
+    authorize::{self, Basis, Standing},
+    cooling, dead, find, halted, in_block, ports, replace,
+    replace::Side,
+    variants, wait,
 };
 use crate::{
-    authorization,
     context::{ChainPorts, Context},
     engine::StepError,
     frozen::{give_back, rebuild_later},
+    places::{self, ToSign},
     transition::{MoveError, advance, advance_in, still},
 };
 use bursar_domain::{
@@ -20,7 +24,7 @@ use bursar_domain::{
     ids::TransactionId,
     lifecycle::{Fact, Replacing, State, SubStatus, Transfer},
     package::{SigningPackage, UnsignedTransaction},
-    ports::SignError,
+    ports::{EVIDENCE_REFUSALS, SignError},
     signing::{GroupKey, SignatureBytes, SigningPayload},
     time::Timestamp,
 };
@@ -84,9 +88,20 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
     if let Some(hold) = halted::by(context, &transfer).await? {
         return wait(context, transfer, hold.sub_status(), hold).await;
     }
-    if !signing_started && let Some(lapsed) = authorize::lapsed(context, &transfer).await? {
-        return give_up(context, transfer, &record, lapsed).await;
-    }
+    let basis = match signing_started {
+        // Judged just before co-signers are asked again.
+        true => None,
+        false => match authorize::standing(context, &transfer).await? {
+            Standing::Holds(basis) => Some(basis),
+            Standing::Lapsed { reason } => {
+                return give_up(context, transfer, &record, Fact::AuthorizationLapsed { reason }).await;
+            }
+            // Nothing is reserved while nothing but the hour is in the way.
+            Standing::Closed { reason, .. } => {
+                return give_up(context, transfer, &record, Fact::Thawed { reason }).await;
+            }
+        },
+    };
     if !signing_started
         && let Some(resource) = record.effects.resources.first()
         && let Some(ahead) = reservations::unsigned_ahead(&context.store, network, resource).await?
@@ -95,14 +110,16 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
         return wait(context, transfer, SubStatus::WaitsItsTurn, reason).await;
     }
     // Its turn has come, or the halt is over, as soon as it is nudged; everything else that went wrong cools down first.
-    let waited = transfer.sub_status == Some(SubStatus::WaitsItsTurn) || halted::held(transfer.sub_status);
+    let waited = transfer.sub_status == Some(SubStatus::WaitsItsTurn)
+        || authorize::waited(transfer.sub_status)
+        || halted::held(transfer.sub_status);
     if !waited
         && let Some(progress) = cooling(context, &transfer, session_pause(context, record.signing_attempts))
     {
         return Ok(progress);
     }
 
-    ask(context, ports, transfer, record, signing_started).await
+    ask(context, ports, transfer, record, basis).await
 }
 
 /// How many ledgers may still take it.
@@ -159,16 +176,31 @@ pub(super) async fn again(
     if let Some(hold) = halted::by(context, &transfer).await? {
         return wait(context, transfer, hold.sub_status(), hold).await;
     }
-    ask(context, ports, transfer, record, true).await
+    ask(context, ports, transfer, record, None).await
 }
 
+/// `basis`: by what it may be signed; absent where a session may have begun before, and it is judged here.
 async fn ask(
     context: &Context,
     ports: &ChainPorts,
     transfer: Transfer,
     record: TransactionRecord,
-    started_before: bool,
+    basis: Option<Basis>,
 ) -> Result<Progress, StepError> {
+    let started_before = basis.is_none();
+    let basis = match basis {
+        Some(basis) => basis,
+        None => match authorize::again(context, &transfer).await? {
+            Ok(basis) => basis,
+            Err(waits) => {
+                let longest = session_pause(context, record.signing_attempts);
+                return Ok(match authorize::hold(context, transfer, waits).await? {
+                    Progress::Wait(pause) => Progress::Wait(pause.min(longest)),
+                    progress => progress,
+                });
+            }
+        },
+    };
     let scheme = transfer.intent.intent.wallet.scheme();
     let key = context.group_key(scheme).await?.ok_or(StepError::NoKey(scheme))?;
     let online = context.signer.online(scheme);
@@ -179,27 +211,19 @@ async fn ask(
         let reason = format!("{online} of {} co-signers are online", key.threshold);
         return wait(context, transfer, SubStatus::SignersOffline, reason).await;
     }
-    sign(context, ports, transfer, record, key, started_before).await
+    let place = match places::to_sign() {
+        Ok(place) => place,
+        Err(full) => return wait(context, transfer, SubStatus::WaitsItsTurn, full).await,
+    };
+    let payloads = ports.adapter.signing_payloads(&record.unsigned, &key)?;
+    let (transfer, attempt) = start(context, transfer, record.id, &basis, started_before).await?;
+    let session = Session { key, payloads, authorization: basis.evidence, place };
+    propose(context, transfer, record, session, attempt, started_before).await
 }
 
 /// Between two sessions: one `retry` after the first, up to sixteen after many.
 pub(super) fn session_pause(context: &Context, attempts: u32) -> Duration {
     context.settings.retry.saturating_mul(1 << attempts.saturating_sub(1).min(4))
-}
-
-async fn sign(
-    context: &Context,
-    ports: &ChainPorts,
-    transfer: Transfer,
-    record: TransactionRecord,
-    key: GroupKey,
-    started_before: bool,
-) -> Result<Progress, StepError> {
-    let payloads = ports.adapter.signing_payloads(&record.unsigned, &key)?;
-    let authorization = authorization::evidence(context, &transfer).await?;
-    let (transfer, attempt) = start(context, transfer, record.id, started_before).await?;
-    propose(context, transfer, record, Session { key, payloads, authorization }, attempt, started_before)
-        .await
 }
 
 /// What a session needs besides the package.
@@ -208,6 +232,7 @@ pub(super) struct Session {
     payloads: Vec<SigningPayload>,
     /// What shows the co-signers that the transfer is allowed, in a governed installation.
     authorization: Option<Authorization>,
+    place: ToSign,
 }
 
 /// What the session over a package that is about to be frozen needs; `None` if its co-signers cannot be asked now.
@@ -215,6 +240,7 @@ pub(super) async fn session(
     context: &Context,
     transfer: &Transfer,
     unsigned: &UnsignedTransaction,
+    basis: &Basis,
 ) -> Result<Option<Session>, StepError> {
     let (_, ports) = ports(context, transfer)?;
     let scheme = transfer.intent.intent.wallet.scheme();
@@ -222,9 +248,9 @@ pub(super) async fn session(
     if context.signer.online(scheme) < key.threshold {
         return Ok(None);
     }
+    let Ok(place) = places::to_sign() else { return Ok(None) };
     let payloads = ports.adapter.signing_payloads(unsigned, &key)?;
-    let authorization = authorization::evidence(context, transfer).await?;
-    Ok(Some(Session { key, payloads, authorization }))
+    Ok(Some(Session { key, payloads, authorization: basis.evidence.clone(), place }))
 }
 
 /// Writes "a session may begin" into the transaction that freezes the package, if nothing else has to come first: one commit
@@ -265,7 +291,7 @@ pub(super) async fn propose(
     started_before: bool,
 ) -> Result<Progress, StepError> {
     let (_, ports) = ports(context, &transfer)?;
-    let Session { key, payloads, authorization } = session;
+    let Session { key, payloads, authorization, place } = session;
     let package = SigningPackage {
         transfer: transfer.id,
         transaction: record.id,
@@ -275,7 +301,7 @@ pub(super) async fn propose(
         unsigned: record.unsigned.clone(),
         authorization,
     };
-    match context.signer.sign(&package, &payloads).await {
+    match place.wait(context.signer.sign(&package, &payloads)).await {
         Ok(signatures) => store_signed(context, ports, transfer, &record, &key, &signatures).await,
         Err(error) => {
             let pause = session_pause(context, attempt);
@@ -295,13 +321,14 @@ async fn start(
     context: &Context,
     transfer: Transfer,
     transaction: TransactionId,
+    basis: &Basis,
     started_before: bool,
 ) -> Result<(Transfer, u32), StepError> {
     let now = context.now();
     let mut tx = context.store.write().await?;
     still(&mut tx, &transfer).await?;
-    // A halt that was written since we looked: look again.
-    if halted::by_in(&mut tx, context, &transfer).await?.is_some() {
+    // A halt or an entry of the log that was written since we looked: look again.
+    if halted::by_in(&mut tx, context, &transfer).await?.is_some() || !basis.stands(context, &mut tx).await? {
         return Err(MoveError::Stale.into());
     }
     let attempt = transactions::start_signing(&mut tx, transaction, now).await?;
@@ -366,6 +393,7 @@ async fn failed(
         let sub_status = match error {
             SignError::Refused { .. } if error.refused_for_the_past() => SubStatus::Unexplained,
             SignError::Refused { .. } => SubStatus::SignerRejected,
+            SignError::NotNow { .. } => SubStatus::SignerNotYet,
             SignError::NotEnoughSigners { .. } | SignError::NoKey(_) => SubStatus::SignersOffline,
             SignError::Aborted { .. } => SubStatus::SigningFailed,
         };
@@ -383,6 +411,7 @@ async fn failed(
             let fact = Fact::Rejected { sub_status: Some(SubStatus::SignerRejected), reason };
             give_up(context, transfer, record, fact).await
         }
+        SignError::NotNow { code, .. } => not_yet(context, transfer, record, &code, reason).await,
         SignError::NotEnoughSigners { .. } | SignError::NoKey(_) => {
             not_started(context, transfer, SubStatus::SignersOffline, reason).await
         }
@@ -398,6 +427,33 @@ async fn not_started(
 ) -> Result<Progress, StepError> {
     advance(context, transfer, Fact::SigningNotStarted { sub_status, reason }).await?;
     Ok(Progress::Wait(context.settings.retry))
+}
+
+/// Nobody took part, and what co-signers lack may come: what was reserved is given back at once, and the transfer waits where what is
+/// missing can be supplied, saying what that is.
+async fn not_yet(
+    context: &Context,
+    transfer: Transfer,
+    record: &TransactionRecord,
+    code: &str,
+    reason: String,
+) -> Result<Progress, StepError> {
+    let sub_status = SubStatus::SignerNotYet;
+    let evidence = context.governance.is_some() && EVIDENCE_REFUSALS.contains(&code);
+    let back = match evidence {
+        true => Fact::AuthorizationLapsed { reason: reason.clone() },
+        false => Fact::Thawed { reason: reason.clone() },
+    };
+    let not_started = Fact::SigningNotStarted { sub_status, reason: reason.clone() };
+    let now = context.now();
+    let mut tx = context.store.write().await?;
+    still(&mut tx, &transfer).await?;
+    let transfer = advance_in(&mut tx, transfer, not_started, now).await?;
+    give_back(&mut tx, record, now).await?;
+    let transfer = advance_in(&mut tx, transfer, back, now).await?;
+    advance_in(&mut tx, transfer, Fact::Waiting { sub_status, reason }, now).await?;
+    tx.commit().await?;
+    Ok(Progress::Moved)
 }
 
 /// Releases what was reserved, together with the transition. Only while no session began.

@@ -14,26 +14,26 @@ use bursar_domain::{
     lifecycle::{Status, SubStatus},
     time::Clock as _,
 };
-use bursar_store::{approvals, governance as kept, halts, halts::HaltCode, jobs};
+use bursar_store::{Store, approvals, governance as kept, halts, halts::HaltCode, jobs};
 use bursar_workers::{engine::Next, governance::Governance};
 use serde_json::{Value, json};
 use std::{sync::atomic::Ordering, time::Duration};
 
-struct Governed {
-    world: World,
-    desk: TestDesk,
+pub struct Governed {
+    pub world: World,
+    pub desk: TestDesk,
     /// How much of the log is in the database.
     stored: usize,
 }
 
 impl Governed {
     /// With these rules beside one that allows everything.
-    async fn with(rules: &[Value]) -> Self {
+    pub async fn with(rules: &[Value]) -> Self {
         let allow = json!({ "id": "allow", "then": { "kind": "ALLOW" } });
         Self::only(&[&[allow], rules].concat()).await
     }
 
-    async fn only(rules: &[Value]) -> Self {
+    pub async fn only(rules: &[Value]) -> Self {
         let mut world = World::ethereum().await;
         let mut desk = TestDesk::new(0);
         desk.now = world.clock.now();
@@ -46,31 +46,22 @@ impl Governed {
         governed
     }
 
-    async fn publish(&mut self, rules: &[Value]) {
+    pub async fn publish(&mut self, rules: &[Value]) {
         self.desk.publish(policy(rules));
         self.store().await;
     }
 
-    async fn change(&mut self, change: Change, signers: &[&str]) {
+    pub async fn change(&mut self, change: Change, signers: &[&str]) {
         self.desk.accept(change, signers);
         self.store().await;
     }
 
     async fn store(&mut self) {
-        let mut tx = self.world.store().write().await.unwrap();
-        for (seq, (entry, at)) in self.desk.entries.iter().enumerate().skip(self.stored) {
-            let previous = match seq.checked_sub(1) {
-                Some(before) => self.desk.entries[before].0.digest(),
-                None => EntryDigest::NONE,
-            };
-            let head = Head { seq: seq as u64, digest: entry.digest() };
-            kept::append(&mut tx, head, previous, entry, *at).await.unwrap();
-        }
-        tx.commit().await.unwrap();
+        store(self.world.store(), &self.desk, self.stored).await;
         self.stored = self.desk.entries.len();
     }
 
-    async fn vote(&self, transfer: TransferId, user: &str, vote: Vote) {
+    pub async fn vote(&self, transfer: TransferId, user: &str, vote: Vote) {
         let now = self.world.clock.now();
         let intent = self.world.transfer(transfer).await.intent.intent.digest();
         let (policy, head) = (self.desk.state.policy().unwrap().version, self.desk.state.head());
@@ -83,16 +74,16 @@ impl Governed {
         tx.commit().await.unwrap();
     }
 
-    async fn status(&self, id: TransferId) -> (Status, Option<SubStatus>) {
+    pub async fn status(&self, id: TransferId) -> (Status, Option<SubStatus>) {
         self.world.look(id).await.unwrap();
         self.world.status(id).await
     }
 
-    async fn reason(&self, id: TransferId) -> String {
+    pub async fn reason(&self, id: TransferId) -> String {
         self.world.transfer(id).await.reason.unwrap()
     }
 
-    async fn code(&self, id: TransferId) -> String {
+    pub async fn code(&self, id: TransferId) -> String {
         approvals::ruling(self.world.store(), id).await.unwrap().unwrap().0.code
     }
 }
@@ -101,7 +92,7 @@ fn policy(rules: &[Value]) -> Policy {
     serde_json::from_value(json!({ "currency": "CHF", "priceMaxAgeSeconds": 60, "rules": rules })).unwrap()
 }
 
-fn require(quorum: u8, deadline: Option<u64>) -> Value {
+pub fn require(quorum: u8, deadline: Option<u64>) -> Value {
     let groups = json!([{ "group": "payments", "quorum": quorum }]);
     let mut then = json!({ "kind": "REQUIRE", "of": "ALL", "groups": groups });
     if let Some(deadline) = deadline {
@@ -111,16 +102,31 @@ fn require(quorum: u8, deadline: Option<u64>) -> Value {
 }
 
 /// Above 2500 within an hour; each transfer of these tests pays 1000.
-fn limit(then: Value) -> Value {
+pub fn limit(then: Value) -> Value {
     let velocity = json!({ "windowSeconds": 3600, "of": "ETH", "groupBy": "WALLET", "above": "2500" });
     json!({ "id": "limit", "when": { "velocity": velocity }, "then": then })
 }
 
-fn deny() -> Value {
+pub fn deny() -> Value {
     json!({ "kind": "DENY", "reason": "enough for now" })
+/// Puts the desk's entries from this place on into a database, as another process would.
+pub async fn store(store: &Store, desk: &TestDesk, from: usize) {
+    let mut tx = store.write().await.unwrap();
+    for (seq, (entry, at)) in desk.entries.iter().enumerate().skip(from) {
+        let previous = match seq.checked_sub(1) {
+            Some(before) => desk.entries[before].0.digest(),
+            None => EntryDigest::NONE,
+        };
+        let head = Head { seq: seq as u64, digest: entry.digest() };
+        kept::append(&mut tx, head, previous, entry, *at).await.unwrap();
+    }
+    tx.commit().await.unwrap();
 }
 
-const WAITS: (Status, Option<SubStatus>) = (Status::PendingAuthorization, Some(SubStatus::AwaitingApprovals));
+}
+
+pub const WAITS: (Status, Option<SubStatus>) =
+    (Status::PendingAuthorization, Some(SubStatus::AwaitingApprovals));
 
 #[tokio::test]
 async fn policy__should_block_what_it_does_not_allow_and_say_why() {

@@ -306,3 +306,55 @@ async fn transfers_of_one_account_at_once__should_each_read_it_once() {
         world.assert_paid_once(id).await;
     }
 }
+
+/// Sessions that hang hold places of their own: what does not wait for co-signers goes on.
+#[tokio::test]
+async fn sessions_that_hang__should_not_hold_up_the_steps_of_others() {
+    const HANGING: usize = 2;
+    let mut world = World::ethereum().await;
+    world.context.settings.concurrency = HANGING;
+    world.context.settings.signing = HANGING;
+    let sent = world.submit("sent-before").await;
+    world.look(sent).await.unwrap();
+    assert_eq!(world.status(sent).await.0, Status::Broadcasting);
+    // Of one account only the lowest number is signed, so each has an account of its own.
+    let mut ids = Vec::new();
+    for n in 1..=HANGING + 1 {
+        ids.push(world.submit_from(&format!("hangs-{n}"), u32::try_from(n).unwrap()).await);
+    }
+    world.signer.close_gate();
+    let before = world.signer.sessions();
+    let workers = Workers::start(world.context.clone());
+    eventually(&world, ids[0], "all places for signing taken", async || {
+        world.signer.sessions() == before + HANGING
+    })
+    .await;
+    completed(&world, sent).await;
+    // The one that found no place says so, with nothing begun.
+    let mut waiting = Vec::new();
+    eventually(&world, ids[HANGING], "one that waits for a place", async || {
+        world.clock.advance(Duration::from_secs(6));
+        waiting = Vec::new();
+        for id in &ids {
+            waiting.extend((world.status(*id).await.1 == Some(SubStatus::WaitsItsTurn)).then_some(*id));
+        }
+        waiting.len() == 1
+    })
+    .await;
+    let told = world.transfer(waiting[0]).await.reason.unwrap();
+    assert!(told.contains("2 signing sessions are under way"), "{told}");
+    world.abort(waiting[0]).await.expect("no session began");
+    // A new order is taken up to where it needs co-signers.
+    let fresh = world.submit_from("fresh", 9).await;
+    eventually(&world, fresh, "a frozen package", async || {
+        world.clock.advance(Duration::from_secs(6));
+        world.status(fresh).await.0 == Status::PendingSignature
+    })
+    .await;
+    assert_eq!(world.signer.sessions(), before + HANGING, "no more than there are places for");
+    world.signer.open_gate();
+    for id in ids.iter().filter(|id| !waiting.contains(id)).chain([&fresh]) {
+        completed(&world, *id).await;
+    }
+    workers.shutdown().await;
+}

@@ -51,6 +51,19 @@ impl Desk {
         Self { wallet, account, initiator: SigningKey::from_bytes(&[INITIATOR; 32]) }
     }
 
+    /// One more address of the wallet.
+    pub async fn address(&self, store: &Store, id: AddressId, index: u32) -> String {
+        let path = self.wallet.descriptor.path(Branch::Receive, index);
+        let address = adapter::address(self.wallet.descriptor.network, &path);
+        let (wallet, created_at) = (self.wallet.id, T0);
+        let record =
+            AddressRecord { id, wallet, path, address: address.clone(), label: None, created_at };
+        let mut tx = store.write().await.unwrap();
+        addresses::insert(&mut tx, &record).await.unwrap();
+        tx.commit().await.unwrap();
+        address
+    }
+
     /// Accepts an order to pay these.
     pub async fn submit(
         &self,
@@ -58,6 +71,21 @@ impl Desk {
         id: TransferId,
         name: &str,
         payments: &[(String, u64)],
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) {
+        self.submit_from(store, id, name, payments, None, expires_at, now).await;
+    }
+
+    /// As [`submit`](Self::submit), from one of the wallet's addresses.
+    #[allow(clippy::too_many_arguments, reason = "an order has as many parts")]
+    pub async fn submit_from(
+        &self,
+        store: &Store,
+        id: TransferId,
+        name: &str,
+        payments: &[(String, u64)],
+        source: Option<String>,
         expires_at: Timestamp,
         now: Timestamp,
     ) {
@@ -70,7 +98,7 @@ impl Desk {
             external_id: name.parse().unwrap(),
             wallet: self.wallet.descriptor,
             asset: Asset::native(self.wallet.descriptor.network.chain()),
-            source: None,
+            source,
             payments: payments.iter().map(payment).collect(),
             max_fee: Amount::from_u64(500),
             expires_at,

@@ -9,7 +9,7 @@ use crate::shared::{
 };
 use bursar_domain::{
     effects::Resource,
-    ids::TransferId,
+    ids::{AddressId, TransferId},
     lifecycle::{Fact, Status, SubStatus, Transfer},
     network::Network,
     package::SigningPackage,
@@ -116,6 +116,16 @@ impl World {
         let expires_at = now.plus(Duration::from_secs(100_000));
         self.desk.submit(self.store(), id, name, &payments, expires_at, now).await;
         id
+        id
+    }
+
+    /// A transfer from an account of its own: the wallet's address at `index`, which is made for it.
+    pub async fn submit_from(&self, name: &str, index: u32) -> TransferId {
+        let source = self.desk.address(self.store(), AddressId::new(self.context.ids.uuid()), index).await;
+        let (id, now) = (TransferId::new(self.context.ids.uuid()), self.clock.now());
+        let expires_at = now.plus(Duration::from_secs(100_000));
+        let payments = [(name.to_owned(), 1000)];
+        self.desk.submit_from(self.store(), id, name, &payments, Some(source), expires_at, now).await;
     }
 
     pub async fn transfer(&self, id: TransferId) -> Transfer {
