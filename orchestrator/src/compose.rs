@@ -168,6 +168,7 @@ pub fn assets(config: &Config) -> Assets {
 fn settings(engine: &EngineConfig, shared: bool) -> Settings {
     let defaults = Settings::default();
     let or = |ms: Option<u64>, default: Duration| ms.map_or(default, Duration::from_millis);
+    let concurrency = engine.concurrency.unwrap_or(defaults.concurrency).max(1);
     Settings {
         concurrency,
         signing: engine.signing.unwrap_or(concurrency).max(1),
@@ -181,7 +182,6 @@ fn settings(engine: &EngineConfig, shared: bool) -> Settings {
         drain: defaults.drain,
         leave_signing: shared,
         together: defaults.together,
-    let concurrency = engine.concurrency.unwrap_or(defaults.concurrency).max(1);
     }
 }
 

@@ -93,12 +93,12 @@ pub struct PartyConfig {
 #[serde(deny_unknown_fields)]
 pub struct EngineConfig {
     pub concurrency: Option<usize>,
+    pub signing: Option<usize>,
     pub lease_ms: Option<u64>,
     pub queue_poll_ms: Option<u64>,
     pub retry_ms: Option<u64>,
     pub rebroadcast_ms: Option<u64>,
     pub package_lifetime_ms: Option<u64>,
-    pub signing: Option<usize>,
     pub sweep_ms: Option<u64>,
     pub stalled_sweeps: Option<u32>,
 }

@@ -218,6 +218,9 @@ fn with_started(error: SignError, begun: bool, last: &str) -> SignError {
         SignError::Refused { party, code, reason, started } => {
             SignError::Refused { party, code, reason, started: started || begun }
         }
+        SignError::NotNow { code, reason, started } => {
+            SignError::NotNow { code, reason, started: started || begun }
+        }
         other if begun => SignError::Aborted { reason: format!("{last}; then: {other}"), started: true },
         other => other,
     }
@@ -254,6 +257,3 @@ mod tests {
         assert_eq!(agreed(&[&cheap, &[], &[]]), None, "a threshold below a majority");
     }
 }
-        SignError::NotNow { code, reason, started } => {
-            SignError::NotNow { code, reason, started: started || begun }
-        }

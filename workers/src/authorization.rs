@@ -21,11 +21,11 @@ use bursar_domain::{
             evaluate,
         },
         state::{PublishedPolicy, State},
+        verdict::ScreeningCheck,
     },
     ids::{TransferId, WalletId},
     intent::Intent,
     lifecycle::Transfer,
-        verdict::ScreeningCheck,
     network::Chain,
     time::Timestamp,
 };
@@ -55,14 +55,14 @@ pub struct Judged {
     pub result: Result<Authorized, Denied>,
     /// What the transfer adds to each sum that the policy limits.
     pub parts: Vec<Part>,
+    /// Where all that is in the way is the hour: when a time window of the policy opens, before the intent expires.
+    pub opens: Option<Timestamp>,
 }
 
 /// From what is read: all of it, or as it is within a transaction, in which nobody else writes.
 enum Source<'a> {
     Store(&'a Store),
     Tx(&'a mut WriteTx),
-    /// Where all that is in the way is the hour: when a time window of the policy opens, before the intent expires.
-    pub opens: Option<Timestamp>,
 }
 
 /// Judges by what is committed.
@@ -172,11 +172,13 @@ async fn judge_from(
     }
     let mut facts = Facts { balance, ..facts(now) };
     let mut parts = Vec::new();
+    let mut asked = None;
     // Whoever is not a user, and what makes no sense, is denied for that.
     if let (Some(PublishedPolicy { policy, .. }), Some(user)) = (state.policy(), initiator(&state, transfer))
         && let Ok(request) = Request::new(&transfer.intent.intent, user, state.address_book())
     {
         parts = add_up(&mut source, policy, &request, transfer.id, &mut facts).await?;
+        asked = Some((policy.clone(), request));
     }
     let knows = |head: &Head| known.contains(head);
     let result = authorize(&state, knows, &transfer.intent, &evidence, &facts, transfer.created_at);
@@ -213,13 +215,11 @@ fn facts(now: Timestamp) -> Facts {
     Facts { price: Err(Gap::Unpriceable), risk: Err(Gap::Missing), ..Facts::unknowable(now) }
 }
 
-    let mut asked = None;
 /// A transfer that nobody has signed.
 #[derive(Debug, Clone, Copy)]
 pub struct Proposed<'a> {
     pub intent: &'a Intent,
     pub wallet: WalletId,
-        asked = Some((policy.clone(), request));
     pub initiator: &'a User,
 }
 
@@ -299,6 +299,17 @@ fn gather(state: &State, transfer: &Transfer, votes: Vec<StoredApproval>, now: T
     evidence
 }
 
+/// Whom the policy in force may ask for approval: the members of all groups that a requirement names.
+fn electorate(state: &State) -> BTreeSet<&UserId> {
+    let rules = state.policy().into_iter().flat_map(|published| &published.policy.rules);
+    let requirements = rules.filter_map(|rule| match &rule.then {
+        Effect::Require(requirement) => Some(&requirement.groups),
+        _ => None,
+    });
+    let groups = requirements.flatten().filter_map(|wanted| state.directory().group(&wanted.group));
+    groups.flat_map(|group| &group.members).collect()
+}
+
 /// What votes about this transfer are held against; `None` while there is no policy, or nobody who initiated it.
 pub fn ballot<'s>(state: &'s State, transfer: &Transfer, now: Timestamp) -> Option<Ballot<'s>> {
     Some(Ballot {
@@ -325,17 +336,6 @@ impl Source<'_> {
     }
 
     async fn sum(&mut self, asked: Sum<'_>) -> Result<Fact<Amount>, StoreError> {
-/// Whom the policy in force may ask for approval: the members of all groups that a requirement names.
-fn electorate(state: &State) -> BTreeSet<&UserId> {
-    let rules = state.policy().into_iter().flat_map(|published| &published.policy.rules);
-    let requirements = rules.filter_map(|rule| match &rule.then {
-        Effect::Require(requirement) => Some(&requirement.groups),
-        _ => None,
-    });
-    let groups = requirements.flatten().filter_map(|wanted| state.directory().group(&wanted.group));
-    groups.flat_map(|group| &group.members).collect()
-}
-
         match self {
             Self::Store(store) => velocity::sum(store, asked).await,
             Self::Tx(tx) => velocity::sum_in(tx, asked).await,

@@ -27,8 +27,8 @@ mod transition;
 mod turns;
 mod tx_id;
 pub mod webhooks;
+mod windows;
 
 pub use context::{ChainPorts, Context, Replacement, Settings};
 pub use runtime::Workers;
 pub use tx_id::tx_id;
-mod windows;

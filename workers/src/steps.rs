@@ -14,8 +14,8 @@ pub mod sign;
 use crate::{
     context::{ChainPorts, Context},
     engine::StepError,
-    transition::{MoveError, advance},
     governance::GovernanceError,
+    transition::{MoveError, advance},
 };
 use bursar_domain::{
     ids::TransactionId,
@@ -63,8 +63,6 @@ async fn say(context: &Context, transfer: Transfer, fact: Fact) -> Result<Transf
     advance(context, transfer, fact).await
 }
 
-/// What went wrong less than `pause` ago is not tried again yet, whatever nudged the transfer meanwhile. Its own transitions
-/// nudge it too, so without this a step that fails would run without a break.
 /// Says on the transfer that its step cannot be taken because of a node or of the governance log, which people can do something about. The
 /// queue keeps the error, too, but that is seen by nobody who looks at the transfer. What waits for a person says that already, and from
 /// the first broadcast on more than this is to be said.
@@ -92,6 +90,8 @@ pub(crate) async fn tell(context: &Context, transfer: Transfer, error: &StepErro
     }
 }
 
+/// What went wrong less than `pause` ago is not tried again yet, whatever nudged the transfer meanwhile. Its own transitions
+/// nudge it too, so without this a step that fails would run without a break.
 fn cooling(context: &Context, transfer: &Transfer, pause: Duration) -> Option<Progress> {
     transfer.reason.as_ref()?;
     left(context.now(), transfer.updated_at, pause).map(Progress::Wait)

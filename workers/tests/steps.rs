@@ -23,10 +23,10 @@ mod governance;
 mod halts;
 #[path = "steps/jobs.rs"]
 mod jobs;
-#[path = "steps/recall.rs"]
-mod recall;
 #[path = "steps/later.rs"]
 mod later;
+#[path = "steps/recall.rs"]
+mod recall;
 #[path = "steps/repeat.rs"]
 mod repeat;
 #[path = "steps/replace.rs"]

@@ -257,6 +257,13 @@ pub enum SubStatus {
     AwaitingScreening,
     /// Policy has it wait; the reason says until when.
     PolicyDelay,
+    /// The policy permits it, but not at this hour; the reason says when a time window opens.
+    AwaitingWindow,
+    /// Too few co-signers would sign it now, and may later; the reason says what each lacks. No session began, and nothing is reserved, or
+    /// (PENDING_SIGNATURE) one began and the same bytes are signed again.
+    SignerNotYet,
+    /// The governance log cannot be relied on now (the reason says why): nothing that needs it is done.
+    GovernanceUnavailable,
     /// What had authorized it no longer does (policy, people or approvals have changed): it is decided anew.
     AuthorizationLapsed,
     /// Somebody who must approve said no.
@@ -274,13 +281,6 @@ pub enum SubStatus {
     NodeUnavailable,
     /// Fewer co-signers than the threshold are online.
     SignersOffline,
-    /// The policy permits it, but not at this hour; the reason says when a time window opens.
-    AwaitingWindow,
-    /// Too few co-signers would sign it now, and may later; the reason says what each lacks. No session began, and nothing is reserved, or
-    /// (PENDING_SIGNATURE) one began and the same bytes are signed again.
-    SignerNotYet,
-    /// The governance log cannot be relied on now (the reason says why): nothing that needs it is done.
-    GovernanceUnavailable,
     /// Nothing new is sent from the account until a person lifts the halt that the reason names.
     AccountHalted,
     /// Somebody froze it, its wallet, its chain or everything; the reason names the entry of the governance log. Two people lift it.

@@ -68,13 +68,13 @@ const SUSPECT: u32 = 10;
 /// More parties than this are not searched for the best quorum in which everybody is who somebody wants to sign with.
 const MANY: usize = 12;
 
-impl Attempt<'_> {
 /// The code of [`SignError::NotNow`] when nobody who accepts is of a party that another demands.
 const SIGNERS_REQUIRED: &str = "SIGNERS_REQUIRED";
 
 /// Why a party does not sign now: its code, and its words.
 type Answered = (PartyIndex, String, String);
 
+impl Attempt<'_> {
     /// Asks every candidate, and takes the first t that accept, or those who had least to do with failures as soon as it is clear
     /// who they are.
     ///
@@ -137,19 +137,21 @@ type Answered = (PartyIndex, String, String);
                 }
             }
         }
-        if accepted.len() >= needed {
-        let mut why: Vec<String> =
-            unable.iter().map(|(party, code, reason)| format!("party {party} could not decide: {code}: {reason}")).collect();
+        let mut why: Vec<String> = unable
+            .iter()
+            .map(|(party, code, reason)| format!("party {party} could not decide: {code}: {reason}"))
+            .collect();
         why.extend(waiting.iter().map(|party| format!("party {party} did not answer in time")));
         why.extend(
             refused.iter().map(|(party, code, reason)| format!("party {party} refused: {code}: {reason}")),
         );
+        if accepted.len() >= needed {
             let signers = self.quorum(&blame, &accepted, needed);
-            let chosen = accepted.into_iter().filter(|(party, _)| signers.contains(party));
             let absent = self.absent(&signers, &accepted);
             if !absent.is_empty() {
                 return Err(required(&absent, &why));
             }
+            let chosen = accepted.into_iter().filter(|(party, _)| signers.contains(party));
             let (signers, nonces) = chosen.map(|(party, acceptance)| (party, acceptance.nonce)).unzip();
             return Ok(Quorum { proposal, signers, nonces });
         }
@@ -212,11 +214,11 @@ type Answered = (PartyIndex, String, String);
         if self.absent(&cheapest, accepted).is_empty() {
             return cheapest;
         }
-        let subsets = (0u32..1 << all.len()).filter(|subset| subset.count_ones() as usize == needed);
         let all: Vec<PartyIndex> = accepted.keys().copied().collect();
         if all.len() > MANY {
             return self.with_demanded(blame, accepted, needed);
         }
+        let subsets = (0u32..1 << all.len()).filter(|subset| subset.count_ones() as usize == needed);
         let signers = |subset: u32| -> Vec<PartyIndex> {
             (0u32..)
                 .zip(&all)
@@ -369,8 +371,6 @@ type Answered = (PartyIndex, String, String);
     }
 }
 
-fn least_blamed<'a>(
-    blame: &BTreeMap<PartyIndex, u32>,
 /// Nobody began a session: those who accept would refuse to, without these.
 fn required(absent: &BTreeSet<PartyRole>, why: &[String]) -> SignError {
     let absent: Vec<String> = absent.iter().map(|role| format!("{role:?}")).collect();
@@ -382,6 +382,8 @@ fn required(absent: &BTreeSet<PartyRole>, why: &[String]) -> SignError {
     SignError::NotNow { code: SIGNERS_REQUIRED.into(), reason, started: false }
 }
 
+fn least_blamed<'a>(
+    blame: &BTreeMap<PartyIndex, u32>,
     parties: impl Iterator<Item = &'a PartyIndex>,
     needed: usize,
 ) -> Vec<PartyIndex> {

@@ -88,6 +88,20 @@ impl Governed {
     }
 }
 
+/// Puts the desk's entries from this place on into a database, as another process would.
+pub async fn store(store: &Store, desk: &TestDesk, from: usize) {
+    let mut tx = store.write().await.unwrap();
+    for (seq, (entry, at)) in desk.entries.iter().enumerate().skip(from) {
+        let previous = match seq.checked_sub(1) {
+            Some(before) => desk.entries[before].0.digest(),
+            None => EntryDigest::NONE,
+        };
+        let head = Head { seq: seq as u64, digest: entry.digest() };
+        kept::append(&mut tx, head, previous, entry, *at).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+}
+
 fn policy(rules: &[Value]) -> Policy {
     serde_json::from_value(json!({ "currency": "CHF", "priceMaxAgeSeconds": 60, "rules": rules })).unwrap()
 }
@@ -109,20 +123,6 @@ pub fn limit(then: Value) -> Value {
 
 pub fn deny() -> Value {
     json!({ "kind": "DENY", "reason": "enough for now" })
-/// Puts the desk's entries from this place on into a database, as another process would.
-pub async fn store(store: &Store, desk: &TestDesk, from: usize) {
-    let mut tx = store.write().await.unwrap();
-    for (seq, (entry, at)) in desk.entries.iter().enumerate().skip(from) {
-        let previous = match seq.checked_sub(1) {
-            Some(before) => desk.entries[before].0.digest(),
-            None => EntryDigest::NONE,
-        };
-        let head = Head { seq: seq as u64, digest: entry.digest() };
-        kept::append(&mut tx, head, previous, entry, *at).await.unwrap();
-    }
-    tx.commit().await.unwrap();
-}
-
 }
 
 pub const WAITS: (Status, Option<SubStatus>) =

@@ -116,7 +116,6 @@ impl World {
         let expires_at = now.plus(Duration::from_secs(100_000));
         self.desk.submit(self.store(), id, name, &payments, expires_at, now).await;
         id
-        id
     }
 
     /// A transfer from an account of its own: the wallet's address at `index`, which is made for it.
@@ -126,6 +125,7 @@ impl World {
         let expires_at = now.plus(Duration::from_secs(100_000));
         let payments = [(name.to_owned(), 1000)];
         self.desk.submit_from(self.store(), id, name, &payments, Some(source), expires_at, now).await;
+        id
     }
 
     pub async fn transfer(&self, id: TransferId) -> Transfer {
