@@ -9,6 +9,7 @@ pub mod governance;
 pub mod halts;
 pub mod health;
 pub mod policy;
+pub mod prices;
 pub mod problem;
 pub mod state;
 pub mod status;
@@ -106,6 +107,7 @@ fn governed() -> OpenApiRouter<ApiState> {
         .routes(routes!(governance::freezes))
         .routes(routes!(governance::validate))
         .routes(routes!(policy::simulate))
+        .routes(routes!(prices::create, prices::list))
         .routes(routes!(policy::backtest::backtest))
         .routes(routes!(transfers::approvals::create, transfers::approvals::list))
         .routes(routes!(transfers::approvals::explanation))

@@ -12,7 +12,7 @@
 //! | [`wallets`], [`addresses`], [`keys`] | what is ours |
 //! | [`halts`], [`gaps`], [`audit`] | who may not send for now; numbers that nobody will use; what a reconciliation compares |
 //! | [`governance`] | the signed log that says who may do what, and changes that wait for signatures |
-//! | [`approvals`], [`velocity`] | who approved what, what was decided and why; what transfers add to limited sums |
+//! | [`approvals`], [`velocity`], [`quotes`] | who approved what, what was decided and why; what transfers add to limited sums; prices |
 //! | [`webhooks`] | where events are sent on to, and what came of it |
 //! | [`api_keys`], [`sessions`], [`nonces`], [`idempotency`] | who calls, what is good once, and what was answered |
 
@@ -38,6 +38,7 @@ pub mod nonces;
 pub mod page;
 #[cfg(test)]
 mod plans;
+pub mod quotes;
 mod readers;
 pub mod reservations;
 mod row;

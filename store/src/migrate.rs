@@ -19,6 +19,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (10, include_str!("../migrations/0010_governance.sql")),
     (11, include_str!("../migrations/0011_authorization.sql")),
     (13, include_str!("../migrations/0013_webhooks.sql")),
+    (16, include_str!("../migrations/0016_quotes.sql")),
     (15, include_str!("../migrations/0015_authentication.sql")),
 ];
 

@@ -12,7 +12,7 @@ use bursar_domain::{
     lifecycle::{FundsMoved, State, Status},
     time::Timestamp,
 };
-use sqlx::AnyConnection;
+use sqlx::{AnyConnection, AssertSqlSafe};
 use std::time::Duration;
 
 /// Under what a query's sum is kept: the same for every window, so that a new rule over a longer one knows what was reserved before.
@@ -89,6 +89,9 @@ async fn sum_on(connection: &mut AnyConnection, asked: Sum<'_>) -> Result<Fact<A
     Ok(Ok(sum))
 }
 
+/// How many parts are written at once.
+const ROWS: usize = 100;
+
 /// Reserves. What the transfer has reserved before stays as it is, and keeps its place in time.
 pub async fn reserve(
     tx: &mut WriteTx,
@@ -96,18 +99,19 @@ pub async fn reserve(
     parts: &[Part],
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    for Part { name, amount } in parts {
-        sqlx::query(
-            "INSERT INTO velocity_reservations (transfer, of_group, amount, reserved_at, released) VALUES ($1, $2, $3, $4, 0) \
-             ON CONFLICT (transfer, of_group) DO NOTHING",
-        )
-        .bind(transfer.to_string())
-        .bind(name.clone())
-        .bind(amount.map(|amount| amount.to_string()))
-        .bind(now.micros())
-        .execute(tx.connection())
-        .await
-        .during("velocity_reservations.reserve")?;
+    // Some databases are far away, and a batch has many destinations.
+    for parts in parts.chunks(ROWS) {
+        let row = |place: usize| format!("($1, ${}, ${}, $2, 0)", 2 * place + 3, 2 * place + 4);
+        let rows = (0..parts.len()).map(row).collect::<Vec<_>>().join(", ");
+        let sql = format!(
+            "INSERT INTO velocity_reservations (transfer, of_group, amount, reserved_at, released) VALUES {rows} \
+             ON CONFLICT (transfer, of_group) DO NOTHING"
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql)).bind(transfer.to_string()).bind(now.micros());
+        for Part { name, amount } in parts {
+            query = query.bind(name.clone()).bind(amount.map(|amount| amount.to_string()));
+        }
+        query.execute(tx.connection()).await.during("velocity_reservations.reserve")?;
     }
     Ok(())
 }

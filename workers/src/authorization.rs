@@ -11,6 +11,7 @@ use crate::{
 };
 use bursar_domain::{
     amount::Amount,
+    asset::Asset,
     governance::{
         approval::{Approval, Ballot, Vote},
         authorization::{Authorization, Authorized, Denied, MAX_APPROVALS, authorize},
@@ -20,6 +21,7 @@ use bursar_domain::{
             Allowed, Condition, Decision, Effect, Fact, Facts, Gap, Outcome, Policy, Request, RiskBand,
             evaluate,
         },
+        quote::{QuoteCheck, SignedQuote},
         state::{PublishedPolicy, State},
         verdict::ScreeningCheck,
     },
@@ -33,6 +35,7 @@ use bursar_store::{
     Store, StoreError, WriteTx, addresses,
     approvals::{self, Ruling, StoredApproval},
     governance::{self as kept, StoredEntry},
+    quotes,
     utxos,
     velocity::{self, Part, Sum},
 };
@@ -92,8 +95,10 @@ pub async fn judge_in(
 pub async fn evidence(context: &Context, transfer: &Transfer) -> Result<Option<Authorization>, StepError> {
     let Some(governance) = &context.governance else { return Ok(None) };
     let state = governance.state(&context.store).await?;
-    let votes = approvals::of_transfer(&context.store, transfer.id).await?;
-    Ok(Some(gather(&state, transfer, votes, context.now())))
+    let (votes, now) = (approvals::of_transfer(&context.store, transfer.id).await?, context.now());
+    let mut evidence = gather(&state, transfer, votes, now);
+    evidence.quote = Source::Store(&context.store).quote(&state, transfer, now).await?;
+    Ok(Some(evidence))
 }
 
 /// The paying wallet's confirmed balance, if the policy asks for it. No node is asked otherwise.
@@ -162,7 +167,8 @@ async fn judge_from(
     now: Timestamp,
 ) -> Result<Judged, StepError> {
     let votes = source.votes(transfer).await?;
-    let evidence = gather(&state, transfer, votes, now);
+    let mut evidence = gather(&state, transfer, votes, now);
+    evidence.quote = source.quote(&state, transfer, now).await?;
     let named: BTreeSet<Head> = evidence.approvals.iter().map(|approval| approval.payload.head).collect();
     let mut known = BTreeSet::from([state.head()]);
     for head in named {
@@ -171,6 +177,10 @@ async fn judge_from(
         }
     }
     let mut facts = Facts { balance, ..facts(now) };
+    if let Some(PublishedPolicy { policy, .. }) = state.policy() {
+        let asset = transfer.intent.intent.asset;
+        facts.price = QuoteCheck::of(&state, policy, now).fact(asset, evidence.quote.as_ref(), facts.price);
+    }
     let mut parts = Vec::new();
     let mut asked = None;
     // Whoever is not a user, and what makes no sense, is denied for that.
@@ -209,8 +219,7 @@ fn risk(
     check.pass(evidence.verdict.as_ref(), &evidence.releases).map_err(|_| Gap::Missing)
 }
 
-/// What is known here before anything is read. No price source can be configured, so there is no price: above every limit. The risk
-/// comes from the verdict.
+/// What is known here before anything is read. Without a quote there is no price: above every limit. The risk comes from the verdict.
 fn facts(now: Timestamp) -> Facts {
     Facts { price: Err(Gap::Unpriceable), risk: Err(Gap::Missing), ..Facts::unknowable(now) }
 }
@@ -236,12 +245,16 @@ pub async fn simulate(
     let balance = balance_for(context, policy, wallet, intent).await?;
     let mut facts = Facts { balance, risk, ..facts(context.now()) };
     let mut source = Source::Store(&context.store);
+    let check = QuoteCheck::of(state, policy, facts.now);
+    let quote = source.freshest(&check, intent.asset).await?;
+    facts.price = check.fact(intent.asset, quote.as_ref(), facts.price);
     let nobody = TransferId::new(context.ids.uuid());
     add_up(&mut source, policy, &request, nobody, &mut facts).await?;
     Ok(evaluate(policy, &request, &facts))
 }
 
-/// Finds out every sum that the policy asks for, and what the transfer adds to it.
+/// Finds out every sum that the policy asks for, and what the transfer adds to it. The parts are also of sums that no rule asks for yet,
+/// so that a rule that is published later knows them.
 async fn add_up(
     source: &mut Source<'_>,
     policy: &Policy,
@@ -260,6 +273,12 @@ async fn add_up(
             parts.push(Part { name, amount });
         }
         facts.velocity.insert(query, sum);
+    }
+    for query in policy.velocity_standing(request) {
+        let name = velocity::name(&query, policy.currency);
+        if parts.iter().all(|part| part.name != name) {
+            parts.push(Part { name, amount: query.adds(policy, request, facts).ok() });
+        }
     }
     Ok(parts)
 }
@@ -333,6 +352,33 @@ impl Source<'_> {
             Self::Store(store) => approvals::of_transfer(store, transfer.id).await,
             Self::Tx(tx) => approvals::of_transfer_in(tx, transfer.id).await,
         }
+    }
+
+    /// The price that goes with it, if the policy names who quotes any.
+    async fn quote(
+        &mut self,
+        state: &State,
+        transfer: &Transfer,
+        now: Timestamp,
+    ) -> Result<Option<SignedQuote>, StoreError> {
+        let Some(PublishedPolicy { policy, .. }) = state.policy() else { return Ok(None) };
+        self.freshest(&QuoteCheck::of(state, policy, now), transfer.intent.intent.asset).await
+    }
+
+    async fn freshest(
+        &mut self,
+        check: &QuoteCheck<'_>,
+        asset: Asset,
+    ) -> Result<Option<SignedQuote>, StoreError> {
+        if check.policy.prices.is_none() {
+            return Ok(None);
+        }
+        let currency = check.policy.currency;
+        let there = match self {
+            Self::Store(store) => quotes::of_asset(store, asset, currency).await?,
+            Self::Tx(tx) => quotes::of_asset_in(tx, asset, currency).await?,
+        };
+        Ok(check.freshest(asset, there.into_iter().map(|stored| stored.signed)))
     }
 
     async fn sum(&mut self, asked: Sum<'_>) -> Result<Fact<Amount>, StoreError> {

@@ -1,11 +1,16 @@
 use crate::server::{Server, TestClock, found};
-use bursar_domain::governance::{
-    change::Change,
-    freeze::Scope,
-    log::Entry,
-    policy::Policy,
-    role::Role,
-    testing::{TestDesk, key},
+use bursar_domain::{
+    asset::Asset,
+    governance::{
+        change::Change,
+        freeze::Scope,
+        log::{Entry, EntryDigest},
+        policy::Policy,
+        quote::{Quote, SignedQuote},
+        role::Role,
+        testing::{TestDesk, key},
+    },
+    time::{Clock as _, Timestamp},
 };
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -265,4 +270,94 @@ async fn installation_without_a_log__should_say_so() {
         assert_eq!(problem(&answer), (404, "not-found"), "{path}");
     }
     assert_eq!(problem(&server.post(CHANGES, &body(&entry)).await), (404, "not-found"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn price__should_be_taken_from_whom_the_policy_names_and_refused_from_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, desk) = start(dir.path()).await;
+    let publish = |desk: &TestDesk, prices: Value| {
+        let mut policy = policy(allow_all());
+        policy.prices = serde_json::from_value(prices).unwrap();
+        desk.entry(Change::SetPolicy { policy }, &["manager.policy", "platform.policy"])
+    };
+    let quote = |by: &str, edit: &dyn Fn(&mut Quote)| {
+        let now = server.clock.now();
+        let mut quote = Quote {
+            genesis: desk.pinned(),
+            asset: Asset::Eth,
+            decimals: 18,
+            currency: "USD".parse().unwrap(),
+            price: "2514.07".parse().unwrap(),
+            quoted_at: now,
+            expires_at: now.plus(std::time::Duration::from_secs(600)),
+        };
+        edit(&mut quote);
+        json!(SignedQuote { signature: key(by).sign(&quote.digest()), quote })
+    };
+    let same: &dyn Fn(&mut Quote) = &|_| ();
+    let no_policy = server.post("/v1/prices", &quote("client.service", same)).await;
+    assert_eq!(problem(&no_policy), (403, "governance-price-no-source"), "{}", no_policy.1);
+    let named = publish(&desk, json!({ "by": ["client.service"] }));
+    assert_eq!(server.post(CHANGES, &body(&named)).await.1["effect"], "WAITS");
+    let mut grown = desk.clone();
+    grown.try_append(named).unwrap();
+    server.clock.wait(i64::try_from(DELAY).unwrap());
+    let enact = grown.entry(Change::Enact { seq: 1 }, &["client.service"]);
+    assert_eq!(server.post(CHANGES, &body(&enact)).await.1["effect"], "IN_FORCE");
+
+    let taken = server.post("/v1/prices", &quote("client.service", same)).await;
+    assert_eq!((taken.0, &taken.1["counts"]), (StatusCode::CREATED, &json!(true)), "{}", taken.1);
+    assert_eq!((&taken.1["price"], &taken.1["service"]), (&json!("2514.07"), &json!("client.service")));
+    let again = server.post("/v1/prices", &quote("client.service", same)).await;
+    assert_eq!(again.0, StatusCode::OK, "{}", again.1);
+    let refused: [(&str, &dyn Fn(&mut Quote), (u16, &str)); 6] = [
+        ("platform.screening", same, (403, "governance-price-not-source")),
+        ("client.operator", same, (403, "governance-price-not-source")),
+        ("client.service", &|quote| quote.decimals = 6, (422, "governance-price-decimals")),
+        (
+            "client.service",
+            &|quote| quote.currency = "CHF".parse().unwrap(),
+            (422, "governance-price-other-currency"),
+        ),
+        (
+            "client.service",
+            &|quote| quote.genesis = EntryDigest([1; 32]),
+            (422, "governance-price-other-desk"),
+        ),
+        (
+            "client.service",
+            &|quote| quote.quoted_at = Timestamp(quote.quoted_at.0 - 61_000_000),
+            (409, "governance-price-stale"),
+        ),
+    ];
+    for (by, edit, expected) in refused {
+        assert_eq!(problem(&server.post("/v1/prices", &quote(by, edit)).await), expected, "{by}");
+    }
+    let mut forged = quote("client.service", same);
+    forged["quote"]["price"] = json!("1");
+    assert_eq!(problem(&server.post("/v1/prices", &forged).await), (422, "governance-price-signature"));
+    for (field, value) in
+        [("price", json!("0")), ("price", json!(2514)), ("asset", json!("DOGE")), ("more", json!(1))]
+    {
+        let mut malformed = quote("client.service", same);
+        malformed["quote"][field] = value;
+        assert_eq!(
+            problem(&server.post("/v1/prices", &malformed).await),
+            (400, "malformed-request"),
+            "{field}"
+        );
+    }
+    let listed = server.get("/v1/prices").await;
+    assert_eq!(listed["items"].as_array().unwrap().len(), 1, "{listed}");
+    server.clock.wait(61);
+    let old = server.get("/v1/prices").await;
+    assert_eq!(old["items"][0]["counts"], false, "{old}");
+    assert!(old["items"][0]["why"].as_str().unwrap().contains("older"), "{old}");
+
+    // Rules over FIAT need somebody who quotes prices.
+    let fiat = json!([{ "id": "all", "when": { "amount": { "in": "FIAT", "atMost": "5" } }, "then": { "kind": "ALLOW" } }]);
+    let draft = json!({ "policy": policy(fiat) });
+    let found = server.post("/v1/policy/validate", &draft).await;
+    assert!(found.1["problems"][0]["message"].as_str().unwrap().contains("prices.by"), "{}", found.1);
 }

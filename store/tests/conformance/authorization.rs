@@ -3,10 +3,12 @@
 use crate::fixtures::*;
 use bursar_domain::{
     amount::Amount,
+    asset::Asset,
     governance::{
         approval::{Approval, ApprovalPayload, Vote},
         log::{EntryDigest, Head},
         policy::{Gap, Measure, Unit, VelocityGroup, VelocityQuery},
+        quote::{Quote, SignedQuote},
         signature::{Evidence, Signature},
     },
     ids::TransferId,
@@ -15,6 +17,7 @@ use bursar_domain::{
 use bursar_store::{
     Store,
     approvals::{self, Kept, MAX_OF_USER, Ruling},
+    quotes,
     velocity::{self, Part, Sum},
 };
 
@@ -214,4 +217,71 @@ fn sums__should_be_kept_by_what_is_added_up_and_not_by_their_window() {
     assert_eq!(velocity::name(&query(1, Measure::Count), chf), NAME);
     assert_eq!(velocity::name(&query(1, fiat), chf), velocity::name(&query(2, fiat), chf));
     assert_ne!(velocity::name(&query(1, fiat), chf), velocity::name(&query(1, fiat), usd));
+}
+
+/// More than one statement's worth, as a batch has.
+#[tokio::test]
+async fn parts__should_all_be_reserved_however_many() {
+    let database = Database::open().await;
+    let (store, id) = (&database.store, database.transfer(10, BTC).await.id);
+    let parts: Vec<Part> = (1..=250u64)
+        .map(|n| Part { name: format!("part {n}"), amount: (n != 7).then(|| Amount::from_u64(n)) })
+        .collect();
+    let mut tx = store.write().await.unwrap();
+    velocity::reserve(&mut tx, id, &[], at(100)).await.unwrap();
+    velocity::reserve(&mut tx, id, &parts[..120], at(100)).await.unwrap();
+    velocity::reserve(&mut tx, id, &parts, at(100)).await.unwrap();
+    tx.commit().await.unwrap();
+    for part in &parts {
+        let asked = Sum { name: &part.name, window_seconds: 10, now: at(100), except: transfer_id(99) };
+        let expected = part.amount.ok_or(Gap::Unpriceable);
+        assert_eq!(velocity::sum(store, asked).await.unwrap(), expected, "{}", part.name);
+    }
+}
+
+fn quote(asset: Asset, price: &str, quoted_at: i64, by: &str) -> SignedQuote {
+    let quote = Quote {
+        genesis: EntryDigest([1; 32]),
+        asset,
+        decimals: 8,
+        currency: "CHF".parse().unwrap(),
+        price: price.parse().unwrap(),
+        quoted_at: at(quoted_at),
+        expires_at: at(quoted_at + 100),
+    };
+    let evidence = Evidence::Ed25519 { signature: [1; 64] };
+    SignedQuote {
+        quote,
+        signature: Signature { user: by.parse().unwrap(), key: "main".parse().unwrap(), evidence },
+    }
+}
+
+#[tokio::test]
+async fn quotes__should_be_the_newest_of_each_service() {
+    let database = Database::open().await;
+    let store = &database.store;
+    let put = async |signed: &SignedQuote, now| {
+        let mut tx = store.write().await.unwrap();
+        let kept = quotes::put(&mut tx, signed, at(now)).await.unwrap();
+        tx.commit().await.unwrap();
+        kept
+    };
+    let (first, newer) = (quote(Asset::Btc, "50000.1", 10, "ann"), quote(Asset::Btc, "50001", 11, "ann"));
+    assert!(put(&first, 20).await);
+    assert!(!put(&first, 21).await, "it is there");
+    assert!(put(&newer, 22).await);
+    assert!(!put(&first, 23).await, "a newer one is there");
+    let other = quote(Asset::Btc, "50002", 5, "zoe");
+    assert!(put(&other, 24).await);
+    assert!(put(&quote(Asset::Xrp, "3", 5, "zoe"), 25).await);
+    let chf = "CHF".parse().unwrap();
+    let found = quotes::of_asset(store, Asset::Btc, chf).await.unwrap();
+    let found: Vec<_> = found.into_iter().map(|stored| (stored.signed, stored.received_at)).collect();
+    assert_eq!(found, [(newer, at(22)), (other, at(24))]);
+    let mut tx = store.write().await.unwrap();
+    assert_eq!(quotes::of_asset_in(&mut tx, Asset::Xrp, chf).await.unwrap().len(), 1);
+    drop(tx);
+    assert_eq!(quotes::of_asset(store, Asset::Btc, "USD".parse().unwrap()).await.unwrap(), []);
+    assert_eq!(quotes::all(store, 2).await.unwrap().len(), 2);
+    assert_eq!(quotes::all(store, 10).await.unwrap().len(), 3);
 }

@@ -1,10 +1,21 @@
 //! Limits over many transfers, delays, and whose co-signers must take part: each co-signer by what it knows itself.
 
-use super::Scene;
-use bursar_domain::signing::PartyRole;
+use super::{Scene, XRP};
+use bursar_domain::{
+    asset::Asset,
+    governance::{
+        address_book::AddressEntry,
+        change::Change,
+        quote::{Quote, SignedQuote},
+        testing::key,
+    },
+    intent::Destination,
+    package::SigningPackage,
+    signing::PartyRole,
+};
 use bursar_signer::verify::RefusalCode as Code;
 use bursar_signer_client::message::SessionId;
-use std::sync::Barrier;
+use std::{sync::Barrier, time::Duration};
 
 #[tokio::test]
 async fn limit_split_over_many_transfers__should_hold() {
@@ -112,4 +123,102 @@ async fn price_that_a_cosigner_does_not_know__should_not_make_an_amount_small() 
     package = scene.package(&scene.order(1, 6));
     package.authorization.as_mut().unwrap().approvals.pop();
     scene.refused(&package, Code::ApprovalsMissing).await;
+}
+
+/// By signed prices: at 2.50, a million drops are 2.50 CHF; and 5.01 CHF a day to one destination.
+const PRICED: &str = r#"{
+    "currency": "CHF", "priceMaxAgeSeconds": 60, "prices": { "by": ["client.service"] },
+    "rules": [
+        { "id": "allow", "then": { "kind": "ALLOW" } },
+        { "id": "large", "when": { "amount": { "in": "FIAT", "above": "250" } },
+          "then": { "kind": "REQUIRE", "of": "ALL", "groups": [{ "group": "payments", "quorum": 2 }] } },
+        { "id": "a-day", "when": { "velocity": { "windowSeconds": 86400, "of": "FIAT", "groupBy": "DESTINATION", "above": "501" } },
+          "then": { "kind": "DENY", "reason": "enough for one day" } }
+    ]
+}"#;
+
+/// An order of so many drops, that nobody approved, at this price.
+fn priced(scene: &Scene, drops: u64, sequence: u32, price: &str, by: &str) -> SigningPackage {
+    let mut package = scene.package(&scene.order(drops, sequence));
+    let quote = Quote {
+        genesis: scene.desk.pinned(),
+        asset: Asset::Xrp,
+        decimals: 6,
+        currency: "CHF".parse().unwrap(),
+        price: price.parse().unwrap(),
+        quoted_at: scene.now(),
+        expires_at: scene.now().plus(Duration::from_secs(600)),
+    };
+    let authorization = package.authorization.as_mut().unwrap();
+    authorization.approvals.clear();
+    authorization.quote = Some(SignedQuote { signature: key(by).sign(&quote.digest()), quote });
+    package
+}
+
+#[tokio::test]
+async fn signed_price__should_let_cosigners_evaluate_fiat_themselves() {
+    let scene = Scene::with(2, 2, PRICED).await;
+    scene.teach();
+    scene.sign(&priced(&scene, 1_000_000, 5, "2.50", "client.service")).await.unwrap();
+    scene.refused(&priced(&scene, 1_000_001, 6, "2.50", "client.service"), Code::ApprovalsMissing).await;
+    // A hostile orchestrator's: signed by somebody else, made for another amount, or kept until it suits.
+    scene.refused(&priced(&scene, 1_000_000, 7, "0.01", "client.operator"), Code::PolicyDenied).await;
+    let mut changed = priced(&scene, 1_000_000, 8, "2.50", "client.service");
+    let authorization = changed.authorization.as_mut().unwrap();
+    authorization.quote.as_mut().unwrap().quote.price = "0.01".parse().unwrap();
+    scene.refused(&changed, Code::PolicyDenied).await;
+    let kept = priced(&scene, 1_000_000, 9, "2.50", "client.service");
+    scene.group.clock.advance(61);
+    scene.refused(&kept, Code::PolicyDenied).await;
+    scene.sign(&priced(&scene, 1_000_000, 10, "2.50", "client.service")).await.unwrap();
+    // Both were worth 2.50 when they were paid, whatever XRP costs now.
+    scene.refused(&priced(&scene, 1_000_000, 11, "0.02", "client.service"), Code::PolicyDenied).await;
+    scene.group.clock.advance(86_401);
+    scene.sign(&priced(&scene, 1_000_000, 12, "2.50", "client.service")).await.unwrap();
+}
+
+const AGED: &str = r#"{
+    "currency": "CHF", "priceMaxAgeSeconds": 60,
+    "rules": [{ "id": "listed", "when": { "destination": { "kind": "ANY_LISTED", "forAtLeastSeconds": 600 } }, "then": { "kind": "ALLOW" } }]
+}"#;
+
+/// Cooling off: by its own clock, from when it first saw the entry, whatever the orchestrator says.
+#[tokio::test]
+async fn address__should_be_listed_long_enough_by_each_cosigners_own_clock() {
+    let scene = Scene::with(2, 2, AGED).await;
+    // The desk listed it long ago; the co-signers see it now.
+    scene.group.clock.advance(3600);
+    scene.teach();
+    let package = scene.package(&scene.order(1_000_000, 5));
+    scene.refused(&package, Code::PolicyDenied).await;
+    scene.group.clock.advance(599);
+    scene.refused(&package, Code::PolicyDenied).await;
+    scene.group.clock.advance(1);
+    scene.sign(&package).await.unwrap();
+}
+
+/// Co-signers compare what a transaction pays, as its chain writes it: an entry that is written in another way lists nothing.
+#[tokio::test]
+async fn address_that_is_not_as_its_chain_writes_it__should_list_nothing() {
+    let mut scene = Scene::with(2, 2, AGED).await;
+    scene.desk.accept(Change::RemoveAddress { id: "customer".parse().unwrap() }, &["client.operator"]);
+    for (id, address, tag) in [
+        ("x-address", "XVbD5dZj7eWiZWUaPvZt5vKDZyzPWuN1RZsPZGLzGzNVzJB", None),
+        ("padded", "rHb9CJAWyB4rj91VRWn96DkukG4bwdtyTh.", Some(7)),
+        ("no-tag", "rHb9CJAWyB4rj91VRWn96DkukG4bwdtyTh", None),
+        ("lower", "rhb9cjawyb4rj91vrwn96dkukg4bwdtyth", Some(7)),
+    ] {
+        let destination = Destination { address: address.into(), tag };
+        let entry = AddressEntry {
+            id: id.parse().unwrap(),
+            network: XRP,
+            destination,
+            label: id.into(),
+            counterparty: None,
+        };
+        scene.desk.accept(Change::PutAddress { entry }, &["client.operator", "manager.approver"]);
+    }
+    scene.teach();
+    scene.group.clock.advance(3600);
+    scene.refused(&scene.package(&scene.order(1_000_000, 5)), Code::PolicyDenied).await;
 }
