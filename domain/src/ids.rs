@@ -49,6 +49,8 @@ uuid_ids! {
     ApiKeyId: "API key";
     SessionId: "session";
     DepositId: "deposit";
+    /// Something for compliance to look into. Time-ordered (UUID v7).
+    CaseId: "case";
 }
 
 /// A caller's own, permanent name for a transfer: 1 to 64 of `A-Z a-z 0-9 . _ : -`.

@@ -88,6 +88,7 @@ pub async fn context(config: &Config, signer: Arc<dyn ThresholdSigner>) -> anyho
         clock: Arc::new(SystemClock),
         ids: Arc::new(SystemIds),
         governance,
+        screening: None,
         settings,
     })
 }

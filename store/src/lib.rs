@@ -13,6 +13,7 @@
 //! | [`halts`], [`gaps`], [`audit`] | who may not send for now; numbers that nobody will use; what a reconciliation compares |
 //! | [`governance`] | the signed log that says who may do what, and changes that wait for signatures |
 //! | [`approvals`], [`velocity`], [`quotes`] | who approved what, what was decided and why; what transfers add to limited sums; prices |
+//! | [`screenings`], [`reviews`], [`cases`] | what a screening service said; how people let through or end what it held; what compliance looks into |
 //! | [`webhooks`] | where events are sent on to, and what came of it |
 //! | [`api_keys`], [`sessions`], [`nonces`], [`idempotency`] | who calls, what is good once, and what was answered |
 
@@ -21,6 +22,7 @@ pub mod api_keys;
 pub mod approvals;
 pub mod audit;
 mod boundary;
+pub mod cases;
 pub mod chain;
 pub mod deposits;
 mod dialect;
@@ -41,7 +43,9 @@ mod plans;
 pub mod quotes;
 mod readers;
 pub mod reservations;
+pub mod reviews;
 mod row;
+pub mod screenings;
 pub mod sessions;
 mod signals;
 mod store;

@@ -18,9 +18,10 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (6, include_str!("../migrations/0006_children_left.sql")),
     (10, include_str!("../migrations/0010_governance.sql")),
     (11, include_str!("../migrations/0011_authorization.sql")),
+    (12, include_str!("../migrations/0012_screening.sql")),
     (13, include_str!("../migrations/0013_webhooks.sql")),
-    (16, include_str!("../migrations/0016_quotes.sql")),
     (15, include_str!("../migrations/0015_authentication.sql")),
+    (16, include_str!("../migrations/0016_quotes.sql")),
 ];
 
 /// Brings the schema up to date, all or nothing. Of several processes that start at once, the first does it.

@@ -2,7 +2,7 @@
 
 mod postgres;
 
-use crate::{Store, chain, gaps, halts, jobs, reservations, sweep, transfers, velocity, webhooks};
+use crate::{Store, chain, gaps, halts, jobs, reservations, screenings, sweep, transfers, velocity, webhooks};
 use sqlx::{AssertSqlSafe, Row};
 
 async fn plan(store: &Store, sql: &str) -> String {
@@ -23,6 +23,8 @@ const FREQUENT: &[(&str, &str)] = &[
     (reservations::LIVE, "reservations_live"),
     (sweep::IDLE, "transfers_unfinished"),
     (sweep::UNSETTLED, "transactions_watched"),
+    (screenings::DUE, "screenings_due"),
+    (screenings::NEWEST, "sqlite_autoindex_screenings_1"),
     (velocity::SUMMED, "velocity_reservations_summed"),
     (sweep::CHILDREN_LEFT, "transactions_unsigned"),
     (reservations::USED, "reservations_used"),

@@ -24,6 +24,8 @@ mod on_postgres;
 mod ours;
 #[path = "conformance/rows.rs"]
 mod rows;
+#[path = "conformance/screening.rs"]
+mod screening;
 #[path = "conformance/transactions.rs"]
 mod transactions;
 #[path = "conformance/transfers.rs"]

@@ -7,6 +7,7 @@ use crate::{
     context::Context,
     engine::StepError,
     governance::{Governance, GovernanceError},
+    screening::standing,
     windows,
 };
 use bursar_domain::{
@@ -35,7 +36,8 @@ use bursar_store::{
     Store, StoreError, WriteTx, addresses,
     approvals::{self, Ruling, StoredApproval},
     governance::{self as kept, StoredEntry},
-    quotes,
+    quotes, reviews,
+    screenings::{self, Subject},
     utxos,
     velocity::{self, Part, Sum},
 };
@@ -95,9 +97,12 @@ pub async fn judge_in(
 pub async fn evidence(context: &Context, transfer: &Transfer) -> Result<Option<Authorization>, StepError> {
     let Some(governance) = &context.governance else { return Ok(None) };
     let state = governance.state(&context.store).await?;
-    let (votes, now) = (approvals::of_transfer(&context.store, transfer.id).await?, context.now());
+    let votes = approvals::of_transfer(&context.store, transfer.id).await?;
+    let now = context.now();
     let mut evidence = gather(&state, transfer, votes, now);
-    evidence.quote = Source::Store(&context.store).quote(&state, transfer, now).await?;
+    let mut source = Source::Store(&context.store);
+    source.screened(&state, transfer, now, &mut evidence).await?;
+    evidence.quote = source.quote(&state, transfer, now).await?;
     Ok(Some(evidence))
 }
 
@@ -168,6 +173,7 @@ async fn judge_from(
 ) -> Result<Judged, StepError> {
     let votes = source.votes(transfer).await?;
     let mut evidence = gather(&state, transfer, votes, now);
+    source.screened(&state, transfer, now, &mut evidence).await?;
     evidence.quote = source.quote(&state, transfer, now).await?;
     let named: BTreeSet<Head> = evidence.approvals.iter().map(|approval| approval.payload.head).collect();
     let mut known = BTreeSet::from([state.head()]);
@@ -352,6 +358,32 @@ impl Source<'_> {
             Self::Store(store) => approvals::of_transfer(store, transfer.id).await,
             Self::Tx(tx) => approvals::of_transfer_in(tx, transfer.id).await,
         }
+    }
+
+    /// Adds the verdict that counts and the releases that do, where the policy asks for screening.
+    async fn screened(
+        &mut self,
+        state: &Arc<State>,
+        transfer: &Transfer,
+        now: Timestamp,
+        evidence: &mut Authorization,
+    ) -> Result<(), StoreError> {
+        if state.policy().is_none_or(|published| published.policy.screening.is_none()) {
+            return Ok(());
+        }
+        let subject = Subject::Transfer(transfer.id);
+        let (settled, releases) = match self {
+            Self::Store(store) => {
+                (screenings::settled(store, subject).await?, reviews::releases(store, transfer.id).await?)
+            }
+            Self::Tx(tx) => {
+                (screenings::settled_in(tx, subject).await?, reviews::releases_in(tx, transfer.id).await?)
+            }
+        };
+        let releases = releases.into_iter().map(|stored| stored.release).collect();
+        let found = standing::Evidence { settled, releases, log: Some(state.clone()) };
+        (evidence.verdict, evidence.releases) = standing::to_co_signers(&found, transfer, now);
+        Ok(())
     }
 
     /// The price that goes with it, if the policy names who quotes any.

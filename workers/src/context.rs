@@ -1,6 +1,6 @@
 //! What every step is given.
 
-use crate::{crash, governance::Governance, readings::Readings, turns::Turns};
+use crate::{crash, governance::Governance, readings::Readings, screening::Screening, turns::Turns};
 use bursar_domain::{
     asset::Asset,
     chain::Tips,
@@ -177,6 +177,8 @@ pub struct Context {
     pub ids: Arc<dyn IdSource>,
     /// The log that says who may do what; without one nobody is asked.
     pub governance: Option<Governance>,
+    /// Who screens orders before they are signed; without one they pass marked NOT_SCREENED.
+    pub screening: Option<Screening>,
     pub settings: Settings,
 }
 

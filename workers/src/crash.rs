@@ -16,6 +16,7 @@ use bursar_domain::{
         BroadcastOutcome, BroadcastTransaction, Node, NodeError, ObserveChain, ReadAccount, ReadAccountError,
         SentTransaction, SignError, ThresholdSigner,
     },
+    screening::{AlertPage, Answer, Inquiry, ScreeningService, Unanswered},
     signing::{GroupKey, Scheme, SignatureBytes, SigningPayload},
 };
 use std::sync::Arc;
@@ -27,6 +28,11 @@ pub fn node(inner: Arc<dyn Node>) -> Arc<dyn Node> {
 
 /// The same signer; in an armed process with its calls as crash points.
 pub fn signer(inner: Arc<dyn ThresholdSigner>) -> Arc<dyn ThresholdSigner> {
+    if armed() { Arc::new(Fatal(inner)) } else { inner }
+}
+
+/// The same screening service; in an armed process with its calls as crash points.
+pub fn screening(inner: Arc<dyn ScreeningService>) -> Arc<dyn ScreeningService> {
     if armed() { Arc::new(Fatal(inner)) } else { inner }
 }
 
@@ -83,5 +89,15 @@ impl ThresholdSigner for Fatal<dyn ThresholdSigner> {
         payloads: &[SigningPayload],
     ) -> Result<Vec<SignatureBytes>, SignError> {
         passing("act sign", self.0.sign(package, payloads)).await
+    }
+}
+
+#[async_trait]
+impl ScreeningService for Fatal<dyn ScreeningService> {
+    async fn screen(&self, inquiry: &Inquiry, round: u32) -> Result<Answer, Unanswered> {
+        passing("act screen", self.0.screen(inquiry, round)).await
+    }
+    async fn alerts(&self, cursor: Option<&str>) -> Result<AlertPage, Unanswered> {
+        passing("act alerts", self.0.alerts(cursor)).await
     }
 }

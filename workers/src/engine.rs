@@ -127,6 +127,7 @@ async fn steps_from(context: &Context, transfer: Transfer) -> Result<Progress, S
     let result = async {
         match step {
             Step::Screen => steps::screen::run(context, transfer).await,
+            Step::Review => steps::review::run(context, transfer).await,
             Step::Authorize => steps::authorize::run(context, transfer).await,
             Step::Prepare => steps::prepare::run(context, transfer).await,
             Step::Sign => steps::sign::run(context, transfer).await,

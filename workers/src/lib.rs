@@ -22,6 +22,7 @@ mod readings;
 pub mod reconciler;
 pub mod requests;
 pub mod runtime;
+pub mod screening;
 mod steps;
 mod transition;
 mod turns;

@@ -154,6 +154,7 @@ fn should_have_moved(idle: &Idle) -> Option<&'static str> {
         {
             None
         }
+        State::PendingScreening if idle.sub_status == Some(Sub::ScreeningPending) => None,
         State::Submitted | State::PendingScreening | State::PendingAuthorization | State::Signed { .. } => {
             Some("nothing holds it here")
         }

@@ -1,6 +1,6 @@
 //! Everything that works in the background, started and stopped as one.
 
-use crate::{context::Context, follower, queue, reconciler};
+use crate::{context::Context, follower, queue, reconciler, screening::watch};
 use std::time::Duration;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -22,6 +22,9 @@ impl Workers {
             tasks.spawn(follower::run(context.clone(), network, stop.clone()));
         }
         tasks.spawn(reconciler::run(context.clone(), stop.clone()));
+        if let Some(screening) = context.screening.clone() {
+            tasks.spawn(watch::run(context.clone(), screening, stop.clone()));
+        }
         tasks.spawn(queue::run(context, stop.clone(), hurry.clone()));
         tasks.close();
         Self { stop, hurry, drain, tasks }

@@ -8,6 +8,7 @@ mod dead;
 mod halted;
 pub mod prepare;
 pub mod replace;
+pub mod review;
 pub mod screen;
 pub mod sign;
 
@@ -40,6 +41,7 @@ pub enum Progress {
 pub const fn name(step: Step) -> &'static str {
     match step {
         Step::Screen => "screen",
+        Step::Review => "review",
         Step::Authorize => "authorize",
         Step::Prepare => "prepare",
         Step::Sign => "sign",

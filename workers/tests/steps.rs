@@ -31,6 +31,8 @@ mod recall;
 mod repeat;
 #[path = "steps/replace.rs"]
 mod replace;
+#[path = "steps/screening.rs"]
+mod screening;
 #[path = "support/shared.rs"]
 mod shared;
 #[path = "steps/signing.rs"]

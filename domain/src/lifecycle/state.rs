@@ -86,6 +86,7 @@ pub enum FundsMoved {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
     Screen,
+    Review,
     Authorize,
     Prepare,
     Sign,
@@ -157,6 +158,8 @@ impl State {
     pub const fn next_step(&self) -> Option<Step> {
         match self {
             Self::Submitted | Self::PendingScreening => Some(Step::Screen),
+            // People decide; whether they have is looked at as votes are.
+            Self::PendingReview => Some(Step::Review),
             Self::PendingAuthorization => Some(Step::Authorize),
             Self::Queued => Some(Step::Prepare),
             Self::PendingSignature { .. } => Some(Step::Sign),
@@ -255,6 +258,20 @@ pub enum SubStatus {
     AwaitingApprovals,
     /// No fresh verdict of a screening that policy demands, or one that people must release.
     AwaitingScreening,
+    /// The screening was asked and has not answered yet, or could not be reached and is asked again.
+    ScreeningPending,
+    /// What the screening found is for people to decide: a compliance officer and a compliance lead release it, or compliance rejects it.
+    ScreeningReview,
+    /// There is no answer of the screening, or none that can be used; the reason says why. Screen it again, or two leads let it pass.
+    ScreeningUnavailable,
+    /// The screening forbids it: nobody can release it.
+    ScreeningBlocked,
+    /// What it was screened by does not count any more: it is screened anew.
+    ScreeningLapsed,
+    /// An alert of the screening came before it was signed; a release lifts that.
+    ScreeningAlert,
+    /// Compliance said no.
+    ReviewRejected,
     /// Policy has it wait; the reason says until when.
     PolicyDelay,
     /// The policy permits it, but not at this hour; the reason says when a time window opens.
@@ -325,7 +342,11 @@ pub enum SubStatus {
 pub struct Flags {
     /// Sent, and in no block for longer than the chain's policy thinks right.
     pub stuck: bool,
+    /// An alert of the screening keeps it from being signed.
     pub frozen: bool,
+    /// An alert of the screening is about it, also if it came too late to freeze it.
+    #[serde(default)]
+    pub alerted: bool,
     /// Another transaction is being made to take the place of the one under way.
     pub under_replacement: bool,
 }

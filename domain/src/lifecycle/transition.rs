@@ -14,9 +14,19 @@ pub enum Fact {
         sub_status: Option<SubStatus>,
     },
     HeldForReview {
+        sub_status: SubStatus,
         reason: String,
     },
     ReviewPassed,
+    /// What it passed its screening by does not count any more, or somebody asks for another: it is screened anew. What was frozen is
+    /// released, in the same database transaction.
+    ScreeningLapsed {
+        reason: String,
+    },
+    /// The screening service raised an alert about it. What has no signature yet is frozen; what has is flagged.
+    AlertRaised,
+    /// People have looked at what froze it.
+    AlertSettled,
     /// `sub_status` is [`SubStatus::NotAuthorized`] where no policy is configured.
     Authorized {
         sub_status: Option<SubStatus>,
@@ -28,7 +38,7 @@ pub enum Fact {
     Blocked {
         reason: String,
     },
-    /// Screening, review, authorization, or co-signers before any session said no.
+    /// Screening, review (also of what an alert froze), authorization, or co-signers before any session said no.
     Rejected {
         sub_status: Option<SubStatus>,
         reason: String,
@@ -144,6 +154,7 @@ impl Fact {
             self,
             Self::Thawed { .. }
                 | Self::AuthorizationLapsed { .. }
+                | Self::ScreeningLapsed { .. }
                 | Self::Recalled { .. }
                 | Self::Expired { .. }
                 | Self::Failed { .. }
@@ -216,7 +227,11 @@ impl Transfer {
                 Fact::Superseded { .. } | Fact::ReplacementHindered { lasting: true, .. } => false,
                 _ => self.flags.under_replacement && open,
             },
-            frozen: self.flags.frozen,
+            frozen: match fact {
+                Fact::AlertSettled => false,
+                fact => (self.flags.frozen || *fact == Fact::AlertRaised) && is_unsigned(&state),
+            },
+            alerted: self.flags.alerted || *fact == Fact::AlertRaised,
         };
         let replacing = match state.status().is_terminal() {
             true => Replacing::default(),
@@ -246,6 +261,8 @@ impl Transfer {
             | Fact::ReplacementBegun
             | Fact::ReplacementHindered { .. }
             | Fact::Stuck => self.state.is_replaceable(),
+            Fact::AlertRaised => is_unsigned(&self.state) || has_paid(&self.state),
+            Fact::AlertSettled => self.flags.frozen,
             Fact::Recalled { .. } => matches!(
                 self.state,
                 State::Submitted
@@ -295,6 +312,31 @@ impl Replacing {
     }
 }
 
+/// Whether no signature is known.
+const fn is_unsigned(state: &State) -> bool {
+    matches!(
+        state,
+        State::Submitted
+            | State::PendingScreening
+            | State::PendingReview
+            | State::PendingAuthorization
+            | State::Queued
+            | State::PendingSignature { .. }
+    )
+}
+
+/// Whether a signature is known, so that it pays, or has.
+const fn has_paid(state: &State) -> bool {
+    matches!(
+        state,
+        State::Signed { .. }
+            | State::Broadcasting { .. }
+            | State::Dropped { .. }
+            | State::Confirming { .. }
+            | State::Completed { .. }
+    )
+}
+
 type Next = (State, Option<SubStatus>, Option<String>);
 
 /// The transition table.
@@ -309,10 +351,17 @@ fn next(state: &State, fact: &Fact) -> Option<Next> {
         (S::PendingScreening, Fact::ScreeningPassed { sub_status }) => {
             Some((S::PendingAuthorization, *sub_status, None))
         }
-        (S::PendingScreening, Fact::HeldForReview { reason }) => {
-            Some((S::PendingReview, None, Some(reason.clone())))
+        (S::PendingScreening, Fact::HeldForReview { sub_status, reason }) => {
+            because(S::PendingReview, *sub_status, reason)
         }
         (S::PendingReview, Fact::ReviewPassed) => plain(S::PendingAuthorization),
+        (
+            S::PendingReview
+            | S::PendingAuthorization
+            | S::Queued
+            | S::PendingSignature { signing_started: false, .. },
+            Fact::ScreeningLapsed { reason },
+        ) => because(S::PendingScreening, SubStatus::ScreeningLapsed, reason),
         (S::PendingAuthorization, Fact::Authorized { sub_status }) => Some((S::Queued, *sub_status, None)),
         (
             S::Queued | S::PendingSignature { signing_started: false, .. },
@@ -324,6 +373,7 @@ fn next(state: &State, fact: &Fact) -> Option<Next> {
             | S::PendingScreening
             | S::PendingReview
             | S::PendingAuthorization
+            | S::Queued
             | S::PendingSignature { signing_started: false, .. },
             Fact::Rejected { sub_status, reason },
         ) => Some((S::Rejected, *sub_status, Some(reason.clone()))),
@@ -472,8 +522,11 @@ mod tests {
         vec![
             Fact::ScreeningStarted,
             Fact::ScreeningPassed { sub_status: None },
-            Fact::HeldForReview { reason: reason() },
+            Fact::HeldForReview { sub_status: SubStatus::ScreeningReview, reason: reason() },
             Fact::ReviewPassed,
+            Fact::ScreeningLapsed { reason: reason() },
+            Fact::AlertRaised,
+            Fact::AlertSettled,
             Fact::Authorized { sub_status: None },
             Fact::Blocked { reason: reason() },
             Fact::Rejected { sub_status: None, reason: reason() },
@@ -579,8 +632,10 @@ mod tests {
                     let reopened = state.ended_in().is_some() && fact == Fact::ReorgedOut;
                     let in_a_block = state.ended_in().is_none()
                         && matches!(fact, Fact::Included { .. } | Fact::Revived { .. });
-                    prop_assert!(reopened || in_a_block, "{state:?} left by {fact:?}");
+                    let flagged = fact == Fact::AlertRaised && after.state == *state;
+                    prop_assert!(reopened || in_a_block || flagged, "{state:?} left by {fact:?}");
                 }
+                prop_assert!(!after.flags.frozen || (is_unsigned(&after.state) && after.flags.alerted), "{after:?}");
                 if !after.state.is_replaceable() {
                     prop_assert!(!after.flags.stuck && !after.flags.under_replacement, "{after:?}");
                 }
@@ -691,11 +746,28 @@ mod tests {
     }
 
     #[test]
+    fn an_alert_freezes_what_is_not_signed_and_flags_what_is() {
+        let alert =
+            |transfer: Transfer| transfer.apply(Fact::AlertRaised, Timestamp(4)).map(|next| next.transfer);
+        let begun = alert(until_a_session_began(submitted())).unwrap();
+        assert_eq!((begun.flags.frozen, begun.flags.alerted), (true, true));
+        assert_eq!(begun.sub_status, Some(SubStatus::Signing), "nothing else has changed");
+        let settled = begun.clone().apply(Fact::AlertSettled, Timestamp(5)).unwrap().transfer;
+        assert_eq!((settled.flags.frozen, settled.flags.alerted), (false, true));
+        // A signature that was under way is valid whatever we do.
+        let signed = begun.apply(Fact::Signed, Timestamp(5)).unwrap().transfer;
+        assert_eq!((signed.flags.frozen, signed.flags.alerted), (false, true));
+        assert!(alert(signed).is_ok_and(|again| !again.flags.frozen));
+        let ended = submitted().apply(Fact::Cancelled, Timestamp(5)).unwrap().transfer;
+        assert!(alert(ended).is_err(), "it pays nobody");
+    }
+
+    #[test]
     fn every_waiting_state_has_a_next_step_or_a_person() {
         for status in Status::all() {
             assert_eq!(status.to_string().parse(), Ok(status));
         }
-        assert_eq!(State::PendingReview.next_step(), None);
+        assert_eq!(State::PendingReview.next_step(), Some(super::super::Step::Review));
         assert_eq!(State::Queued.next_step(), Some(super::super::Step::Prepare));
     }
 }

@@ -83,6 +83,7 @@ impl Server {
             clock: clock.clone(),
             ids: Arc::new(SystemIds),
             governance,
+            screening: None,
             settings: Settings::default(),
         };
         let state = ApiState {

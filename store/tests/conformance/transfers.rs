@@ -173,7 +173,10 @@ async fn unfinished__should_find_what_nobody_will_look_at() {
         async move { transfers::get(&store, transfer_id(n)).await.unwrap().unwrap() }
     };
     database.drive(transfer(10).await, vec![Fact::Cancelled]).await;
-    let held = vec![Fact::ScreeningStarted, Fact::HeldForReview { reason: "r".into() }];
+    let held = vec![
+        Fact::ScreeningStarted,
+        Fact::HeldForReview { sub_status: SubStatus::ScreeningReview, reason: "r".into() },
+    ];
     database.drive(transfer(11).await, held).await;
     let sweep = || transfers::unfinished(&database.store, at(13), 10);
     assert_eq!(sweep().await.unwrap(), [], "they have jobs");

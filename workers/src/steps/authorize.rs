@@ -7,6 +7,7 @@ use crate::{
     context::Context,
     engine::StepError,
     governance::Governance,
+    screening::standing as screened,
     transition::{advance, advance_in},
 };
 use bursar_domain::{
@@ -77,7 +78,8 @@ async fn governed(
     {
         return Ok(Progress::Wait(rest));
     }
-    match outcome(&judged, &transfer, context.now()) {
+    let screens = screened::asks_about(context, &transfer);
+    match outcome(&judged, &transfer, screens, context.now()) {
         Outcome::Waits(waits) => hold(context, transfer, waits).await,
         Outcome::Moves(_) => settle(context, governance, transfer, &judged).await,
     }
@@ -95,7 +97,8 @@ async fn settle(
     let mut tx = context.store.write().await?;
     let judged = authorization::judge_in(&mut tx, governance, &transfer, balance, now).await?;
     // Waits now: look again.
-    let Outcome::Moves(fact) = outcome(&judged, &transfer, now) else {
+    let screens = screened::asks_about(context, &transfer);
+    let Outcome::Moves(fact) = outcome(&judged, &transfer, screens, now) else {
         return Ok(Progress::Moved);
     };
     if judged.result.is_ok() {
@@ -107,7 +110,8 @@ async fn settle(
     Ok(Progress::Moved)
 }
 
-fn outcome(judged: &Judged, transfer: &Transfer, now: Timestamp) -> Outcome {
+/// `screens`: there is a service that can be asked anew.
+fn outcome(judged: &Judged, transfer: &Transfer, screens: bool, now: Timestamp) -> Outcome {
     let denied = match &judged.result {
         Ok(_) => return Outcome::Moves(Fact::Authorized { sub_status: None }),
         Err(denied) => denied,
@@ -136,6 +140,8 @@ fn outcome(judged: &Judged, transfer: &Transfer, now: Timestamp) -> Outcome {
             Outcome::Moves(Fact::Blocked { reason })
         }
         Denied::Frozen { .. } => waits(SubStatus::Frozen, in_time),
+        // Expired, or of a service that does not count any more.
+        Denied::Screening(_) if screens => Outcome::Moves(Fact::ScreeningLapsed { reason }),
         Denied::Screening(_) => waits(SubStatus::AwaitingScreening, in_time),
         // An approver saw entries that this database lacks.
         Denied::UnknownHead { .. } => waits(SubStatus::AwaitingApprovals, in_time),
@@ -275,7 +281,8 @@ pub(super) async fn again(
     if matches!(judged.result, Ok(_) | Err(Denied::Expired | Denied::Frozen { .. })) {
         return Ok(Ok(Basis::of(judged)));
     }
-    Ok(Err(match outcome(&judged, transfer, now) {
+    // (It cannot go back to be screened: that was looked after before.)
+    Ok(Err(match outcome(&judged, transfer, false, now) {
         Outcome::Waits(waits) => waits,
         Outcome::Moves(fact) => {
             let ruling = judged.ruling();

@@ -17,6 +17,8 @@ pub enum Hold {
     /// The governance log says so, and co-signers would refuse in any case.
     Freeze(Freeze),
     Halt(Halt),
+    /// The screening raised an alert about it.
+    Alert,
 }
 
 impl Hold {
@@ -24,6 +26,7 @@ impl Hold {
         match self {
             Self::Freeze(_) => SubStatus::Frozen,
             Self::Halt(_) => SubStatus::AccountHalted,
+            Self::Alert => SubStatus::ScreeningAlert,
         }
     }
 }
@@ -34,17 +37,23 @@ impl fmt::Display for Hold {
                 write!(f, "freeze {seq} of {scope}, by {by}: {reason}")
             }
             Self::Halt(halt) => halt.fmt(f),
+            Self::Alert => {
+                f.write_str("frozen by an alert of the screening; its case says why, and a release lifts it")
+            }
         }
     }
 }
 
 /// Whether what is said of a transfer is such a hold, which may be over now: it is looked at without a pause.
 pub fn held(sub_status: Option<SubStatus>) -> bool {
-    matches!(sub_status, Some(SubStatus::AccountHalted | SubStatus::Frozen))
+    matches!(sub_status, Some(SubStatus::AccountHalted | SubStatus::Frozen | SubStatus::ScreeningAlert))
 }
 
 /// What keeps the transfer from being prepared or signed.
 pub async fn by(context: &Context, transfer: &Transfer) -> Result<Option<Hold>, StepError> {
+    if transfer.flags.frozen {
+        return Ok(Some(Hold::Alert));
+    }
     if let Some(governance) = &context.governance
         && let Some(freeze) = governance.state(&context.store).await?.frozen(&transfer.intent.intent)
     {
@@ -60,6 +69,10 @@ pub async fn by_in(
     context: &Context,
     transfer: &Transfer,
 ) -> Result<Option<Hold>, StepError> {
+    // An alert that came since the transfer was read has moved it, which the caller notices.
+    if transfer.flags.frozen {
+        return Ok(Some(Hold::Alert));
+    }
     if let Some(governance) = &context.governance
         && let Some(freeze) = governance.state_in(tx).await?.frozen(&transfer.intent.intent)
     {

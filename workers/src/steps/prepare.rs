@@ -10,6 +10,7 @@ use crate::{
     context::Context,
     engine::StepError,
     preflight::{Draft, DraftError, draft_for},
+    screening::standing,
     transition::{advance, advance_in, still},
 };
 use bursar_domain::{
@@ -31,6 +32,10 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
     }
     if let Some(hold) = halted::by(context, &transfer).await? {
         return wait(context, transfer, hold.sub_status(), hold).await;
+    }
+    if let Some(lapsed) = standing::lapsed(context, &transfer).await? {
+        advance(context, transfer, lapsed).await?;
+        return Ok(Progress::Moved);
     }
     let basis = match authorize::standing(context, &transfer).await? {
         Standing::Holds(basis) => basis,

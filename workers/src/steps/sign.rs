@@ -9,13 +9,14 @@ use super::{
     authorize::{self, Basis, Standing},
     cooling, dead, find, halted, in_block, ports, replace,
     replace::Side,
-    variants, wait,
+    screen, variants, wait,
 };
 use crate::{
     context::{ChainPorts, Context},
     engine::StepError,
     frozen::{give_back, rebuild_later},
     places::{self, ToSign},
+    screening::standing,
     transition::{MoveError, advance, advance_in, still},
 };
 use bursar_domain::{
@@ -87,6 +88,9 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
 
     if let Some(hold) = halted::by(context, &transfer).await? {
         return wait(context, transfer, hold.sub_status(), hold).await;
+    }
+    if !signing_started && let Some(lapsed) = standing::lapsed(context, &transfer).await? {
+        return give_up(context, transfer, &record, lapsed).await;
     }
     let basis = match signing_started {
         // Judged just before co-signers are asked again.
@@ -188,6 +192,9 @@ async fn ask(
     basis: Option<Basis>,
 ) -> Result<Progress, StepError> {
     let started_before = basis.is_none();
+    if started_before && let Some(progress) = screen::again(context, &transfer).await? {
+        return Ok(progress);
+    }
     let basis = match basis {
         Some(basis) => basis,
         None => match authorize::again(context, &transfer).await? {

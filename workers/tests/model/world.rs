@@ -110,6 +110,7 @@ impl World {
                 clock: clock.clone(),
                 ids: ids.clone(),
                 governance: None,
+                screening: None,
                 settings: Settings::default(),
             };
             Process { context, clock }

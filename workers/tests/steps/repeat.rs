@@ -60,7 +60,7 @@ async fn step_whose_port_fails__should_recover() {
         let id = transfer.id;
         let before = transfer.status();
         match step {
-            Step::Screen | Step::Authorize => {}
+            Step::Screen | Step::Review | Step::Authorize => {}
             Step::Prepare | Step::Confirm => world.chain.set_down(true),
             Step::Sign => {
                 world
@@ -73,7 +73,7 @@ async fn step_whose_port_fails__should_recover() {
         let result = engine::run_step(&world.context, transfer).await;
         let after = world.transfer(id).await;
         match step {
-            Step::Screen | Step::Authorize => assert_ne!(after.status(), before),
+            Step::Screen | Step::Review | Step::Authorize => assert_ne!(after.status(), before),
             Step::Prepare | Step::Sign => {
                 assert_eq!(after.status(), before);
                 assert!(after.reason.is_some(), "it does not say why it waits: {after:?}");

@@ -65,6 +65,11 @@ impl FakeSigner {
         let last = packages.iter().rfind(|package| package.transfer == transfer);
         last.map(|package| package.recalls.iter().map(|recall| recall.payment).collect()).unwrap_or_default()
     }
+    /// What it was shown of this transfer, oldest first.
+    pub fn packages_for(&self, transfer: TransferId) -> Vec<SigningPackage> {
+        let packages = lock(&self.packages);
+        packages.iter().filter(|package| package.transfer == transfer).cloned().collect()
+    }
     /// The evidence in the last package for the transfer.
     pub fn evidence_shown(&self, transfer: TransferId) -> Option<Authorization> {
         let packages = lock(&self.packages);

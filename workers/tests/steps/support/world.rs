@@ -70,6 +70,7 @@ impl World {
             clock: clock.clone(),
             ids: Arc::new(ids),
             governance: None,
+            screening: None,
             settings: Settings {
                 queue_poll: Duration::from_millis(5),
                 sweep: Duration::from_millis(5),
