@@ -10,11 +10,14 @@ use crate::{
     check,
     governance::{GovernanceEntries, in_messages},
     hub::Hub,
-    message::{FromRelay, Mode},
+    message::{FromRelay, Heartbeat, Mode},
+    upkeep::{self, Contradiction, Standing},
+    watch,
 };
 use attempt::Attempt;
 use bursar_domain::{
-    governance::log::Entry,
+    governance::log::{Entry, EntryDigest, Head},
+    intent::{IntentDigest, SignedIntent},
     network::Network,
     package::SigningPackage,
     ports::{SignError, ThresholdSigner},
@@ -23,6 +26,10 @@ use bursar_domain::{
 };
 use serde::Serialize;
 use std::{collections::BTreeMap, sync::Arc};
+use tokio::sync::mpsc;
+
+/// Proofs of another log that may wait to be looked at.
+const CONTRADICTIONS: usize = 16;
 
 /// The orchestrator's handle on its co-signers.
 #[derive(Clone)]
@@ -38,13 +45,33 @@ pub struct PartyStatus {
     pub online: bool,
     /// Since when it has been online; microseconds since the epoch.
     pub since: Option<Timestamp>,
+    /// When anything came from it last; it gives a sign of life every `heartbeat_ms`.
+    pub heard_at: Option<Timestamp>,
+    pub heartbeat_ms: u64,
     pub software: Option<String>,
     pub keys: Vec<KeyStatus>,
     pub networks: Vec<Network>,
+    /// Its governance log, as it says; absent if it keeps none.
+    pub log: Option<LogStatus>,
     pub sessions_completed: u64,
+    /// Sessions that failed and in which it was at fault, or may have been.
     pub sessions_failed: u64,
+    /// Sessions that ended without a signature by somebody else's fault.
+    pub sessions_aborted: u64,
+    /// What does not happen with honest parties of one version: wrong signatures, and refusals of packages that contradict themselves.
+    pub unusual: u64,
     pub refusals: u64,
     pub last_refusal: Option<RefusalStatus>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogStatus {
+    pub genesis: EntryDigest,
+    /// Absent while it has no entry.
+    pub head: Option<Head>,
+    /// Absent until it was compared with ours.
+    pub standing: Option<Standing>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -72,13 +99,46 @@ impl Coordinator {
         Self(hub)
     }
 
-    /// Says from where co-signers get the entries of the governance log that they lack. Once: later calls change nothing.
+    /// Says from where co-signers get the entries of the governance log that they lack. Once: later calls change nothing. Who is linked
+    /// is sent what it lacks at once, and so is whoever links from now on.
     pub fn serve_governance(&self, log: Arc<dyn GovernanceEntries>) {
         let _ = self.0.log.set(log);
+        self.level();
+    }
+
+    /// Compares the logs of all who are online with ours once more, and sends what they lack and were not sent on this link.
+    pub fn level(&self) {
+        let online: Vec<PartyIndex> = self.0.state().online().collect();
+        online.into_iter().for_each(|party| upkeep::level(&self.0, party));
+    }
+
+    /// Proofs of another log that co-signers send, to be looked at: they may be lying. Once: later calls get nothing.
+    pub fn contradictions(&self) -> mpsc::Receiver<Contradiction> {
+        let (sender, receiver) = mpsc::channel(CONTRADICTIONS);
+        let _ = self.0.contradictions.set(sender);
+        receiver
+    }
+
+    /// Shows co-signers an order that waits, so that delays begin for them, too: who is online now, and who links before it expires.
+    pub fn show(&self, order: &SignedIntent) {
+        let now = self.0.clock.now();
+        let online: Vec<PartyIndex> = {
+            let mut state = self.0.state();
+            if !state.orders.add(order.clone(), now) {
+                return;
+            }
+            state.online().collect()
+        };
+        online.into_iter().for_each(|party| upkeep::show(&self.0, party));
+    }
+
+    /// Who remembers this order, and since when by their own clocks.
+    pub fn seen(&self, intent: IntentDigest) -> BTreeMap<PartyIndex, Timestamp> {
+        self.0.state().orders.seen_by(intent)
     }
 
     /// Tells all who are online of new entries, so that a freeze need not wait for the next package. Who lacks an entry before them
-    /// leaves them, and asks when it is shown a package.
+    /// says so, and is sent it.
     pub fn announce(&self, entries: Vec<Entry>) {
         let mut state = self.0.state();
         let online: Vec<PartyIndex> = state.online().collect();
@@ -87,6 +147,12 @@ impl Coordinator {
                 state.send(Mode::Sign, *party, FromRelay::Governance { entries: part.clone() });
             }
         }
+    }
+
+    /// Sets the metrics of what is true of each party now.
+    pub fn measure(&self) {
+        let now = self.0.clock.now();
+        self.status().iter().for_each(|status| watch::measure(status, now));
     }
 
     /// Every registered party, in order of index.
@@ -104,11 +170,20 @@ impl Coordinator {
                     role: party.role,
                     online: state.online().any(|online| online == party.index),
                     since: record.since,
+                    heard_at: record.heard_at,
+                    heartbeat_ms: millis(Heartbeat::new(self.0.deadlines.heartbeat)),
                     software: record.software,
                     keys: record.keys.iter().map(KeyStatus::from).collect(),
                     networks: record.networks,
+                    log: record.log.reported.map(|log| LogStatus {
+                        genesis: log.genesis,
+                        head: log.head,
+                        standing: record.log.standing,
+                    }),
                     sessions_completed: record.sessions_ok,
                     sessions_failed: record.sessions_failed,
+                    sessions_aborted: record.sessions_aborted,
+                    unusual: record.unusual,
                     refusals: record.refusals,
                     last_refusal: record.last_refusal.map(|(code, reason, at)| RefusalStatus {
                         code,
@@ -128,6 +203,10 @@ impl Coordinator {
         let reports: Vec<&[GroupKey]> = state.records.values().map(|record| &record.keys[..]).collect();
         agreed(scheme, &reports, self.0.parties.len()).cloned()
     }
+}
+
+fn millis(heartbeat: Heartbeat) -> u64 {
+    u64::try_from(heartbeat.interval().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The one key of a scheme that at least its threshold of parties report, of which more than half are needed. So there is at

@@ -7,6 +7,7 @@ use crate::{
     governance::GovernanceEntries,
     message::{Answer, Bytes, FromRelay, Hello, Mode, ProposalId, SessionFailure, SessionId, ToRelay},
     relay::{Deadlines, PartyConfig},
+    upkeep::{self, Contradiction, LogRecord, Orders},
 };
 use bursar_domain::{
     network::Network,
@@ -30,6 +31,8 @@ pub(crate) struct Hub {
     pub shutdown: CancellationToken,
     /// For co-signers whose governance log is behind.
     pub log: OnceLock<Arc<dyn GovernanceEntries>>,
+    /// Where proofs of another log go.
+    pub contradictions: OnceLock<mpsc::Sender<Contradiction>>,
     state: Mutex<State>,
 }
 
@@ -42,6 +45,8 @@ pub(crate) struct State {
     pub sessions: HashMap<SessionId, Route>,
     pub records: BTreeMap<PartyIndex, Record>,
     pub blame: BTreeMap<PartyIndex, Blame>,
+    /// Orders that wait, for those who link later.
+    pub orders: Orders,
 }
 
 /// How much a party had to do with sessions that failed; halved every ten minutes.
@@ -88,9 +93,16 @@ pub(crate) struct Record {
     pub keys: Vec<GroupKey>,
     pub networks: Vec<Network>,
     pub since: Option<Timestamp>,
+    /// When its last word came.
+    pub heard_at: Option<Timestamp>,
+    /// Its governance log.
+    pub log: LogRecord,
     pub last_refusal: Option<(String, String, Timestamp)>,
     pub sessions_ok: u64,
     pub sessions_failed: u64,
+    pub sessions_aborted: u64,
+    pub failed_in_a_row: u64,
+    pub unusual: u64,
     pub refusals: u64,
 }
 
@@ -120,6 +132,7 @@ impl Hub {
             clock,
             shutdown,
             log: OnceLock::new(),
+            contradictions: OnceLock::new(),
             state: Mutex::new(State { records, ..State::default() }),
         }
     }
@@ -144,7 +157,8 @@ impl Hub {
                 record.software = Some(hello.software.clone());
                 record.keys.clone_from(&hello.keys);
                 record.networks.clone_from(&hello.networks);
-                record.since = Some(now);
+                (record.since, record.heard_at) = (Some(now), Some(now));
+                record.log = LogRecord::of(hello.log);
             }
             Mode::Keygen => state.announce(),
         }
@@ -162,10 +176,34 @@ impl Hub {
     }
 
     /// What an admitted party said. False when it may not say that.
-    pub fn heard(&self, mode: Mode, party: PartyIndex, message: ToRelay) -> bool {
+    pub fn heard(self: &Arc<Self>, mode: Mode, party: PartyIndex, message: ToRelay) -> bool {
         let mut state = self.state();
+        if mode == Mode::Sign
+            && let Some(record) = state.records.get_mut(&party)
+        {
+            record.heard_at = Some(self.clock.now());
+        }
         match (mode, message) {
             (_, ToRelay::Ping) => true,
+            (Mode::Sign, ToRelay::Log(log)) => {
+                if let Some(record) = state.records.get_mut(&party) {
+                    record.log.reported = Some(log);
+                }
+                drop(state);
+                upkeep::level(self, party);
+                true
+            }
+            (Mode::Sign, ToRelay::Contradiction { entry }) => {
+                // Whoever says more than can be looked at is not heard.
+                if let Some(heard) = self.contradictions.get() {
+                    let _ = heard.try_send(Contradiction { party, entry: *entry });
+                }
+                true
+            }
+            (Mode::Sign, ToRelay::Seen { orders }) => {
+                state.orders.seen(party, &orders);
+                true
+            }
             (Mode::Sign, ToRelay::Answer { proposal, answer }) => {
                 if let Some(events) = state.proposals.get(&proposal) {
                     let _ = events.send(ProposalEvent::Answered { party, answer });
@@ -182,7 +220,7 @@ impl Hub {
                 state.forward(mode, session, party, to, bytes);
                 true
             }
-            (_, ToRelay::Hello(_)) | (Mode::Keygen, ToRelay::Answer { .. } | ToRelay::Done { .. }) => false,
+            (_, ToRelay::Hello(_)) | (Mode::Keygen, _) => false,
         }
     }
 }

@@ -25,8 +25,11 @@ pub mod identity;
 pub mod link;
 pub mod message;
 pub mod relay;
+mod upkeep;
+mod watch;
 
 pub use coordinator::{Coordinator, PartyStatus};
 pub use governance::GovernanceEntries;
 pub use identity::{Identity, PublicIdentity};
 pub use relay::{Deadlines, PartyConfig, Relay, RelayConfig, RelayError, RelayTask};
+pub use upkeep::{Contradiction, Standing};

@@ -2,19 +2,24 @@
 
 use bursar_domain::{
     canonical::Canonical,
-    governance::log::Entry,
+    governance::log::{Entry, EntryDigest, Head},
+    intent::{IntentDigest, SignedIntent},
     network::Network,
     package::{PackageDigest, SigningPackage},
     signing::{GroupKey, PartyIndex, PartyRole, Scheme, SignatureBytes},
+    time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, fmt, time::Duration};
 
 /// Both ends must speak the same.
-pub const PROTOCOL_VERSION: u16 = 2;
+pub const PROTOCOL_VERSION: u16 = 3;
 
 /// Entries of the governance log in one [`FromRelay::Governance`].
 pub const MAX_ENTRIES: usize = 256;
+
+/// Orders in one [`FromRelay::Orders`].
+pub const MAX_ORDERS: usize = 64;
 
 /// What a link is for. A party may hold one of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -34,6 +39,25 @@ pub struct Hello {
     /// Public sides of the shares that it holds.
     pub keys: Vec<GroupKey>,
     pub networks: Vec<Network>,
+    /// Its governance log, if it keeps one.
+    #[serde(default)]
+    pub log: Option<LogHead>,
+}
+
+/// How far a co-signer's governance log goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogHead {
+    /// What it pins.
+    pub genesis: EntryDigest,
+    /// Absent while it has no entry.
+    pub head: Option<Head>,
+}
+
+/// Since when a co-signer knows an order, by its own clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenOrder {
+    pub intent: IntentDigest,
+    pub since: Timestamp,
 }
 
 /// From a co-signer to the relay.
@@ -53,6 +77,16 @@ pub enum ToRelay {
     Done {
         session: SessionId,
         result: Result<SignatureBytes, SessionFailure>,
+    },
+    /// After it was brought entries of the log.
+    Log(LogHead),
+    /// What it has at the place of an entry that it was brought and that was signed just as properly.
+    Contradiction {
+        entry: Box<Entry>,
+    },
+    /// To a [`FromRelay::Orders`]: those that it remembers. About others it says nothing.
+    Seen {
+        orders: Vec<SeenOrder>,
     },
     Ping,
 }
@@ -75,6 +109,10 @@ pub enum FromRelay {
     /// The next entries of the governance log, in order: at most [`MAX_ENTRIES`]. What the co-signer has already it leaves as it is.
     Governance {
         entries: Vec<Entry>,
+    },
+    /// Orders that wait, so that delays begin now: at most [`MAX_ORDERS`]. Nothing is signed for them.
+    Orders {
+        orders: Vec<SignedIntent>,
     },
     Start(Start),
     /// The proposal is over; nothing more will be started from it.

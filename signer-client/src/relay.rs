@@ -5,7 +5,8 @@ use crate::{
     hub::Hub,
     identity::{Identity, PublicIdentity},
     link::{self, LinkError, LinkReader, LinkWriter},
-    message::{FromRelay, Heartbeat, Hello, PROTOCOL_VERSION, ToRelay},
+    message::{FromRelay, Heartbeat, Hello, Mode, PROTOCOL_VERSION, ToRelay},
+    upkeep,
 };
 use bursar_domain::{
     signing::{PartyIndex, PartyRole},
@@ -218,6 +219,11 @@ async fn serve(hub: &Arc<Hub>, hello: Hello, mut reader: LinkReader, mut writer:
     let (mode, party) = (hello.mode, hello.party);
     let mut admission = hub.admit(&hello);
     tracing::info!(%party, ?mode, software = hello.software, "co-signer linked");
+    if mode == Mode::Sign {
+        hub.state().orders.linked(party);
+        upkeep::level(hub, party);
+        upkeep::show(hub, party);
+    }
     let heartbeat = Heartbeat::new(hub.deadlines.heartbeat);
     let close = admission.close.clone();
     let write = async {

@@ -1,6 +1,6 @@
 //! The owner's own word on each payment, besides the rules: that of a person, or of the owner's own system.
 //!
-//! Asked last, about what passed everything else, and only about what pays: a cancellation needs nobody. A person decides about the
+//! Asked last, about what passed everything else, and not about what takes back a payment that this party took part in. A person decides about the
 //! *order*, which its initiator signed: recipients, amounts, asset and the highest fee. So a transaction that is built again with
 //! another fee needs no second answer.
 
@@ -8,7 +8,7 @@ mod verifier;
 
 pub use verifier::{InvalidVerifier, Verifier};
 
-use crate::verify::{Allowed, Refusal, RefusalCode};
+use crate::verify::{Allowed, Part, Refusal, RefusalCode};
 use bursar_domain::{
     amount::Amount,
     asset::Asset,
@@ -35,6 +35,8 @@ pub enum Confirm {
         url: String,
         /// How long to wait for its answer. Without one nothing is signed.
         timeout: Duration,
+        /// How long its yes counts. Whatever begins later is asked about again.
+        valid: Duration,
     },
 }
 
@@ -56,6 +58,8 @@ enum File {
         verifier: String,
         #[serde(default = "default_timeout")]
         timeout_seconds: u64,
+        #[serde(default = "default_valid")]
+        valid_seconds: u64,
     },
 }
 
@@ -70,14 +74,20 @@ const fn default_timeout() -> u64 {
     10
 }
 
+const fn default_valid() -> u64 {
+    60
+}
+
 impl From<File> for Confirm {
     fn from(file: File) -> Self {
         match file {
             File::Word(Word::None) => Self::None,
             File::Word(Word::Person) => Self::Person,
-            File::Verifier { verifier, timeout_seconds } => {
-                Self::Verifier { url: verifier, timeout: Duration::from_secs(timeout_seconds) }
-            }
+            File::Verifier { verifier, timeout_seconds, valid_seconds } => Self::Verifier {
+                url: verifier,
+                timeout: Duration::from_secs(timeout_seconds),
+                valid: Duration::from_secs(valid_seconds),
+            },
         }
     }
 }
@@ -86,9 +96,11 @@ impl From<Confirm> for File {
         match confirm {
             Confirm::None => Self::Word(Word::None),
             Confirm::Person => Self::Word(Word::Person),
-            Confirm::Verifier { url, timeout } => {
-                Self::Verifier { verifier: url, timeout_seconds: timeout.as_secs() }
-            }
+            Confirm::Verifier { url, timeout, valid } => Self::Verifier {
+                verifier: url,
+                timeout_seconds: timeout.as_secs(),
+                valid_seconds: valid.as_secs(),
+            },
         }
     }
 }
@@ -99,6 +111,16 @@ impl From<Confirm> for File {
 pub enum Verdict {
     Approved { at: Timestamp },
     Rejected { at: Timestamp, reason: String },
+}
+
+/// What only costs a fee.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum PaysNobody {
+    /// Uses up this nonce.
+    Fills { nonce: u64 },
+    /// Takes back an order that this party took no part in paying, which may be on its way all the same.
+    Cancels,
 }
 
 /// An order that a person is asked about, as this party decoded it.
@@ -114,8 +136,11 @@ pub struct Confirmation {
     pub user: Option<UserId>,
     pub wallet: WalletDescriptor,
     pub asset: Asset,
-    /// In the asset's smallest unit.
+    /// In the asset's smallest unit; empty for what pays nobody.
     pub payments: Vec<Payment>,
+    /// What it is, if it pays nobody.
+    #[serde(default)]
+    pub pays_nobody: Option<PaysNobody>,
     /// Of this transaction, in the chain's own smallest unit.
     pub fee: Amount,
     /// Of any for this order.
@@ -136,8 +161,10 @@ impl Confirmation {
         now: Timestamp,
     ) -> Self {
         let intent = &package.intent.intent;
+        let cancels = (allowed.part == Part::Cancels).then_some(PaysNobody::Cancels);
+        let pays_nobody = intent.fills.map(|nonce| PaysNobody::Fills { nonce }).or(cancels);
         Self {
-            id: allowed.intent,
+            id: allowed.question(),
             asked_at: now,
             transfer: package.transfer,
             external_id: intent.external_id.clone(),
@@ -146,7 +173,8 @@ impl Confirmation {
             wallet: intent.wallet,
             asset: intent.asset,
             // As ordered: a recall can only make it less.
-            payments: intent.payments.clone(),
+            payments: if pays_nobody.is_some() { Vec::new() } else { intent.payments.clone() },
+            pays_nobody,
             fee: allowed.fee,
             max_fee: allowed.fee_cap,
             expires_at: intent.expires_at,
@@ -169,6 +197,11 @@ impl fmt::Display for Confirmation {
             None => writeln!(f, "  order {} of {}", self.external_id, self.initiator)?,
         }
         writeln!(f, "  wallet {}", self.wallet)?;
+        match &self.pays_nobody {
+            Some(PaysNobody::Fills { nonce }) => writeln!(f, "  pays nobody: uses up nonce {nonce}")?,
+            Some(PaysNobody::Cancels) => writeln!(f, "  pays nobody: takes the order back")?,
+            None => {}
+        }
         for payment in &self.payments {
             let unit = self.asset;
             write!(
@@ -215,12 +248,16 @@ mod tests {
 
     #[test]
     fn the_configuration_is_a_word_or_a_verifier() {
-        let verifier = Confirm::Verifier { url: "https://x".into(), timeout: Duration::from_secs(3) };
-        let of_default = Confirm::Verifier { url: "https://x".into(), timeout: Duration::from_secs(10) };
+        let made = |timeout, valid| Confirm::Verifier {
+            url: "https://x".into(),
+            timeout: Duration::from_secs(timeout),
+            valid: Duration::from_secs(valid),
+        };
+        let (verifier, of_default) = (made(3, 5), made(10, 60));
         for (text, confirm) in [
             ("confirm = \"none\"", Confirm::None),
             ("confirm = \"person\"", Confirm::Person),
-            ("confirm = { verifier = \"https://x\", timeout_seconds = 3 }", verifier),
+            ("confirm = { verifier = \"https://x\", timeout_seconds = 3, valid_seconds = 5 }", verifier),
             ("confirm = { verifier = \"https://x\" }", of_default),
         ] {
             let holder: Holder = toml::from_str(text).unwrap();

@@ -38,15 +38,15 @@ use tokio_util::sync::CancellationToken;
 const MAX_REQUEST: u64 = 256 * 1024 * 1024;
 /// For reading one request.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The fewest digits of an id that name it.
-const SHORTEST_ID: usize = 8;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "SCREAMING_SNAKE_CASE", deny_unknown_fields)]
 pub enum Request {
     /// The orders that wait for a person.
     Pending {},
-    /// `id`: as listed, or its first eight digits or more.
+    /// All that have not expired, also those that were answered.
+    Asked {},
+    /// `id`: as listed, all of it. What is approved is what it is the digest of.
     Approve {
         id: String,
     },
@@ -133,7 +133,12 @@ impl Desk<'_> {
     pub fn handle(&self, request: Request) -> Result<Value, ControlError> {
         let now = self.clock.now();
         match request {
-            Request::Pending {} => Ok(json!(self.open(now)?)),
+            Request::Pending {} => {
+                let mut open = self.asked(now)?;
+                open.retain(Confirmation::is_open);
+                Ok(json!(open))
+            }
+            Request::Asked {} => Ok(json!(self.asked(now)?)),
             Request::Approve { id } => self.answer(&id, Verdict::Approved { at: now }, now),
             Request::Reject { id, reason } => self.answer(&id, Verdict::Rejected { at: now, reason }, now),
             Request::Freeze { reason } => {
@@ -169,20 +174,18 @@ impl Desk<'_> {
         self.governance.ok_or_else(missing)
     }
 
-    fn open(&self, now: Timestamp) -> Result<Vec<Confirmation>, StoreError> {
-        let mut open = self.store.confirmations()?;
-        open.retain(|one| one.is_open() && one.expires_at > now);
-        open.sort_by_key(|one| one.asked_at);
-        Ok(open)
+    fn asked(&self, now: Timestamp) -> Result<Vec<Confirmation>, StoreError> {
+        let mut asked = self.store.confirmations()?;
+        asked.retain(|one| one.expires_at > now);
+        asked.sort_by_key(|one| one.asked_at);
+        Ok(asked)
     }
 
     fn answer(&self, id: &str, verdict: Verdict, now: Timestamp) -> Result<Value, ControlError> {
         let all = self.store.confirmations()?;
-        let id = id.to_ascii_lowercase();
-        let mut named = all.iter().filter(|one| one.expires_at > now && one.id.to_string().starts_with(&id));
-        let (Some(one), None, true) = (named.next(), named.next(), id.len() >= SHORTEST_ID) else {
+        let Some(one) = all.iter().find(|one| one.expires_at > now && one.id.to_string() == id) else {
             let reason = format!(
-                "{id}: give {SHORTEST_ID} digits or more of exactly one order; see bursar-signer pending"
+                "{id}: no order that waits here; give all digits, as bursar-signer pending lists them"
             );
             return Err(ControlError::Refused(reason));
         };
@@ -200,7 +203,7 @@ impl Desk<'_> {
             (Entry { document, signatures }, seen_at.unwrap_or(now))
         });
         let governance = self.governed()?;
-        let Taken { added, known, left } = governance.take(self.store, brought, now)?;
+        let Taken { added, known, left, .. } = governance.take(self.store, brought, now)?;
         match left {
             Some(left) => Err(ControlError::Refused(format!("{added} added, {known} known; then: {left}"))),
             None => Ok(json!({ "added": added, "known": known, "head": governance.head() })),

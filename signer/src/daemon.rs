@@ -1,6 +1,7 @@
 //! The running co-signer: one link to each relay, kept up; proposals answered; sessions run.
 
 mod link;
+mod orders;
 mod session;
 
 use crate::{
@@ -11,8 +12,8 @@ use crate::{
     governance::{Evidence, Governance, Log, Taken},
     protocol::Share,
     rules::Rules,
-    store::{LocalFreeze, Past, RecordedRefusal, Store, StoreError},
-    verify::{self, Allowed, Part, Refusal, RefusalCode},
+    store::{LocalFreeze, Past, Pins, RecordedRefusal, Store, StoreError},
+    verify::{self, Allowed, Refusal, RefusalCode},
 };
 use bursar_domain::{
     governance::log::Entry,
@@ -34,6 +35,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use link::{Dialled, dial, write};
+pub use orders::Orders;
 
 /// Everything that one co-signer is made of.
 pub struct Cosigner {
@@ -46,6 +48,7 @@ pub struct Cosigner {
     pub governance: Option<Governance>,
     /// Present if the configuration names one.
     pub verifier: Option<Verifier>,
+    pub orders: Orders,
     pub adapters: Adapters,
     pub clock: Arc<dyn Clock>,
 }
@@ -139,6 +142,7 @@ impl Cosigner {
             role: self.config.role,
             keys: self.keys(),
             networks: self.rules.networks.iter().copied().collect(),
+            log: self.governance.as_ref().map(Governance::report),
         }
     }
 
@@ -159,21 +163,20 @@ impl Cosigner {
         }
         let mut allowed = self.examine(package)?;
         let since = log.as_deref().and_then(|log| log.since(&package.intent, now));
-        let past = self.store.past(allowed.intent, since).map_err(|error| internal(&error))?;
+        let past = self.store.past(&allowed, since).map_err(|error| internal(&error))?;
+        allowed.undoes = past.undone_by(allowed.part);
         let mut user = None;
         if let Some(log) = log.as_deref() {
-            let permitted =
-                log.permit(&Evidence::of(package, &allowed), &past, self.trusted()?.as_ref(), now)?;
-            allowed.only_to_undo = undo(log, package, &allowed);
+            let permitted = log.permit(&Evidence::of(package, &allowed), &past, &self.pins()?, now)?;
             (allowed.decision, allowed.with) = (permitted.decision, permitted.signers);
-            user = permitted.spent.map(|spent| spent.initiator);
+            user = permitted.initiator;
         }
         self.store.check(&allowed, now).map_err(|error| internal(&error))??;
         if self.asks_people(&allowed) {
             let rules = allowed.decision.as_ref().map_or(&[][..], |decision| &decision.explanation);
             let question = Confirmation::of(package, &allowed, rules, user, now);
-            self.store.ask_person(allowed.intent, &question).map_err(|error| internal(&error))?;
-            confirm::confirmed(past.verdict.as_ref(), allowed.intent)?;
+            self.store.ask_person(&question).map_err(|error| internal(&error))?;
+            confirm::confirmed(past.verdict.as_ref(), allowed.question())?;
         }
         Ok(allowed)
     }
@@ -191,19 +194,17 @@ impl Cosigner {
         members: &BTreeSet<PartyRole>,
     ) -> Result<(), Refusal> {
         let now = self.clock.now();
-        let (log, trusted) = (self.log()?, self.trusted()?);
+        let (log, pins) = (self.log()?, self.pins()?);
         let since = log.as_deref().and_then(|log| log.since(&package.intent, now));
-        let only_to_undo = log.as_deref().and_then(|log| undo(log, package, allowed));
-        let allowed = Allowed { only_to_undo, ..allowed.clone() };
         let decide = |past: &Past| {
             if let Some(freeze) = &past.freeze {
                 return Err(frozen_here(freeze));
             }
-            if self.asks_people(&allowed) {
-                confirm::confirmed(past.verdict.as_ref(), allowed.intent)?;
+            if self.asks_people(allowed) {
+                confirm::confirmed(past.verdict.as_ref(), allowed.question())?;
             }
             let Some(log) = log.as_deref() else { return Ok(None) };
-            let permitted = log.permit(&Evidence::of(package, &allowed), past, trusted.as_ref(), now)?;
+            let permitted = log.permit(&Evidence::of(package, allowed), past, &pins, now)?;
             match permitted.signers.iter().find(|required| !members.contains(required)) {
                 None => Ok(permitted.spent),
                 Some(required) => Err(Refusal::new(
@@ -215,7 +216,7 @@ impl Cosigner {
                 )),
             }
         };
-        let decided = self.store.take_part(session, message, &allowed, now, since, decide);
+        let decided = self.store.take_part(session, message, allowed, now, since, decide);
         let decided = decided.unwrap_or_else(|error| Err(internal(&error)));
         decided.inspect_err(|refusal| self.record(package, refusal))
     }
@@ -227,7 +228,7 @@ impl Cosigner {
             Some(governance) => {
                 governance.take(&self.store, entries.into_iter().map(|entry| (entry, now)), now)
             }
-            None => Ok(Taken { added: 0, known: 0, left: None }),
+            None => Ok(Taken { added: 0, known: 0, left: None, contradicted: None }),
         }
     }
 
@@ -246,11 +247,9 @@ impl Cosigner {
         governance.log().map(Some).ok_or_else(behind)
     }
 
-    fn trusted(&self) -> Result<Option<bursar_domain::governance::log::Head>, Refusal> {
-        if self.governance.is_none() {
-            return Ok(None);
-        }
-        self.store.trusted_head().map_err(|error| internal(&error))
+    fn pins(&self) -> Result<Pins, Refusal> {
+        let Some(governance) = &self.governance else { return Ok(Pins::default()) };
+        self.store.pins(governance.pinned()).map_err(|error| internal(&error))
     }
 
     /// When an order of somebody who may initiate was first shown here: delays count from then, also if this package is refused.
@@ -265,7 +264,7 @@ impl Cosigner {
     }
 
     fn asks_people(&self, allowed: &Allowed) -> bool {
-        self.config.confirm == Confirm::Person && allowed.part != Part::Cancels
+        self.config.confirm == Confirm::Person && !allowed.undoes
     }
 
     fn examine(&self, package: &SigningPackage) -> Result<Allowed, Refusal> {
@@ -287,11 +286,6 @@ impl Cosigner {
             tracing::error!(%error, "a refusal could not be recorded");
         }
     }
-}
-
-/// See [`Allowed::only_to_undo`].
-fn undo(log: &Log, package: &SigningPackage, allowed: &Allowed) -> Option<Refusal> {
-    (allowed.part == Part::Cancels).then(|| log.only_to_undo(&package.intent)).flatten()
 }
 
 fn frozen_here(freeze: &LocalFreeze) -> Refusal {

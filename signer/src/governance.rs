@@ -1,21 +1,30 @@
 //! The governance log as this party replays it, from entries that anybody may bring.
 //!
 //! An entry counts by its place, its signatures and the state before it; when it was first seen is told by this party's clock. What
-//! is in the log stays: an entry for a place that another one has is written down as a contradiction, and changes nothing.
+//! is in the log stays. Another entry for a place in it changes nothing; it is written down as a contradiction, and people are told, only if its
+//! people signed it as properly as the one that is there: anybody can make up an entry, and alarms that anybody can raise say nothing.
 
 mod decide;
 
 pub use decide::{Evidence, Permitted};
 
-use crate::store::{Fork, SeenEntry, Store, StoreError};
+use crate::{
+    allowance::Allowance,
+    store::{Fork, SeenEntry, Store, StoreError},
+};
 use bursar_domain::{
     governance::{
         log::{Entry, EntryDigest, Head},
+        policy::Effect,
         state::{Refused, State},
     },
     time::Timestamp,
 };
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use bursar_signer_client::message::LogHead;
+use std::{
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
+};
 
 /// This party's log.
 pub struct Governance {
@@ -23,7 +32,12 @@ pub struct Governance {
     log: RwLock<Option<Arc<Log>>>,
     /// Held by who extends it.
     extending: Mutex<()>,
+    proofs: Mutex<Allowance>,
 }
+
+/// How often an entry that contradicts the log is looked at closely, which means to replay the log up to it.
+const PROOFS: u32 = 8;
+const PROOF_EVERY: Duration = Duration::from_secs(10);
 
 /// The log up to some entry, and what it says.
 #[derive(Debug, Clone)]
@@ -51,6 +65,14 @@ pub struct Taken {
     pub known: usize,
     /// Why the rest was left, where any was.
     pub left: Option<Left>,
+    /// What this party has at the place of an entry that was signed just as properly: with that one, proof of two logs.
+    pub contradicted: Option<Entry>,
+}
+
+impl Taken {
+    const fn nothing(known: usize, left: Option<Left>) -> Self {
+        Self { added: 0, known, left, contradicted: None }
+    }
 }
 
 /// Why an entry was not taken.
@@ -81,7 +103,12 @@ impl Governance {
             let digests = entries.iter().map(|seen| seen.entry.digest()).collect();
             Some(Arc::new(Log { state, digests }))
         };
-        Ok(Self { pinned, log: RwLock::new(log), extending: Mutex::new(()) })
+        Ok(Self {
+            pinned,
+            log: RwLock::new(log),
+            extending: Mutex::new(()),
+            proofs: Mutex::new(Allowance::of(PROOFS, PROOF_EVERY)),
+        })
     }
 
     pub const fn pinned(&self) -> EntryDigest {
@@ -95,6 +122,11 @@ impl Governance {
 
     pub fn head(&self) -> Option<Head> {
         self.log().map(|log| log.state.head())
+    }
+
+    /// What others are told of it.
+    pub fn report(&self) -> LogHead {
+        LogHead { genesis: self.pinned, head: self.head() }
     }
 
     /// Takes what follows the log, up to the first entry that does not. On disk before it counts.
@@ -111,20 +143,24 @@ impl Governance {
     ) -> Result<Taken, StoreError> {
         let _one_at_a_time = self.extending.lock().unwrap_or_else(PoisonError::into_inner);
         let mut log = self.log().map(|log| (*log).clone());
-        let (mut added, mut known, mut left) = (Vec::new(), 0, None);
+        let (mut added, mut known, mut left, mut contradicted) = (Vec::new(), 0, None, None);
         for (entry, seen_at) in entries {
             match self.next(&mut log, &entry, seen_at.min(now)) {
                 Ok(true) => added.push(SeenEntry { entry, seen_at: seen_at.min(now) }),
                 Ok(false) => known += 1,
                 Err(why) => {
-                    if let Left::Fork { seq, reason } = &why {
-                        tracing::error!(
-                            seq,
-                            reason,
-                            "ALARM: the governance log that was brought here is not the one of this party; keep state.redb, and \
-                             compare heads with the other parties"
-                        );
-                        store.record_fork(&Fork { at: now, entry, reason: reason.clone() })?;
+                    if let Left::Fork { seq, reason } = &why
+                        && let Some(own) = self.proven(store, *seq, &entry, now)?
+                    {
+                        if store.record_fork(&Fork { at: now, entry, reason: reason.clone() })? {
+                            tracing::error!(
+                                seq,
+                                reason,
+                                "ALARM: there are two governance logs, both signed by the desk's people; keep state.redb, and compare \
+                                 heads with the other parties"
+                            );
+                        }
+                        contradicted = Some(own);
                     }
                     left = Some(why);
                     break;
@@ -137,12 +173,33 @@ impl Governance {
             if !store.append_governance(from, &added)? {
                 // Only this writes there.
                 tracing::error!("the store's governance log is not the one in memory; nothing was added");
-                return Ok(Taken { added: 0, known, left });
+                return Ok(Taken::nothing(known, left));
             }
             tracing::info!(added = count, head = %log.state.head(), "governance log extended");
             *self.log.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(log));
         }
-        Ok(Taken { added: count, known, left })
+        Ok(Taken { added: count, known, left, contradicted })
+    }
+
+    /// The entry at this place, if the other one for it was signed as properly by people who could at that time.
+    fn proven(
+        &self,
+        store: &Store,
+        seq: u64,
+        other: &Entry,
+        now: Timestamp,
+    ) -> Result<Option<Entry>, StoreError> {
+        if !self.proofs.lock().unwrap_or_else(PoisonError::into_inner).take(now) {
+            return Ok(None);
+        }
+        let mut entries = store.governance()?;
+        let Some(own) = usize::try_from(seq).ok().filter(|place| *place > 0 && *place < entries.len()) else {
+            return Ok(None);
+        };
+        let after = entries.split_off(own);
+        let before = State::replay(self.pinned, entries.iter().map(|seen| (&seen.entry, seen.seen_at)));
+        let signed = before.is_ok_and(|state| state.check(other, now).is_ok());
+        Ok(after.into_iter().next().map(|seen| seen.entry).filter(|_| signed))
     }
 
     /// Whether it was added; it is there already if not.
@@ -175,6 +232,12 @@ impl Governance {
 }
 
 impl Log {
+    /// Whether the policy lets some orders wait, so that it matters when one was first seen.
+    pub fn delays(&self) -> bool {
+        let policy = self.state.policy();
+        policy.is_some_and(|it| it.policy.rules.iter().any(|rule| matches!(rule.then, Effect::Delay { .. })))
+    }
+
     pub const fn state(&self) -> &State {
         &self.state
     }

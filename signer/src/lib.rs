@@ -18,6 +18,7 @@
 //! | [`protocol`] | the threshold protocols themselves |
 
 pub mod adapters;
+mod allowance;
 pub mod clock;
 pub mod config;
 pub mod confirm;

@@ -25,6 +25,33 @@ pub struct Rules {
     pub destinations: Destinations,
     /// How far ahead an intent's expiry may lie.
     pub max_expiry: Duration,
+    pub fees_without_payment: FeesWithoutPayment,
+}
+
+/// `[fees_without_payment]`: what is signed, for each wallet and over a rolling window, of transactions that pay nobody and take back no
+/// payment that this party took part in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FeesWithoutPayment {
+    pub window_seconds: u64,
+    /// Orders.
+    pub count: u32,
+    /// Their fees together, in times of the asset's `max_fee`.
+    pub times_max_fee: u32,
+}
+
+impl Default for FeesWithoutPayment {
+    fn default() -> Self {
+        Self { window_seconds: 86_400, count: 10, times_max_fee: 3 }
+    }
+}
+
+/// [`FeesWithoutPayment`] for an asset, with the sum in the chain's own smallest unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FeeLimit {
+    pub window: Duration,
+    pub count: u32,
+    pub sum: Amount,
 }
 
 /// Who may initiate payments.
@@ -76,6 +103,8 @@ struct RulesFile {
     assets: Vec<AssetRule>,
     destinations: Option<DestinationsFile>,
     max_expiry_seconds: Option<u64>,
+    #[serde(default)]
+    fees_without_payment: FeesWithoutPayment,
 }
 
 #[derive(Deserialize)]
@@ -130,6 +159,9 @@ impl Rules {
                     .into(),
             );
         }
+        if file.fees_without_payment.window_seconds == 0 {
+            errors.push("fees_without_payment.window_seconds: must be greater than zero".into());
+        }
         let networks: BTreeSet<Network> = file.networks.into_iter().collect();
         errors.extend(one_world(&networks));
         let mut keys = BTreeSet::new();
@@ -177,7 +209,19 @@ impl Rules {
             assets: file.assets,
             destinations,
             max_expiry: Duration::from_secs(file.max_expiry_seconds.unwrap_or_default()),
+            fees_without_payment: file.fees_without_payment,
         })
+    }
+
+    pub fn fee_limit(&self, rule: &AssetRule) -> FeeLimit {
+        let FeesWithoutPayment { window_seconds, count, times_max_fee } = self.fees_without_payment;
+        let sum = rule.max_fee.checked_mul(times_max_fee.into());
+        FeeLimit {
+            window: Duration::from_secs(window_seconds),
+            count,
+            // More than any chain's supply.
+            sum: sum.unwrap_or(Amount::from_u128(u128::MAX)),
+        }
     }
 
     /// Whether every network is a throw-away one.
@@ -281,6 +325,14 @@ pub const TEMPLATE: &str = r#"# What this co-signer may sign. Nobody but you can
 # max_amount = "100000000"
 # max_fee = "200000"
 
+# What pays nobody costs fees all the same: fillers of nonces, and cancellations of payments that this co-signer did not sign. How
+# many orders of that kind it signs for each wallet in a rolling window, and what they may cost together, in times of max_fee. As here
+# without this section.
+# [fees_without_payment]
+# window_seconds = 86400
+# count = 10
+# times_max_fee = 3
+
 # Either any destination ...
 # [destinations]
 # any = true
@@ -331,6 +383,21 @@ mod tests {
                 assert!(errors.iter().any(|error| error.starts_with(field)), "{field}: {errors:?}");
             }
         }
+    }
+
+    #[test]
+    fn fees_without_payment_are_limited_unless_told_otherwise() {
+        let limit = |text: &str| {
+            let rules = Rules::parse(text, by_chain).unwrap();
+            let limit = rules.fee_limit(&rules.assets[0]);
+            (limit.window.as_secs(), limit.count, limit.sum)
+        };
+        assert_eq!(limit(GOOD), (86_400, 10, Amount::from_u64(30)));
+        let section = |text: &str| format!("{GOOD}\n[fees_without_payment]\n{text}");
+        assert_eq!(limit(&section("count = 0")), (86_400, 0, Amount::from_u64(30)));
+        assert_eq!(limit(&section("window_seconds = 60\ntimes_max_fee = 7")), (60, 10, Amount::from_u64(70)));
+        assert!(errors(&section("window_seconds = 0"))[0].starts_with("fees_without_payment"));
+        assert!(errors(&section("counts = 1"))[0].contains("counts"));
     }
 
     #[test]

@@ -14,6 +14,9 @@
 //! (the highest, if it was told several): what the package says of the parent's inputs is covered by no
 //! signature that is asked for now.
 //!
+//! **What only costs a fee** (fillers, and cancellations of what this party took no part in paying) is limited by number and sum for each
+//! wallet over a rolling window: [`burns`].
+//!
 //! **Expired intents** are cancelled only by parties that took part in what is to be cancelled. Otherwise every intent that ever
 //! expired unused would be worth its `max_fee` to whoever wants to burn money.
 //!
@@ -27,10 +30,13 @@
 //! a transaction whose inputs are worth far more than both said, and miners would get the difference. An output's amount never changes,
 //! so the first one that this party signed with is the only one that it ever signs with.
 
+mod burns;
 mod log;
+mod orders;
 mod past;
 
-pub use log::{Fork, LocalFreeze, SeenEntry};
+pub use log::{Fork, Former, LocalFreeze, Pins, SeenEntry};
+pub use orders::ShownOrder;
 pub use past::{Past, Spent};
 
 use crate::verify::{Allowed, Part, Refusal, RefusalCode};
@@ -176,6 +182,8 @@ impl Store {
         write.open_table(COUNTERS)?;
         log::create(&write)?;
         past::create(&write)?;
+        burns::create(&write)?;
+        orders::create(&write)?;
         commit(write, "opened")?;
         Ok(Self(database))
     }
@@ -186,7 +194,14 @@ impl Store {
         let (intents, externals) = (read.open_table(INTENTS)?, read.open_table(EXTERNAL_IDS)?);
         let (amounts, fills) = (read.open_table(INPUT_AMOUNTS)?, read.open_table(FILLS)?);
         let tables = Tables { intents: &intents, externals: &externals, amounts: &amounts, fills: &fills };
-        Ok(history(&tables, allowed, now)?.map(|_| ()))
+        let earlier = match history(&tables, allowed, now)? {
+            Ok(earlier) => earlier,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        if allowed.only_costs(earlier.iter().any(TookPart::is_payment)) {
+            return burns::may_burn(&read, allowed, now);
+        }
+        Ok(Ok(()))
     }
 
     /// Burns the session id and records that this party takes part in signing this transaction, if the past allows it, and
@@ -224,10 +239,17 @@ impl Store {
                 Ok(earlier) => earlier,
                 Err(refusal) => return Ok(Err(refusal)),
             };
-            match decide(&past::past(&write, allowed.intent, since)?) {
+            let pays = earlier.iter().any(TookPart::is_payment);
+            let past = past::past(&write, allowed, since, pays)?;
+            match decide(&past) {
                 Ok(Some(spent)) => past::spend(&write, allowed.intent, &spent, now)?,
                 Ok(None) => {}
                 Err(refusal) => return Ok(Err(refusal)),
+            }
+            if allowed.only_costs(pays)
+                && let Err(refusal) = burns::burn(&write, allowed, now)?
+            {
+                return Ok(Err(refusal));
             }
             let transaction = hex::encode(Sha256::digest(&allowed.unsigned));
             if !earlier.iter().any(|one| one.transaction == transaction) {
@@ -269,9 +291,7 @@ impl Store {
     /// SHA-256, hex, of each transaction that this party took part in signing for the intent, in their order.
     pub fn transactions(&self, intent: IntentDigest) -> Result<Vec<String>, StoreError> {
         let table = self.0.begin_read()?.open_table(INTENTS)?;
-        let Some(row) = table.get(intent.0)? else { return Ok(Vec::new()) };
-        let taken: Vec<TookPart> = from_json("intents", row.value())?;
-        Ok(taken.into_iter().map(|one| one.transaction).collect())
+        Ok(taken(&table, intent)?.into_iter().map(|one| one.transaction).collect())
     }
 
     pub fn record_refusal(&self, refusal: &RecordedRefusal) -> Result<(), StoreError> {
@@ -349,10 +369,7 @@ fn history(
         let reason = format!("external id {} was signed for with another intent", allowed.external_id);
         return Ok(Err(Refusal::new(RefusalCode::ExternalIdReused, reason)));
     }
-    let earlier: Vec<TookPart> = match intents.get(allowed.intent.0)? {
-        Some(row) => from_json("intents", row.value())?,
-        None => Vec::new(),
-    };
+    let earlier = taken(*intents, allowed.intent)?;
     if let Err(refusal) = fits(&earlier, allowed, now) {
         return Ok(Err(refusal));
     }
@@ -373,6 +390,14 @@ fn history(
         }
     }
     Ok(Ok(earlier))
+}
+
+/// What this party took part in for an order.
+fn taken(
+    intents: &impl ReadableTable<[u8; 32], &'static [u8]>,
+    intent: IntentDigest,
+) -> Result<Vec<TookPart>, StoreError> {
+    intents.get(intent.0)?.map_or_else(|| Ok(Vec::new()), |row| from_json("intents", row.value()))
 }
 
 /// Why a nonce is not to be filled, or is filled already.
@@ -408,10 +433,6 @@ fn gap(
 /// Whether what this party took part in for the intent leaves room for this.
 fn fits(earlier: &[TookPart], allowed: &Allowed, now: Timestamp) -> Result<(), Refusal> {
     let refuse = |code, reason: &str| Err(Refusal::new(code, reason));
-    if let Some(refusal) = allowed.only_to_undo.as_ref().filter(|_| !earlier.iter().any(TookPart::is_payment))
-    {
-        return Err(refusal.clone());
-    }
     if allowed.expires_at <= now && (allowed.part != Part::Cancels || earlier.is_empty()) {
         let reason = "the intent has expired by this party's clock, and there is nothing that it signed to be cancelled";
         return refuse(RefusalCode::IntentExpired, reason);

@@ -15,11 +15,12 @@
 
 use crate::{
     adapters::{believed_amounts, claimed_inputs, own_outputs},
-    rules::{AssetRule, Destinations, Rules},
+    rules::{AssetRule, Destinations, FeeLimit, Rules},
 };
 use bursar_bitcoin::ClaimedInput;
 use bursar_domain::{
     amount::Amount,
+    canonical::Canonical,
     effects::{Effects, OutPoint, Resource},
     governance::policy::Decision,
     ids::ExternalId,
@@ -31,6 +32,7 @@ use bursar_domain::{
     signing::{GroupKey, PartyRole, SigningPayload},
     time::Timestamp,
     verify::{EffectsMismatch, cancel_matches, effects_match},
+    wallet::WalletDescriptor,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -104,6 +106,7 @@ codes! {
     ApprovalRejected = "APPROVAL_REJECTED",
     SignersRequired = "SIGNERS_REQUIRED",
     AwaitingConfirmation = "AWAITING_CONFIRMATION",
+    FeesWithoutPayment = "FEES_WITHOUT_PAYMENT",
     ConfirmationRejected = "CONFIRMATION_REJECTED",
     VerifierUnavailable = "VERIFIER_UNAVAILABLE",
     Overloaded = "OVERLOADED",
@@ -114,7 +117,12 @@ impl RefusalCode {
     pub const fn is_temporary(self) -> bool {
         matches!(
             self,
-            Self::Overloaded | Self::Internal | Self::Frozen | Self::FrozenHere | Self::VerifierUnavailable
+            Self::Overloaded
+                | Self::Internal
+                | Self::Frozen
+                | Self::FrozenHere
+                | Self::VerifierUnavailable
+                | Self::FeesWithoutPayment
         ) || self.only_takes_time()
     }
 
@@ -143,6 +151,7 @@ pub struct Allowed {
     pub initiator: InitiatorKey,
     pub external_id: ExternalId,
     pub network: Network,
+    pub wallet: WalletDescriptor,
     pub expires_at: Timestamp,
     pub part: Part,
     /// The order is to use up its nonce and pay nobody.
@@ -161,12 +170,33 @@ pub struct Allowed {
     pub payloads: Vec<SigningPayload>,
     /// What it does.
     pub effects: Effects,
-    /// Why a cancellation is refused, unless this party took part in a payment that it takes back.
-    pub only_to_undo: Option<Refusal>,
+    /// For what pays nobody and takes back nothing that this party knows of.
+    pub fee_limit: FeeLimit,
+    /// Whether it takes back a payment that this party took part in; as [`verify`] leaves it, it does not.
+    pub undoes: bool,
     /// What the policy of the governance log says, if there is one.
     pub decision: Option<Decision>,
     /// Without whose co-signers this party does not sign it.
     pub with: BTreeSet<PartyRole>,
+}
+
+impl Allowed {
+    /// Under which id this party's people are asked about it. A cancellation has its own: who lets an order be taken back has not let it
+    /// be paid.
+    pub fn question(&self) -> IntentDigest {
+        match self.part {
+            Part::Pays | Part::Child => self.intent,
+            Part::Cancels => {
+                IntentDigest(Canonical::new("bursar/confirm-cancellation/v1").bytes(&self.intent.0).digest())
+            }
+        }
+    }
+
+    /// Whether all that it does is to cost a fee: it pays nobody, and takes back nothing. `pays`: whether this party took part in a
+    /// payment of the order.
+    pub fn only_costs(&self, pays: bool) -> bool {
+        self.fills || (self.part == Part::Cancels && !pays)
+    }
 }
 
 /// What a transaction can do to the others of its intent.
@@ -277,6 +307,7 @@ pub fn verify(
         initiator: package.intent.initiator,
         external_id: intent.external_id.clone(),
         network: effects.network,
+        wallet,
         expires_at: intent.expires_at,
         part,
         fills: intent.fills.is_some(),
@@ -288,7 +319,8 @@ pub fn verify(
         unsigned: package.unsigned.bytes.clone(),
         payloads,
         effects,
-        only_to_undo: None,
+        fee_limit: rules.fee_limit(rule),
+        undoes: false,
         decision: None,
         with: BTreeSet::new(),
     })

@@ -5,6 +5,7 @@ use crate::{
     governance::in_messages,
     hub::{Hub, ProposalEvent},
     message::{Answer, FromRelay, GOVERNANCE_BEHIND, Mode, Nonce, ProposalId},
+    watch,
 };
 use bursar_domain::{
     package::SigningPackage,
@@ -368,6 +369,7 @@ impl Attempt<'_> {
             record.refusals += 1;
             record.last_refusal = Some((code.to_owned(), reason.to_owned(), now));
         }
+        watch::refusal(self.hub, party, code);
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::{
     hub::{Hub, Route, SessionEvent},
     message::{FromRelay, Mode, Nonce, ProposalId, SessionId, SessionTerms, Start},
+    watch::{self, Ended},
 };
 use bursar_domain::{
     package::PackageDigest,
@@ -33,6 +34,8 @@ struct Open {
     session: SessionId,
     signers: Vec<PartyIndex>,
     finished: bool,
+    /// Who may be at fault, where it was not finished.
+    blamed: Vec<PartyIndex>,
 }
 
 impl Drop for Open {
@@ -41,8 +44,14 @@ impl Drop for Open {
         state.sessions.remove(&self.session);
         for party in &self.signers {
             if let Some(record) = state.records.get_mut(party) {
-                let count = if self.finished { &mut record.sessions_ok } else { &mut record.sessions_failed };
-                *count += 1;
+                let ended = if self.finished {
+                    Ended::Completed
+                } else if self.blamed.contains(party) {
+                    Ended::Failed
+                } else {
+                    Ended::Aborted
+                };
+                watch::session(*party, record, ended);
             }
             if !self.finished {
                 state.send(Mode::Sign, *party, FromRelay::Abort { session: self.session });
@@ -58,31 +67,44 @@ pub(super) async fn run_session(
     let deadline = Instant::now() + hub.deadlines.session;
     let (mut open, mut events) = start(hub, &plan)?;
     let mut waiting: BTreeSet<PartyIndex> = plan.signers.iter().copied().collect();
-    let failed = |reason, blamed| Err(SessionFailed { started: true, reason, blamed });
+    let failed = |open: &mut Open, reason, blamed: Vec<PartyIndex>| {
+        open.blamed.clone_from(&blamed);
+        Err(SessionFailed { started: true, reason, blamed })
+    };
     while !waiting.is_empty() {
         let event = match tokio::time::timeout_at(deadline, events.recv()).await {
             Ok(Some(event)) => event,
             Ok(None) | Err(_) => {
                 let silent = waiting.into_iter().collect();
-                return failed("the session was not finished in time".into(), silent);
+                return failed(&mut open, "the session was not finished in time".into(), silent);
             }
         };
         match event {
             SessionEvent::Gone { party } => {
                 if waiting.contains(&party) {
-                    return failed(format!("party {party} went offline during the session"), vec![party]);
+                    return failed(
+                        &mut open,
+                        format!("party {party} went offline during the session"),
+                        vec![party],
+                    );
                 }
             }
             SessionEvent::Done { party, result: Err(failure) } => {
                 let reason = format!("party {party}: {}", failure.reason);
                 // Nobody can prove who misbehaved: whoever accuses is as much in doubt as the accused.
                 let accused = failure.blamed.filter(|accused| plan.signers.contains(accused));
-                return failed(reason, accused.map_or_else(Vec::new, |accused| vec![party, accused]));
+                let result =
+                    failed(&mut open, reason, accused.map_or_else(Vec::new, |accused| vec![party, accused]));
+                if open.blamed.is_empty() {
+                    open.blamed.push(party);
+                }
+                return result;
             }
             SessionEvent::Done { party, result: Ok(signature) } => {
                 waiting.remove(&party);
                 if let Err(reason) = super::verified(plan.key, plan.payload, &signature) {
-                    return failed(format!("party {party}: {reason}"), vec![party]);
+                    watch::unusual(hub, party, "WRONG_SIGNATURE");
+                    return failed(&mut open, format!("party {party}: {reason}"), vec![party]);
                 }
                 open.finished = true;
                 // The others are a message behind: keep their route while they finish.
@@ -91,7 +113,7 @@ pub(super) async fn run_session(
             }
         }
     }
-    failed("the session has no signers".into(), Vec::new())
+    failed(&mut open, "the session has no signers".into(), Vec::new())
 }
 
 async fn drain(
@@ -152,5 +174,5 @@ fn start(
     }
     drop(state);
     let signers = plan.signers.to_vec();
-    Ok((Open { hub: hub.clone(), session, signers, finished: false }, events))
+    Ok((Open { hub: hub.clone(), session, signers, finished: false, blamed: Vec::new() }, events))
 }

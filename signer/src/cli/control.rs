@@ -3,7 +3,10 @@
 
 use super::{Common, Misconfigured};
 use anyhow::{Context as _, bail};
-use bursar_domain::governance::log::{EntryDigest, Head};
+use bursar_domain::{
+    governance::log::{EntryDigest, Head},
+    time::Clock as _,
+};
 use bursar_signer::{
     clock::SystemClock,
     confirm::Confirmation,
@@ -26,15 +29,18 @@ pub struct Pending {
 pub struct Approve {
     #[command(flatten)]
     common: Common,
-    /// As `pending` lists it, or its first eight digits or more.
+    /// As `pending` lists it, or its first 16 digits or more.
     id: String,
+    /// Does not ask. Needs all digits of the id.
+    #[arg(long)]
+    yes: bool,
 }
 
 #[derive(Args)]
 pub struct Reject {
     #[command(flatten)]
     common: Common,
-    /// As `pending` lists it, or its first eight digits or more.
+    /// As `pending` lists it, or its first 16 digits or more.
     id: String,
     /// The orchestrator is told.
     #[arg(long)]
@@ -85,6 +91,18 @@ enum LogCommand {
         /// `SEQ:DIGEST`.
         head: String,
     },
+    /// Empties this party's log, to begin it again: after a fork, or with a new desk. What it signed, saw and froze, and what its people
+    /// said, stays. The daemon must not run.
+    Restart {
+        #[command(flatten)]
+        common: Common,
+        /// The first entry of the log that it is to have, as rules.toml pins it.
+        #[arg(long)]
+        genesis: String,
+        /// Does not ask.
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 impl Common {
@@ -115,15 +133,57 @@ impl Pending {
     }
 }
 
+/// The fewest digits of an id that name an order to a person: fewer could be found for another order by trying.
+const SHORTEST_ID: usize = 16;
+
+/// The one order that waits under these digits.
+fn named(common: &Common, digits: &str) -> anyhow::Result<Confirmation> {
+    let digits = digits.to_ascii_lowercase();
+    if digits.len() < SHORTEST_ID {
+        bail!("{digits}: give {SHORTEST_ID} digits of the id or more; see bursar-signer pending");
+    }
+    let all: Vec<Confirmation> = serde_json::from_value(common.tell(Request::Asked {})?)?;
+    let mut named = all.into_iter().filter(|one| one.id.to_string().starts_with(&digits));
+    match (named.next(), named.next()) {
+        (Some(one), None) => Ok(one),
+        (None, _) => bail!("{digits}: no such order; see bursar-signer pending"),
+        (Some(_), Some(_)) => bail!("{digits}: more than one order begins so; give more digits"),
+    }
+}
+
+/// Whether somebody types this word.
+fn typed(word: &str, question: &str) -> anyhow::Result<bool> {
+    use std::io::Write as _;
+    let mut out = std::io::stderr();
+    write!(out, "{question}; type {word} to do so: ")?;
+    out.flush()?;
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line)?;
+    Ok(line.trim() == word)
+}
+
 impl Approve {
     pub fn run(self) -> anyhow::Result<()> {
-        answered(&self.common, Request::Approve { id: self.id }, "approved")
+        let order = named(&self.common, &self.id)?;
+        let id = order.id.to_string();
+        if self.yes {
+            if !self.id.eq_ignore_ascii_case(&id) {
+                bail!("--yes: give all digits of the id: nobody is shown what they stand for");
+            }
+        } else {
+            eprintln!("{order}");
+            if !typed("approve", "this lets it be signed, with any fee up to its highest")? {
+                bail!("not approved");
+            }
+        }
+        answered(&self.common, Request::Approve { id }, "approved")
     }
 }
 
 impl Reject {
     pub fn run(self) -> anyhow::Result<()> {
-        answered(&self.common, Request::Reject { id: self.id, reason: self.reason }, "rejected")
+        let id = named(&self.common, &self.id)?.id.to_string();
+        answered(&self.common, Request::Reject { id, reason: self.reason }, "rejected")
     }
 }
 
@@ -161,6 +221,7 @@ impl GovernanceCommand {
                 common.say(&value, &format!("nothing is signed without {head}"));
                 Ok(())
             }
+            LogCommand::Restart { common, genesis, yes } => restart(&common, &genesis, yes),
         }
     }
 }
@@ -220,6 +281,57 @@ fn show(common: &Common) -> anyhow::Result<()> {
         }
     }
     println!("{} entries, {} contradictions", count("entries"), count("forks"));
+    Ok(())
+}
+
+fn restart(common: &Common, genesis: &str, yes: bool) -> anyhow::Result<()> {
+    let wrong = || Misconfigured::Other(format!("--genesis {genesis}: give a digest of 64 hex digits"));
+    let genesis: EntryDigest = serde_json::from_value(json!(genesis)).map_err(|_| wrong())?;
+    match common.rules()?.governance {
+        Some(pinned) if pinned == genesis => {}
+        Some(pinned) => {
+            let reason = format!(
+                "rules.toml pins {pinned}, not {genesis}: write the one that the parties agreed on into [governance] genesis first"
+            );
+            return Err(Misconfigured::Other(reason).into());
+        }
+        None => return Err(Misconfigured::Other("rules.toml has no [governance]".into()).into()),
+    }
+    if control::ask(&common.dir, &Request::Pending {})?.is_some() {
+        bail!("the daemon runs: stop it first, so that nothing is decided by half a log");
+    }
+    let path = Store::file_in(&common.dir);
+    if !Store::exists(&path) {
+        bail!("{} is not there: there is no log to begin again", path.display());
+    }
+    let store = Store::open(&path).context("does a daemon run that has no control socket?")?;
+    let entries = store.governance()?;
+    let old = entries.first().map(|first| first.entry.digest());
+    let had = old.map_or_else(|| "no log".to_owned(), |old| format!("{} entries from {old}", entries.len()));
+    let same = old == Some(genesis);
+    let then = if same {
+        "it signs again when the log is there and its policy is no older than the newest that was in force here"
+    } else {
+        "it signs again when the log is there and has a policy"
+    };
+    eprintln!(
+        "this party has {had}, and begins again with {genesis}.\n\
+         Its entries, contradictions and trusted head are put aside. What it signed, the fees and sums that it counts, when it first saw \
+         orders, its own freeze and what its people said stay.\n\
+         Delays of changes, and the ages of addresses, count anew from when entries come again (load --keep-times keeps them); {then}.\n\
+         Put on record what head the parties agree on: bursar-signer governance trust-head SEQ:DIGEST"
+    );
+    if !yes && !typed("restart", "this cannot be taken back")? {
+        bail!("nothing was changed");
+    }
+    let former = store.restart_governance(SystemClock.now())?;
+    let value = json!({
+        "genesis": genesis,
+        "putAside": former.entries.len(),
+        "contradictions": former.forks.len(),
+        "policyNotBefore": former.policy.filter(|_| same),
+    });
+    common.say(&value, &format!("{} entries put aside; start bursar-signer run", former.entries.len()));
     Ok(())
 }
 

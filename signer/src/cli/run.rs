@@ -46,8 +46,8 @@ impl Run {
         let rules = self.common.rules()?;
         crash::arm_from_environment(&self.common)?;
         let verifier = match &config.confirm {
-            Confirm::Verifier { url, timeout } => Some(
-                Verifier::new(url, *timeout, rules.regtest_only())
+            Confirm::Verifier { url, timeout, valid } => Some(
+                Verifier::new(url, *timeout, *valid, rules.regtest_only())
                     .map_err(|error| Misconfigured::Other(format!("signer.toml: {error}")))?,
             ),
             Confirm::None | Confirm::Person => None,
@@ -105,6 +105,7 @@ impl Run {
             store,
             governance,
             verifier,
+            orders: daemon::Orders::default(),
             adapters: by_chain,
             clock: Arc::new(SystemClock),
         });

@@ -3,13 +3,14 @@
 //! `POST url` with [`Question`] in JSON; status 200 and `{"answer":"approve"}`, `{"answer":"reject","reason":"…"}` or
 //! `{"answer":"retry","reason":"…"}`. Anything else, and silence, is no approval: it is asked again with the next package.
 
-use crate::verify::{Allowed, Part, Refusal, RefusalCode};
+use crate::verify::{Allowed, Refusal, RefusalCode};
 use bursar_domain::{
     effects::Effects,
     governance::policy::Decision,
     ids::TransferId,
     intent::SignedIntent,
     package::{PackageDigest, SigningPackage},
+    time::Timestamp,
 };
 use reqwest::{StatusCode, Url, redirect::Policy};
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ use std::{net::IpAddr, time::Duration};
 /// The longest answer, in bytes.
 const MAX_ANSWER: usize = 64 * 1024;
 const MAX_TIMEOUT: Duration = Duration::from_secs(60);
+const MAX_VALID: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidVerifier {
@@ -29,12 +31,15 @@ pub enum InvalidVerifier {
     Scheme,
     #[error("confirm.timeout_seconds: must be 1 to 60")]
     Timeout,
+    #[error("confirm.valid_seconds: must be 1 to 3600")]
+    Valid,
     #[error("confirm.verifier: no HTTP client: {0}")]
     Client(reqwest::Error),
 }
 
 pub struct Verifier {
     url: Url,
+    valid: Duration,
     http: reqwest::Client,
 }
 
@@ -69,7 +74,12 @@ enum Answer {
 impl Verifier {
     /// # Errors
     /// An address that is not allowed, or a time limit out of bounds.
-    pub fn new(url: &str, timeout: Duration, regtest_only: bool) -> Result<Self, InvalidVerifier> {
+    pub fn new(
+        url: &str,
+        timeout: Duration,
+        valid: Duration,
+        regtest_only: bool,
+    ) -> Result<Self, InvalidVerifier> {
         let url: Url = url.parse().map_err(|error| InvalidVerifier::Url(format!("{url}: {error}")))?;
         let loopback = match url.host_str() {
             Some("localhost") => true,
@@ -83,11 +93,19 @@ impl Verifier {
         if timeout.is_zero() || timeout > MAX_TIMEOUT {
             return Err(InvalidVerifier::Timeout);
         }
+        if valid.is_zero() || valid > MAX_VALID {
+            return Err(InvalidVerifier::Valid);
+        }
         // Whoever began first has installed one.
         let _ = rustls::crypto::ring::default_provider().install_default();
         // Where to is written down here, and nowhere else.
         let http = reqwest::Client::builder().timeout(timeout).redirect(Policy::none()).no_proxy().build();
-        Ok(Self { url, http: http.map_err(InvalidVerifier::Client)? })
+        Ok(Self { url, valid, http: http.map_err(InvalidVerifier::Client)? })
+    }
+
+    /// Whether a yes of then still counts. A clock that was set back makes none younger.
+    pub(crate) fn counts(&self, yes: Timestamp, now: Timestamp) -> bool {
+        now >= yes && now < yes.plus(self.valid)
     }
 
     /// Nothing but a clear yes is one.
@@ -97,7 +115,7 @@ impl Verifier {
         allowed: &Allowed,
         decision: Option<&Decision>,
     ) -> Result<(), Refusal> {
-        if allowed.part == Part::Cancels {
+        if allowed.undoes {
             return Ok(());
         }
         let question = Question {
@@ -160,7 +178,7 @@ mod tests {
     #[test]
     fn plain_http_is_for_this_machine_and_throw_away_networks_only() {
         let limit = Duration::from_secs(5);
-        let allowed = |url: &str, regtest| Verifier::new(url, limit, regtest).is_ok();
+        let allowed = |url: &str, regtest| Verifier::new(url, limit, limit, regtest).is_ok();
         assert!(allowed("https://verifier.example/ask", false));
         for local in ["http://127.0.0.1:1/", "http://[::1]:1/", "http://localhost:1/"] {
             assert!(allowed(local, true) && !allowed(local, false), "{local}");
@@ -169,8 +187,12 @@ mod tests {
             assert!(!allowed(never, true), "{never}");
         }
         for seconds in [0, 61] {
-            let made = Verifier::new("https://x/", Duration::from_secs(seconds), false);
+            let made = Verifier::new("https://x/", Duration::from_secs(seconds), limit, false);
             assert!(matches!(made, Err(InvalidVerifier::Timeout)));
+        }
+        for seconds in [0, 3601] {
+            let made = Verifier::new("https://x/", limit, Duration::from_secs(seconds), false);
+            assert!(matches!(made, Err(InvalidVerifier::Valid)));
         }
     }
 }

@@ -7,12 +7,16 @@ use crate::{
     verify::{Allowed, Refusal, RefusalCode},
 };
 use bursar_crash::passing;
-use bursar_domain::{governance::log::Entry, package::SigningPackage, signing::PartyIndex};
+use bursar_domain::{
+    governance::log::Entry, intent::SignedIntent,
+    package::SigningPackage, signing::PartyIndex, time::Timestamp,
+};
 use bursar_signer_client::{
     Identity,
     link::{self, LinkReader, LinkWriter},
     message::{
-        Answer, Bytes, FromRelay, Heartbeat, Hello, MAX_ENTRIES, Nonce, ProposalId, SessionId, Start, ToRelay,
+        Answer, Bytes, FromRelay, Heartbeat, Hello, MAX_ENTRIES, MAX_ORDERS, Nonce, ProposalId, SessionId,
+        Start, ToRelay,
     },
 };
 use std::{
@@ -60,6 +64,8 @@ pub(super) struct Pending {
     pub package: Arc<SigningPackage>,
     pub allowed: Arc<Allowed>,
     pub nonce: Nonce,
+    /// When that was.
+    pub at: Timestamp,
     /// Payloads whose session has been started.
     pub started: BTreeSet<u32>,
 }
@@ -147,6 +153,8 @@ const fn act(message: &ToRelay) -> Option<&'static str> {
         ToRelay::Answer { .. } => Some("act answer"),
         ToRelay::Peer { .. } => Some("act frame"),
         ToRelay::Done { .. } => Some("act done"),
+        // What is on disk already; it is told again, or asked for again, over the next link.
+        ToRelay::Log(_) | ToRelay::Contradiction { .. } | ToRelay::Seen { .. } => None,
         ToRelay::Hello(_) | ToRelay::Ping => None,
     }
 }
@@ -171,6 +179,10 @@ async fn read(mut reader: LinkReader, shared: Shared, heartbeat: Heartbeat) -> L
             }
             // Before whatever comes next: the package that needs them is behind it.
             FromRelay::Governance { entries } => shared.learn(entries).await,
+            FromRelay::Orders { orders } if orders.len() > MAX_ORDERS => {
+                return LinkEnded::Protocol("it showed more orders than a message may have");
+            }
+            FromRelay::Orders { orders } => shared.see(orders).await,
             FromRelay::Start(start) => shared.start(start, &mut tasks),
             FromRelay::Close { proposal } => {
                 let mut table = shared.table();
@@ -226,8 +238,10 @@ impl Shared {
         let examined = package.clone();
         // Decoding, signature checks and disk: off the async threads.
         let decided = tokio::task::spawn_blocking(move || cosigner.decide(&examined)).await;
+        // Before the verifier is asked, so that its answer is not older than this says.
+        let at = self.cosigner.clock.now();
         let decided = match decided {
-            Ok(Ok(allowed)) => self.verifier(&package, allowed).await,
+            Ok(Ok(allowed)) => self.verifier(&package, &allowed).await.map(|()| allowed),
             Ok(Err(refusal)) => Err(refusal),
             Err(_) => Err(Refusal::new(RefusalCode::Internal, "this party failed; see its log")),
         };
@@ -238,7 +252,7 @@ impl Shared {
                 let nonce = Nonce::random();
                 let with = allowed.with.clone();
                 let allowed = Arc::new(allowed);
-                let pending = Pending { package, allowed, nonce, started: BTreeSet::new() };
+                let pending = Pending { package, allowed, nonce, at, started: BTreeSet::new() };
                 if !closed {
                     table.pending.insert(proposal, pending);
                 }
@@ -249,17 +263,41 @@ impl Shared {
     }
 
     /// Asks the owner's own system, last, if there is one.
-    async fn verifier(&self, package: &SigningPackage, allowed: Allowed) -> Result<Allowed, Refusal> {
-        let Some(verifier) = &self.cosigner.verifier else { return Ok(allowed) };
-        let answer = verifier.ask(package, &allowed, allowed.decision.as_ref()).await;
-        match answer {
-            Ok(()) => Ok(allowed),
-            Err(refusal) => {
-                let (cosigner, package, recorded) = (self.cosigner.clone(), package.clone(), refusal.clone());
-                let written = tokio::task::spawn_blocking(move || cosigner.record(&package, &recorded));
-                let _ = written.await;
-                Err(refusal)
+    async fn verifier(&self, package: &Arc<SigningPackage>, allowed: &Allowed) -> Result<(), Refusal> {
+        let Some(verifier) = &self.cosigner.verifier else { return Ok(()) };
+        let answer = verifier.ask(package, allowed, allowed.decision.as_ref()).await;
+        if let Err(refusal) = &answer {
+            let (cosigner, package, recorded) = (self.cosigner.clone(), package.clone(), refusal.clone());
+            let written = tokio::task::spawn_blocking(move || cosigner.record(&package, &recorded));
+            let _ = written.await;
+        }
+        answer
+    }
+
+    /// Asks it again if its yes of then has become too old.
+    pub async fn still_wanted(
+        &self,
+        package: &Arc<SigningPackage>,
+        allowed: &Allowed,
+        yes: Timestamp,
+    ) -> Result<(), Refusal> {
+        match &self.cosigner.verifier {
+            Some(verifier) if !verifier.counts(yes, self.cosigner.clock.now()) => {
+                self.verifier(package, allowed).await
             }
+            _ => Ok(()),
+        }
+    }
+
+    /// One message after the other: however many are sent, one is in memory.
+    async fn see(&self, orders: Vec<SignedIntent>) {
+        let cosigner = self.cosigner.clone();
+        match tokio::task::spawn_blocking(move || cosigner.see(&orders)).await {
+            Ok(orders) if orders.is_empty() => {}
+            Ok(orders) => {
+                let _ = self.outbound.send(ToRelay::Seen { orders }).await;
+            }
+            Err(_) => tracing::error!("orders that were shown here could not be looked at"),
         }
     }
 
@@ -269,6 +307,13 @@ impl Shared {
             Ok(Ok(taken)) => {
                 if let Some(left) = taken.left {
                     tracing::warn!(%left, "entries of the governance log were not taken");
+                }
+                if let Some(entry) = taken.contradicted {
+                    let _ = self.outbound.send(ToRelay::Contradiction { entry: Box::new(entry) }).await;
+                }
+                // Also if none was taken: then it lacks what comes before them.
+                if let Some(governance) = &self.cosigner.governance {
+                    let _ = self.outbound.send(ToRelay::Log(governance.report())).await;
                 }
             }
             Ok(Err(error)) => tracing::error!(%error, "the governance log could not be extended"),

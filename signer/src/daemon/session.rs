@@ -14,6 +14,7 @@ use bursar_domain::{
     canonical::Canonical,
     package::SigningPackage,
     signing::{PartyIndex, PartyRole, SignatureBytes, SigningPayload},
+    time::Timestamp,
 };
 use bursar_signer_client::{
     PublicIdentity,
@@ -30,6 +31,8 @@ pub(super) struct Plan {
     session: SessionId,
     package: Arc<SigningPackage>,
     allowed: Arc<Allowed>,
+    /// When this party accepted it.
+    accepted_at: Timestamp,
     payload: SigningPayload,
     share: Arc<Share>,
     members: Vec<(PartyIndex, PublicIdentity)>,
@@ -92,6 +95,7 @@ pub(super) fn plan(
         session: start.session,
         package: pending.package.clone(),
         allowed: pending.allowed.clone(),
+        accepted_at: pending.at,
         payload: payload.clone(),
         share: share.clone(),
         members,
@@ -126,7 +130,9 @@ pub(super) async fn run(
 }
 
 async fn sign(shared: &Shared, plan: Plan, inbound: Inbound) -> Result<SignatureBytes, SessionFailure> {
-    let Plan { session, package, allowed, payload, share, members, me } = plan;
+    let Plan { session, package, allowed, accepted_at, payload, share, members, me } = plan;
+    let wanted = shared.still_wanted(&package, &allowed, accepted_at).await;
+    wanted.map_err(|refusal| failure(refusal.to_string(), None))?;
     let execution_id = execution_id(session, &payload);
     let roles = members.iter().filter_map(|(party, _)| shared.cosigner.config.role_of(*party)).collect();
     burn(&shared.cosigner, session, package, allowed.clone(), payload.message.clone(), roles).await?;

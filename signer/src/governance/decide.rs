@@ -5,7 +5,7 @@
 
 use super::Log;
 use crate::{
-    store::{Past, Spent},
+    store::{Past, Pins, Spent},
     verify::{Allowed, Part, Refusal, RefusalCode as Code},
 };
 use bursar_domain::{
@@ -13,7 +13,7 @@ use bursar_domain::{
     asset::Asset,
     governance::{
         authorization::{Authorization, Authorized, Denied, authorize},
-        directory::{PublicKey, User},
+        directory::{PublicKey, User, UserId},
         log::Head,
         policy::{
             Currency, Decision, Fact, Facts, Gap, Measure, Policy, Price, Request, Unit, VelocityGroup,
@@ -44,10 +44,12 @@ pub struct Evidence<'a> {
 /// What the log permits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permitted {
-    /// What a policy counts of it; a cancellation is not counted.
+    /// What a policy counts of it; what pays nobody is not counted.
     pub spent: Option<Spent>,
-    /// Absent for a cancellation, which policy says nothing about.
+    /// Absent for what takes back a payment that this party took part in, which policy says nothing about.
     pub decision: Option<Decision>,
+    /// Who ordered it; absent as the decision is.
+    pub initiator: Option<UserId>,
     /// Whose co-signers must take part.
     pub signers: BTreeSet<PartyRole>,
 }
@@ -77,19 +79,31 @@ impl Log {
         Some(begins(now, longest))
     }
 
-    /// Decides. `trusted` is a head that this party's people know of from elsewhere.
+    /// Decides. `pins` is what this party holds against any log.
+    ///
+    /// A cancellation of what this party took part in paying ([`Past::undone_by`]) needs the initiator's order only: it pays nobody, stays possible
+    /// when approvals have expired or the initiator has left, and is the safer end of a payment that may be on its way. Any other is held to
+    /// all that the payment would be: it takes back nothing that this party knows of, and costs a fee.
     pub fn permit(
         &self,
         evidence: &Evidence<'_>,
         past: &Past,
-        trusted: Option<&Head>,
+        pins: &Pins,
         now: Timestamp,
     ) -> Result<Permitted, Refusal> {
-        if let Some(head) = trusted.filter(|head| !self.knows(head)) {
-            return Err(unknown(self, head, "that this party's people have put on record"));
+        if let Some(head) = pins.trusted.filter(|head| !self.knows(head)) {
+            return Err(unknown(self, &head, "that this party's people have put on record"));
         }
-        if evidence.part == Part::Cancels {
-            return Ok(Permitted { spent: None, decision: None, signers: BTreeSet::new() });
+        if past.undone_by(evidence.part) {
+            return Ok(Permitted::to_undo());
+        }
+        if let Some(floor) = pins.policy_floor
+            && self.state.policy().is_none_or(|policy| policy.version.seq < floor)
+        {
+            let reason = format!(
+                "the policy in force is older than entry {floor}, which this party had seen before its log was begun again"
+            );
+            return Err(Refusal::new(Code::GovernanceBehind, reason));
         }
         let Some(authorization) = evidence.authorization else {
             let reason = "this party keeps a governance log, and the package has no authorization by it";
@@ -103,16 +117,17 @@ impl Log {
             .map_err(|denied| refusal(self, &denied))?;
         let Authorized { initiator, decision, signers, .. } = authorized;
         let intent = &evidence.intent.intent;
-        let spent = Spent {
+        let pays = evidence.part != Part::Cancels && intent.fills.is_none();
+        let spent = pays.then(|| Spent {
             wallet: intent.wallet,
             asset: intent.asset,
-            initiator,
+            initiator: initiator.clone(),
             // `authorize` has added it up.
             total: intent.total().unwrap_or(Amount::ZERO),
             payments: intent.payments.clone(),
             price: self.price(intent.asset, authorization, now),
-        };
-        Ok(Permitted { spent: Some(spent), decision: Some(decision), signers })
+        });
+        Ok(Permitted { spent, decision: Some(decision), initiator: Some(initiator), signers })
     }
 
     fn price(&self, asset: Asset, authorization: &Authorization, now: Timestamp) -> Option<Price> {
@@ -120,16 +135,11 @@ impl Log {
         let check = QuoteCheck::of(&self.state, policy, now);
         check.fact(asset, authorization.quote.as_ref(), Err(Gap::Unknowable)).ok()
     }
+}
 
-    /// Why a cancellation is refused, unless this party took part in a payment that it takes back.
-    ///
-    /// It pays nobody, so the initiator's order is enough, and it stays possible when approvals have expired. Under a freeze, and when the
-    /// initiator has left, it is the safer end of a payment that may be on its way, and worth no fee of any other.
-    pub fn only_to_undo(&self, order: &SignedIntent) -> Option<Refusal> {
-        let frozen = self.state.frozen(&order.intent).map(|freeze| {
-            refusal(self, &Denied::Frozen { seq: freeze.seq, scope: freeze.scope.to_string() })
-        });
-        frozen.or_else(|| self.initiator(order).err())
+impl Permitted {
+    const fn to_undo() -> Self {
+        Self { spent: None, decision: None, initiator: None, signers: BTreeSet::new() }
     }
 }
 

@@ -85,6 +85,7 @@ impl Rendezvous {
             role: keygen.config.role,
             keys: Vec::new(),
             networks: Vec::new(),
+            log: None,
         };
         let Dialled { reader, writer, heartbeat } = dial(&keygen.identity, relay, hello).await?;
         let (outbound, queue) = mpsc::channel(FRAMES);

@@ -2,7 +2,10 @@
 
 use super::{Store, StoreError, commit, from_json, to_json};
 use bursar_domain::{
-    governance::log::{Entry, Head},
+    governance::{
+        log::{Entry, EntryDigest, Head},
+        state::State,
+    },
     time::Timestamp,
 };
 use redb::{
@@ -18,6 +21,10 @@ const FORKS: TableDefinition<'static, [u8; 32], &[u8]> = TableDefinition::new("g
 const OWN: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("own_decisions");
 const SWITCH: &str = "freeze";
 const TRUSTED: &str = "trustedHead";
+/// With the genesis of a log behind it: the newest policy that was in force in it when it was begun again.
+const FLOOR: &str = "policyFloor/";
+/// Logs that this party had before it began one again.
+const FORMER: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("governance_former");
 
 /// Contradictions that are kept: the first ones. Everybody who can write to the relay can make more.
 const KEEP_FORKS: u64 = 100;
@@ -40,6 +47,27 @@ pub struct Fork {
     pub reason: String,
 }
 
+/// What this party holds against any log that it is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pins {
+    /// The head that this party's people know of from elsewhere: nothing is signed without it.
+    pub trusted: Option<Head>,
+    /// Nothing is signed under a policy of an entry before this one.
+    pub policy_floor: Option<u64>,
+}
+
+/// A log that this party had until it began one again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Former {
+    pub at: Timestamp,
+    pub entries: Vec<SeenEntry>,
+    pub forks: Vec<Fork>,
+    pub trusted_head: Option<Head>,
+    /// The entry of the newest policy that was in force in it.
+    pub policy: Option<u64>,
+}
+
 /// This party signs nothing since then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -51,6 +79,7 @@ pub struct LocalFreeze {
 pub(super) fn create(write: &WriteTransaction) -> Result<(), StoreError> {
     write.open_table(GOVERNANCE)?;
     write.open_table(FORKS)?;
+    write.open_table(FORMER)?;
     write.open_table(OWN)?;
     Ok(())
 }
@@ -79,18 +108,19 @@ impl Store {
         Ok(true)
     }
 
-    pub(crate) fn record_fork(&self, fork: &Fork) -> Result<(), StoreError> {
+    /// False if it is known, or if there are too many.
+    pub(crate) fn record_fork(&self, fork: &Fork) -> Result<bool, StoreError> {
         let write = self.0.begin_write()?;
         {
             let mut table = write.open_table(FORKS)?;
             let digest = fork.entry.digest().0;
             if table.get(digest)?.is_some() || table.len()? >= KEEP_FORKS {
-                return Ok(());
+                return Ok(false);
             }
             table.insert(digest, to_json(fork).as_slice())?;
         }
         commit(write, "fork recorded")?;
-        Ok(())
+        Ok(true)
     }
 
     pub fn forks(&self) -> Result<Vec<Fork>, StoreError> {
@@ -113,6 +143,52 @@ impl Store {
         table.get(TRUSTED)?.map(|row| from_json("own_decisions", row.value())).transpose()
     }
 
+    /// What is held against a log that begins with `genesis`.
+    pub fn pins(&self, genesis: EntryDigest) -> Result<Pins, StoreError> {
+        let table = self.0.begin_read()?.open_table(OWN)?;
+        let floor = table.get(format!("{FLOOR}{genesis}").as_str())?;
+        let policy_floor = floor.map(|row| from_json("own_decisions", row.value())).transpose()?;
+        Ok(Pins { trusted: self.trusted_head()?, policy_floor })
+    }
+
+    /// Empties the log, and what was decided about it. All of it is kept under [`former`](Self::former); what this party signed, saw, froze
+    /// and was told by its people stays as it is. A log that begins with the same entry must come to a policy that is no older.
+    pub fn restart_governance(&self, now: Timestamp) -> Result<Former, StoreError> {
+        let (entries, forks) = (self.governance()?, self.forks()?);
+        let genesis = entries.first().map(|first| first.entry.digest());
+        let former = Former {
+            at: now,
+            policy: genesis.and_then(|genesis| newest_policy(genesis, &entries)),
+            trusted_head: self.trusted_head()?,
+            entries,
+            forks,
+        };
+        let write = self.0.begin_write()?;
+        {
+            write.open_table(GOVERNANCE)?.retain(|_, _| false)?;
+            write.open_table(FORKS)?.retain(|_, _| false)?;
+            let mut own = write.open_table(OWN)?;
+            own.remove(TRUSTED)?;
+            if let (Some(genesis), Some(policy)) = (genesis, former.policy) {
+                let name = format!("{FLOOR}{genesis}");
+                let known = own.get(name.as_str())?.map(|row| from_json("own_decisions", row.value()));
+                let floor = known.transpose()?.unwrap_or(0).max(policy);
+                own.insert(name.as_str(), to_json(&floor).as_slice())?;
+            }
+            let mut all = write.open_table(FORMER)?;
+            let next = all.len()?;
+            all.insert(next, to_json(&former).as_slice())?;
+        }
+        commit(write, "governance restarted")?;
+        Ok(former)
+    }
+
+    /// The logs that this party had before, in their order.
+    pub fn former(&self) -> Result<Vec<Former>, StoreError> {
+        let table = self.0.begin_read()?.open_table(FORMER)?;
+        table.iter()?.map(|row| from_json("governance_former", row?.1.value())).collect()
+    }
+
     pub fn set_trusted_head(&self, head: &Head) -> Result<(), StoreError> {
         self.decide_own(TRUSTED, Some(to_json(head)))
     }
@@ -128,6 +204,14 @@ impl Store {
         }
         commit(write, "decided here")?;
         Ok(())
+    }
+}
+
+/// A log that cannot be replayed (by a newer version of this program, say) counts as if its last entry were a policy.
+fn newest_policy(genesis: EntryDigest, entries: &[SeenEntry]) -> Option<u64> {
+    match State::replay(genesis, entries.iter().map(|seen| (&seen.entry, seen.seen_at))) {
+        Ok(state) => Some(state.policy()?.version.seq),
+        Err(_) => u64::try_from(entries.len()).ok(),
     }
 }
 

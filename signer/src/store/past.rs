@@ -4,8 +4,15 @@
 //! It is read in the very transaction that takes part, and what is taken part in is added there. So of two packages that are each
 //! within a limit and together above it, at the same time, one is refused.
 
-use super::{Store, StoreError, commit, from_json, log::LocalFreeze, log::local_freeze_in, to_json};
-use crate::confirm::{Confirmation, Verdict};
+use super::{
+    INTENTS, Store, StoreError, TookPart, commit, from_json,
+    log::{LocalFreeze, local_freeze_in},
+    taken, to_json,
+};
+use crate::{
+    confirm::{Confirmation, Verdict},
+    verify::{Allowed, Part},
+};
 use bursar_domain::{
     amount::Amount,
     asset::Asset,
@@ -18,7 +25,7 @@ use redb::{ReadableDatabase as _, ReadableTable, TableDefinition, WriteTransacti
 use serde::{Deserialize, Serialize};
 
 /// When each order was first shown to this party; microseconds since the epoch.
-const SEEN: TableDefinition<'static, [u8; 32], i64> = TableDefinition::new("intents_seen");
+pub(super) const SEEN: TableDefinition<'static, [u8; 32], i64> = TableDefinition::new("intents_seen");
 /// What this party took part in paying, by when it did so last, and order.
 const SPENT: TableDefinition<'static, (i64, [u8; 32]), &[u8]> = TableDefinition::new("spent");
 /// Where an order is in [`SPENT`].
@@ -48,6 +55,15 @@ pub struct Past {
     pub spent: Vec<(Timestamp, Spent)>,
     pub freeze: Option<LocalFreeze>,
     pub verdict: Option<Verdict>,
+    /// Whether it took part in a payment of this order, which may be final some day.
+    pub pays: bool,
+}
+
+impl Past {
+    /// Whether something of this kind takes back a payment that this party took part in, and so can cost no more than that would.
+    pub fn undone_by(&self, part: Part) -> bool {
+        part == Part::Cancels && self.pays
+    }
 }
 
 pub(super) fn create(write: &WriteTransaction) -> Result<(), StoreError> {
@@ -58,19 +74,21 @@ pub(super) fn create(write: &WriteTransaction) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// As it is within the transaction. `since`: what was paid before does not matter; `None` when nothing of it does.
+/// As it is within the transaction, in which the intents' table is open: `pays` as in [`Past`]. `since`: what was paid before does not matter; `None` when nothing of it does.
 pub(super) fn past(
     write: &WriteTransaction,
-    intent: IntentDigest,
+    allowed: &Allowed,
     since: Option<Timestamp>,
+    pays: bool,
 ) -> Result<Past, StoreError> {
+    let intent = allowed.intent;
     let seen_at = write.open_table(SEEN)?.get(intent.0)?.map(|row| Timestamp(row.value()));
     let spent = match since {
         Some(since) => spent_since(&write.open_table(SPENT)?, intent, since)?,
         None => Vec::new(),
     };
-    let verdict = verdict(&write.open_table(CONFIRMATIONS)?, intent)?;
-    Ok(Past { seen_at, spent, freeze: local_freeze_in(write)?, verdict })
+    let verdict = verdict(&write.open_table(CONFIRMATIONS)?, allowed.question())?;
+    Ok(Past { seen_at, spent, freeze: local_freeze_in(write)?, verdict, pays })
 }
 
 /// Counts this order from now on.
@@ -115,7 +133,8 @@ fn verdict(
 
 impl Store {
     /// As [`Past`], outside of any transaction that writes.
-    pub fn past(&self, intent: IntentDigest, since: Option<Timestamp>) -> Result<Past, StoreError> {
+    pub fn past(&self, allowed: &Allowed, since: Option<Timestamp>) -> Result<Past, StoreError> {
+        let intent = allowed.intent;
         let read = self.0.begin_read()?;
         let spent = match since {
             Some(since) => spent_since(&read.open_table(SPENT)?, intent, since)?,
@@ -124,8 +143,9 @@ impl Store {
         Ok(Past {
             seen_at: read.open_table(SEEN)?.get(intent.0)?.map(|row| Timestamp(row.value())),
             spent,
-            verdict: verdict(&read.open_table(CONFIRMATIONS)?, intent)?,
+            verdict: verdict(&read.open_table(CONFIRMATIONS)?, allowed.question())?,
             freeze: self.local_freeze()?,
+            pays: taken(&read.open_table(INTENTS)?, intent)?.iter().any(TookPart::is_payment),
         })
     }
 
@@ -143,19 +163,16 @@ impl Store {
     }
 
     /// Keeps an order for a person to look at, unless it is there.
-    pub(crate) fn ask_person(
-        &self,
-        intent: IntentDigest,
-        confirmation: &Confirmation,
-    ) -> Result<(), StoreError> {
-        if self.0.begin_read()?.open_table(CONFIRMATIONS)?.get(intent.0)?.is_some() {
+    pub(crate) fn ask_person(&self, confirmation: &Confirmation) -> Result<(), StoreError> {
+        let id = confirmation.id;
+        if self.0.begin_read()?.open_table(CONFIRMATIONS)?.get(id.0)?.is_some() {
             return Ok(());
         }
         let write = self.0.begin_write()?;
         {
             let mut table = write.open_table(CONFIRMATIONS)?;
-            if table.get(intent.0)?.is_none() {
-                table.insert(intent.0, to_json(confirmation).as_slice())?;
+            if table.get(id.0)?.is_none() {
+                table.insert(id.0, to_json(confirmation).as_slice())?;
             }
         }
         commit(write, "word asked")?;

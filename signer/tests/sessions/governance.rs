@@ -4,12 +4,18 @@
 mod brakes;
 #[path = "governance/confirm.rs"]
 mod confirm;
+#[path = "governance/fees.rs"]
+mod fees;
 #[path = "governance/hostile.rs"]
 mod hostile;
 #[path = "governance/limits.rs"]
 mod limits;
 #[path = "governance/log.rs"]
 mod log;
+#[path = "governance/orders.rs"]
+mod orders;
+#[path = "governance/restart.rs"]
+mod restart;
 
 use crate::support::{Group, NOW, Payments, XRP, deadlines, package, signed_by};
 use bursar_domain::{

@@ -31,6 +31,7 @@ fn hello(index: u16) -> Hello {
         role: role(index),
         keys: Vec::new(),
         networks: Vec::new(),
+        log: None,
     }
 }
 

@@ -28,6 +28,7 @@ async fn link_as(group: &Group, index: u16) -> (LinkReader, LinkWriter) {
         role: role(index),
         keys: group.keys.values().cloned().collect(),
         networks: Vec::new(),
+        log: None,
     };
     writer.send(&ToRelay::Hello(hello)).await.unwrap();
     group.wait_online(index, true).await;

@@ -19,10 +19,10 @@ use bursar_signer::{
     adapters::by_chain,
     config::{Config, Peer, RelayAddress},
     confirm::{Confirm, Verifier},
-    daemon::{self, Cosigner},
+    daemon::{self, Cosigner, Orders},
     governance::Governance,
     protocol::Share,
-    rules::{AssetRule, Destinations, Initiator, Rules},
+    rules::{AssetRule, Destinations, FeesWithoutPayment, Initiator, Rules},
     store::{RecordedRefusal, Store},
 };
 use bursar_signer_client::{
@@ -222,7 +222,9 @@ impl Group {
         let store = eventually("the store opens", || Store::open(&self.store_path(index)).ok()).await;
         let governance = self.rules.governance.map(|pinned| Governance::replay(pinned, &store).unwrap());
         let verifier = match &self.confirm {
-            Confirm::Verifier { url, timeout } => Some(Verifier::new(url, *timeout, true).unwrap()),
+            Confirm::Verifier { url, timeout, valid } => {
+                Some(Verifier::new(url, *timeout, *valid, true).unwrap())
+            }
             Confirm::None | Confirm::Person => None,
         };
         let cosigner = Arc::new(Cosigner {
@@ -233,6 +235,7 @@ impl Group {
             governance,
             verifier,
             store,
+            orders: Orders::default(),
             adapters: by_chain,
             clock: self.clock.clone(),
         });
@@ -466,6 +469,7 @@ fn rules(initiator: &SigningKey) -> Rules {
         assets: vec![asset(Asset::Btc, 10_000_000, 10_000), asset(Asset::Xrp, 50_000_000, 50)],
         destinations: Destinations::Any,
         max_expiry: Duration::from_secs(7200),
+        fees_without_payment: FeesWithoutPayment::default(),
     }
 }
 

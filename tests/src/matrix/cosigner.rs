@@ -15,10 +15,11 @@ use bursar_domain::{
     time::Timestamp,
 };
 use bursar_signer::{
+    rules::FeeLimit,
     store::Store,
     verify::{Allowed, Part, RefusalCode},
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 /// As [`super::run`], with the co-signer of this index dying in place of the orchestrator.
 pub async fn run(
@@ -144,6 +145,7 @@ fn another(payment: &Payment) -> Allowed {
         initiator: payment.initiator,
         external_id: intent.external_id.clone(),
         network: intent.network(),
+        wallet: intent.wallet,
         expires_at: intent.expires_at,
         part: Part::Pays,
         fills: false,
@@ -164,7 +166,8 @@ fn another(payment: &Payment) -> Allowed {
             resources,
             validity: Validity::Unlimited,
         },
-        only_to_undo: None,
+        fee_limit: FeeLimit { window: Duration::ZERO, count: 0, sum: Amount::ZERO },
+        undoes: false,
         decision: None,
         with: BTreeSet::new(),
     }

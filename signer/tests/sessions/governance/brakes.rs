@@ -13,8 +13,12 @@ fn freeze(scope: &str) -> Change {
     serde_json::from_str(&format!(r#"{{"kind":"FREEZE","scope":{scope},"reason":"alert"}}"#)).unwrap()
 }
 
-/// What takes back `package`, under its own order and evidence.
-fn cancel(scene: &Scene, payment: &crate::support::Payments, package: &SigningPackage) -> SigningPackage {
+/// What takes back `package`, under its own order and without evidence.
+pub(super) fn cancel(
+    scene: &Scene,
+    payment: &crate::support::Payments,
+    package: &SigningPackage,
+) -> SigningPackage {
     let unsigned = replace(&scene.group, payment, &[&package.unsigned], &Purpose::Cancel, 50).unwrap();
     SigningPackage { purpose: Purpose::Cancel, unsigned, authorization: None, ..package.clone() }
 }
@@ -33,7 +37,9 @@ async fn freeze__should_stop_payments_and_leave_what_takes_them_back() {
     scene.refused(&package, Code::Frozen).await;
     scene.refused(&unpaid_package, Code::Frozen).await;
     // Worth a fee of an order that nobody signed: no.
-    scene.refused(&cancel(&scene, &unpaid, &unpaid_package), Code::Frozen).await;
+    let authorization = unpaid_package.authorization.clone();
+    let taken_back = SigningPackage { authorization, ..cancel(&scene, &unpaid, &unpaid_package) };
+    scene.refused(&taken_back, Code::Frozen).await;
     scene.sign(&cancel(&scene, &paid, &package)).await.unwrap();
     let lift = Change::Lift { freeze: scene.desk.state.head().seq };
     scene.desk.accept(lift, &["platform.officer", "client.approver"]);
@@ -61,7 +67,9 @@ async fn cancellation__should_need_no_approvals_and_outlive_them_and_its_initiat
     scene.desk.accept(Change::SuspendUser { user: key("client.operator").user }, &["client.owner"]);
     scene.teach();
     scene.sign(&cancel(&scene, &second, &second_package)).await.unwrap();
-    scene.refused(&cancel(&scene, &never, &never_package), Code::InitiatorNotPermitted).await;
+    let authorization = never_package.authorization.clone();
+    let taken_back = SigningPackage { authorization, ..cancel(&scene, &never, &never_package) };
+    scene.refused(&taken_back, Code::InitiatorNotPermitted).await;
 }
 
 #[tokio::test]

@@ -57,10 +57,10 @@ async fn payment__should_wait_for_a_person_who_sees_what_was_decoded() {
                 assert!(text.contains(part), "{part}: {text}");
             }
             let id = one.id.to_string();
-            for wrong in ["", &id[..7], "00000000"] {
+            for wrong in ["", &id[..8], &id[..63], "00000000"] {
                 assert!(control::ask(&asked, &Request::Approve { id: wrong.into() }).is_err());
             }
-            control::ask(&asked, &Request::Approve { id: id[..8].into() }).unwrap().unwrap();
+            control::ask(&asked, &Request::Approve { id }).unwrap().unwrap();
             control::ask(&asked, &Request::Pending {}).unwrap().unwrap()
         });
         assert_eq!(answers.await.unwrap(), json!([]));
@@ -90,7 +90,8 @@ async fn payment__should_need_a_clear_yes_of_the_owners_verifier() {
     let mut scene = Scene::new(2, 2).await;
     scene.teach();
     let server = MockServer::start().await;
-    restart_with(&mut scene, Confirm::Verifier { url: server.uri(), timeout: Duration::from_secs(1) }).await;
+    let (timeout, valid) = (Duration::from_secs(1), Duration::from_secs(60));
+    restart_with(&mut scene, Confirm::Verifier { url: server.uri(), timeout, valid }).await;
     let package = scene.package(&scene.order(1_000_000, 5));
     let ok = |body: serde_json::Value| ResponseTemplate::new(200).set_body_json(body);
     let approve = json!({ "answer": "approve" });

@@ -150,6 +150,7 @@ async fn what_was_taken_back_meanwhile__should_count_though_the_package_names_an
         let name = change.name();
         // A tightening takes one signature, and more do no harm.
         scene.desk.accept(change, signers);
+        scene.publish();
         for index in 0..2 {
             scene.group.stop(index).await;
             std::fs::remove_file(scene.group.store_path(index)).unwrap();

@@ -56,7 +56,8 @@ async fn unknown_or_forked_log__should_give_no_signature() {
     assert!(matches!(taken.left, Some(Left::Fork { .. })), "{taken:?}");
     let taken = cosigner.learn(vec![forked.last().unwrap().clone()]).unwrap();
     assert!(matches!(taken.left, Some(Left::Fork { .. })), "{taken:?}");
-    assert_eq!(cosigner.store.forks().unwrap().len(), 2);
+    // What follows the other one proves nothing by itself.
+    assert_eq!(cosigner.store.forks().unwrap().len(), 1);
     assert_eq!(cosigner.governance.as_ref().unwrap().head(), Some(scene.desk.state.head()));
     // What is signed on top of the other log is worth nothing here.
     let honest = std::mem::replace(&mut scene.desk, fork);
@@ -104,6 +105,74 @@ async fn entries_that_count_for_nothing__should_not_enter_the_log() {
     drop(cosigner);
     scene.group.start(0).await;
     assert_eq!(scene.group.daemons[&0].cosigner.governance.as_ref().unwrap().head(), head);
+}
+
+/// Alarms that anybody can raise say nothing.
+#[tokio::test]
+async fn forged_evidence_of_a_fork__should_be_ignored_and_true_evidence_be_told_once() {
+    let mut scene = Scene::new(2, 2).await;
+    scene.teach();
+    let mut other = scene.desk.clone();
+    scene.desk.accept(suspend("manager.operator"), &["client.owner"]);
+    scene.teach();
+    let cosigner = scene.group.daemons[&0].cosigner.clone();
+    let seq = scene.desk.state.head().seq;
+    let honest = other.entry(suspend("platform.viewer"), &["client.owner"]);
+    let mut unsigned = honest.clone();
+    unsigned.signatures.clear();
+    let mut forged = honest.clone();
+    forged.signatures[0] = key("client.owner").sign(&[0; 32]);
+    let unable = other.entry(suspend("platform.viewer"), &["client.operator"]);
+    for entry in [unsigned, forged, unable] {
+        let taken = cosigner.learn(vec![entry]).unwrap();
+        assert!(taken.left.is_some() && taken.contradicted.is_none(), "{taken:?}");
+    }
+    assert!(cosigner.store.forks().unwrap().is_empty());
+    let heard = scene.group.coordinator.contradictions();
+    // The orchestrator's own log is the other one: it gets what contradicts it.
+    other.accept(suspend("platform.viewer"), &["client.owner"]);
+    let ours = scene.entries();
+    *scene.book.0.lock().unwrap() = other.entries.iter().map(|(entry, _)| entry.clone()).collect();
+    scene.group.coordinator.level();
+    let mut heard = heard;
+    let told = tokio::time::timeout(crate::support::LIMIT, heard.recv()).await.unwrap().unwrap();
+    assert_eq!(told.entry, ours[usize::try_from(seq).unwrap()]);
+    let standing = |status: &PartyStatus| status.log.and_then(|log| log.standing);
+    crate::support::eventually("all are beside", || {
+        let all = scene.group.coordinator.status();
+        all.iter().all(|one| standing(one) == Some(bursar_signer_client::Standing::Beside)).then_some(())
+    })
+    .await;
+    // However often it is brought again: what cannot be looked at closely any more is left, and told nobody.
+    for _ in 0..50 {
+        let taken = cosigner.learn(vec![honest.clone()]).unwrap();
+        assert_eq!(taken.added, 0);
+    }
+    assert_eq!(cosigner.store.forks().unwrap().len(), 1);
+}
+
+/// Delays begin when an entry is first seen: so it must be seen at once.
+#[tokio::test]
+async fn entries_that_a_cosigner_missed__should_come_with_its_link_and_after_a_gap() {
+    let mut scene = Scene::new(2, 2).await;
+    scene.group.stop(1).await;
+    scene.desk.accept(suspend("manager.operator"), &["client.owner"]);
+    scene.publish();
+    scene.group.start(1).await;
+    let level = |scene: &Scene| {
+        let (all, head) = (scene.group.coordinator.status(), scene.desk.state.head());
+        let there = |one: &PartyStatus| one.log.and_then(|log| log.head) == Some(head);
+        (all[1..].iter().all(there)).then_some(())
+    };
+    crate::support::eventually("what it missed is there", || level(&scene)).await;
+    // Two are appended, and the first announcement is lost.
+    scene.desk.accept(suspend("platform.viewer"), &["client.owner"]);
+    scene.desk.accept(suspend("platform.auditor"), &["client.owner"]);
+    scene.publish();
+    scene.group.coordinator.announce(vec![scene.entries().pop().unwrap()]);
+    crate::support::eventually("the gap is filled", || level(&scene)).await;
+    let seen = scene.group.daemons[&1].cosigner.store.governance().unwrap();
+    assert!(seen.iter().all(|one| one.seen_at == scene.now()));
 }
 
 #[tokio::test]
