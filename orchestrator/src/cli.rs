@@ -10,6 +10,7 @@ mod halts;
 mod output;
 mod pay;
 mod policy;
+mod price;
 mod reconcile;
 mod transfers;
 mod wallets;
@@ -70,6 +71,9 @@ enum Command {
     /// Try the policy out, and see why it decided as it did.
     #[command(subcommand)]
     Policy(policy::Policy),
+    /// What assets are worth, by whom the policy names.
+    #[command(subcommand)]
+    Price(price::Price),
     /// The event log.
     Events(events::Events),
     Reconcile(reconcile::Reconcile),
@@ -164,6 +168,7 @@ async fn run(command: Command, output: Output) -> anyhow::Result<()> {
         Command::FillGap(gap) => transfers::fill_gap(gap, output).await,
         Command::Approve(command) => approve::run(command, output).await,
         Command::Policy(command) => policy::run(command, output).await,
+        Command::Price(command) => price::run(command, output).await,
         Command::Events(command) => events::run(command, output).await,
         Command::Reconcile(command) => reconcile::run(command, output).await,
         Command::Governance(command) => governance::run(command, output).await,

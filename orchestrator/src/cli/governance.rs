@@ -1,8 +1,8 @@
 //! The governance log from a person's own machine: what is signed is read, shown and signed here, and no key ever leaves it.
 
-mod files;
+pub(super) mod files;
 mod genesis;
-mod keys;
+pub(super) mod keys;
 
 use super::{
     ConfigFile, Connection,
@@ -335,7 +335,7 @@ fn entries(page: &Value, output: Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn propose(change: Change, signing: &Signing, output: Output) -> anyhow::Result<()> {
+pub(super) async fn propose(change: Change, signing: &Signing, output: Output) -> anyhow::Result<()> {
     let client = signing.connection.client()?;
     let log: Log = client.get("/v1/governance", &[]).await?;
     let signer = signer(&client, signing).await?;

@@ -1,14 +1,32 @@
 //! The policy, tried out.
 
-use super::{Connection, output::Output};
+use super::{
+    Connection,
+    governance::{Signing, files, propose},
+    output::Output,
+};
 use anyhow::Context as _;
-use bursar_domain::ids::TransferId;
+use bursar_domain::{governance::change::Change, ids::TransferId};
 use clap::Subcommand;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Subcommand)]
 pub enum Policy {
+    /// What is wrong with a draft, and what it would change in the policy in force.
+    Diff {
+        /// The draft in JSON or TOML.
+        file: PathBuf,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Propose a draft. A second person signs it (`governance sign`), and after its delay it is enacted.
+    Publish {
+        /// The draft in JSON or TOML.
+        file: PathBuf,
+        #[command(flatten)]
+        signing: Signing,
+    },
     /// Which rules would fire for a transfer, who would have to approve it, and why. Nothing is kept.
     Simulate {
         /// The request in JSON, as for POST /v1/transfers, with `initiator` and without signature.
@@ -48,6 +66,14 @@ pub enum Policy {
 
 pub async fn run(command: Policy, output: Output) -> anyhow::Result<()> {
     let found: Value = match command {
+        Policy::Diff { file, connection } => {
+            let body = json!({ "policy": files::read::<Value>(&file)? });
+            connection.client()?.post("/v1/policy/validate", &body).await?
+        }
+        Policy::Publish { file, signing } => {
+            let change = Change::SetPolicy { policy: files::read(&file)? };
+            return propose(change, &signing, output).await;
+        }
         Policy::Simulate { file, policy, risk, connection } => {
             let policy = policy.map(|policy| read(&policy)).transpose()?;
             let body = json!({ "transfer": read(&file)?, "policy": policy, "risk": risk });

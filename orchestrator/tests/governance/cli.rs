@@ -34,6 +34,14 @@ async fn bursar(dir: &Path, server: Option<&Server>, arguments: &str) -> Ran {
     run(command).await
 }
 
+/// Runs `bursar …` with `--json`.
+async fn tool(dir: &Path, server: &Server, arguments: &str) -> Ran {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bursar"));
+    command.current_dir(dir).arg("--json").args(arguments.split(' '));
+    command.env("BURSAR_URL", &server.url).env("BURSAR_API_KEY", &server.key);
+    run(command).await
+}
+
 async fn run(mut command: Command) -> Ran {
     command.env_remove("BURSAR_CONFIG").env_remove("BURSAR_KEY").stdin(std::process::Stdio::null());
     let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
@@ -157,7 +165,11 @@ async fn desk__should_be_founded_and_changed_from_the_command_line() {
     fs::write(dir.join("policy.json"), policy.to_string()).unwrap();
     fs::write(dir.join("change.json"), change.to_string()).unwrap();
     assert_eq!(bursar("validate policy.json").await.json()["valid"], true);
-    let publish = bursar("propose change.json --key pia.pem --yes").await;
+    let diff = tool(dir, &server, "policy diff policy.json").await.json();
+    assert_eq!((&diff["valid"], &diff["diff"]["added"][0]["id"]), (&json!(true), &json!("all")), "{diff}");
+    let unasked = tool(dir, &server, "policy publish policy.json --key pia.pem").await;
+    assert_eq!(unasked.code, 2, "{}", unasked.err);
+    let publish = tool(dir, &server, "policy publish policy.json --key pia.pem --yes").await;
     assert!(publish.err.contains("publish a policy of 1 rule"), "{}", publish.err);
     let publish = publish.json();
     assert_eq!(bursar("changes").await.json()["items"].as_array().unwrap().len(), 2);
@@ -175,6 +187,13 @@ async fn desk__should_be_founded_and_changed_from_the_command_line() {
     assert_eq!(bursar("enact 4 --key pia.pem --yes").await.json()["effect"], "IN_FORCE");
     assert_eq!(bursar("freezes").await.json()["items"], json!([]));
     assert_eq!(bursar("address remove exchange --key anna.pem --yes").await.json()["effect"], "IN_FORCE");
+
+    // A price is composed, signed and sent; this policy names nobody who quotes any.
+    let put = "price put --asset XRP --price 2.5 --key otto.pem";
+    assert_eq!(tool(dir, &server, put).await.problem(), "governance-price-no-source");
+    let token = put.replace("XRP", &format!("erc20:0x{}", "11".repeat(20)));
+    assert_eq!(tool(dir, &server, &token).await.code, 2, "nobody said how many decimals");
+    assert_eq!(tool(dir, &server, "price list").await.json()["items"], json!([]));
 
     // Keys that nobody has, digests that nothing has.
     super::cli::bursar(dir, None, "keygen --user zoe --out zoe.pem").await.json();
