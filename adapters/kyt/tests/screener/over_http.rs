@@ -55,12 +55,17 @@ impl Served {
         token: &str,
         body: impl Into<reqwest::Body>,
     ) -> (u16, serde_json::Value) {
-        let request = reqwest::Client::new().post(format!("{}{path}", self.url));
+        let request = plain().post(format!("{}{path}", self.url));
         let sent =
             request.header("authorization", format!("Bearer {token}")).body(body).send().await.unwrap();
         let status = sent.status().as_u16();
         (status, sent.json().await.unwrap_or_default())
     }
+}
+
+fn plain() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
 }
 
 /// What a co-signer makes of a verdict.
@@ -167,7 +172,7 @@ async fn hostile_requests_are_refused() {
         let (status, _) = served.post(&format!("/v1/provider-callback/{provider}"), "t0ken", "{}").await;
         assert_eq!(status, 404, "{provider}");
     }
-    let get = |path: &str| reqwest::get(format!("{}{path}", served.url));
+    let get = |path: &str| plain().get(format!("{}{path}", served.url)).send();
     assert_eq!(get("/health/live").await.unwrap().status(), 200);
     assert_eq!(get("/metrics").await.unwrap().status(), 404);
     assert_eq!(get("/v1/alerts").await.unwrap().status(), 401);
