@@ -12,6 +12,7 @@
 //! | [`lifecycle`] | the one state machine of a transfer |
 //! | [`package`], [`signing`] | what goes to each co-signer, and what comes back |
 //! | [`account`], [`chain`], [`ports`], [`statement`] | what a chain adapter is given, tells, and must implement |
+//! | [`audit`] | the event log as a chain that co-signers sign |
 //! | [`governance`] | who may do what: the signed log that everybody replays |
 //! | [`screening`] | what a screening service is asked and answers |
 //! | [`health`] | how the nodes of a chain do |
@@ -19,6 +20,7 @@
 pub mod account;
 pub mod amount;
 pub mod asset;
+pub mod audit;
 pub mod canonical;
 pub mod chain;
 pub mod effects;

@@ -4,6 +4,7 @@
 //! have begun (`started` of [`SignError`]).
 
 mod attempt;
+mod checkpoints;
 mod session;
 
 use crate::{

@@ -5,11 +5,12 @@
 
 use crate::{
     governance::GovernanceEntries,
-    message::{Answer, Bytes, FromRelay, Hello, Mode, ProposalId, SessionFailure, SessionId, ToRelay},
+    message::{Answer, Bytes, FromRelay, Hello, Mode, Nonce, ProposalId, SessionFailure, SessionId, ToRelay},
     relay::{Deadlines, PartyConfig},
     upkeep::{self, Contradiction, LogRecord, Orders},
 };
 use bursar_domain::{
+    audit::checkpoint::CheckpointAnswer,
     network::Network,
     signing::{GroupKey, PartyIndex, SignatureBytes},
     time::{Clock, Timestamp},
@@ -19,7 +20,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) struct Hub {
@@ -43,6 +44,8 @@ pub(crate) struct State {
     pub links: BTreeMap<(Mode, PartyIndex), Link>,
     pub proposals: HashMap<ProposalId, mpsc::UnboundedSender<ProposalEvent>>,
     pub sessions: HashMap<SessionId, Route>,
+    /// Whom an audit checkpoint was shown, and who waits for the answer.
+    pub checkpoints: HashMap<Nonce, (PartyIndex, oneshot::Sender<CheckpointAnswer>)>,
     pub records: BTreeMap<PartyIndex, Record>,
     pub blame: BTreeMap<PartyIndex, Blame>,
     /// Orders that wait, for those who link later.
@@ -213,6 +216,14 @@ impl Hub {
             (Mode::Sign, ToRelay::Done { session, result }) => {
                 if let Some(route) = state.sessions.get(&session).filter(|r| r.signers.contains(&party)) {
                     let _ = route.events.send(SessionEvent::Done { party, result });
+                }
+                true
+            }
+            (Mode::Sign, ToRelay::Checkpoint { id, answer }) => {
+                if state.checkpoints.get(&id).is_some_and(|(asked, _)| *asked == party)
+                    && let Some((_, waiting)) = state.checkpoints.remove(&id)
+                {
+                    let _ = waiting.send(answer);
                 }
                 true
             }

@@ -1,6 +1,7 @@
 //! What is said on a link.
 
 use bursar_domain::{
+    audit::checkpoint::{CheckpointAnswer, CheckpointRequest},
     canonical::Canonical,
     governance::log::{Entry, EntryDigest, Head},
     intent::{IntentDigest, SignedIntent},
@@ -88,6 +89,11 @@ pub enum ToRelay {
     Seen {
         orders: Vec<SeenOrder>,
     },
+    /// To a [`FromRelay::Checkpoint`].
+    Checkpoint {
+        id: Nonce,
+        answer: CheckpointAnswer,
+    },
     Ping,
 }
 
@@ -115,6 +121,11 @@ pub enum FromRelay {
         orders: Vec<SignedIntent>,
     },
     Start(Start),
+    /// Asks for a signature over the audit log so far.
+    Checkpoint {
+        id: Nonce,
+        request: Box<CheckpointRequest>,
+    },
     /// The proposal is over; nothing more will be started from it.
     Close {
         proposal: ProposalId,

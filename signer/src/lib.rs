@@ -9,6 +9,7 @@
 //! | [`verify`] | the decision on one package, and its stable refusal codes |
 //! | [`governance`] | the governance log as this party replays it, and what it permits |
 //! | [`confirm`] | the owner's own word on each payment |
+//! | [`audit`] | its signature under the orchestrator's audit log |
 //! | [`control`] | what the owner tells a running daemon |
 //! | [`store`] | what it took part in: burnt session ids, transactions for each intent, refusals |
 //! | [`vault`] | shares and primes, encrypted at rest |
@@ -19,6 +20,7 @@
 
 pub mod adapters;
 mod allowance;
+pub mod audit;
 pub mod clock;
 pub mod config;
 pub mod confirm;

@@ -31,10 +31,12 @@
 //! so the first one that this party signed with is the only one that it ever signs with.
 
 mod burns;
+mod checkpoints;
 mod log;
 mod orders;
 mod past;
 
+pub use checkpoints::Contradiction;
 pub use log::{Fork, Former, LocalFreeze, Pins, SeenEntry};
 pub use orders::ShownOrder;
 pub use past::{Past, Spent};
@@ -180,6 +182,7 @@ impl Store {
         write.open_table(INPUT_AMOUNTS)?;
         write.open_table(REFUSALS)?;
         write.open_table(COUNTERS)?;
+        checkpoints::create(&write)?;
         log::create(&write)?;
         past::create(&write)?;
         burns::create(&write)?;

@@ -9,7 +9,7 @@ use crate::{
     error::During,
     row::{Fields, to_json},
 };
-use bursar_domain::{ids::TransferId, time::Timestamp};
+use bursar_domain::{audit::act::Signed, ids::TransferId, time::Timestamp};
 use serde_json::Value;
 use sqlx::{AnyConnection, any::AnyRow};
 
@@ -33,7 +33,19 @@ pub async fn append(
     at: Timestamp,
     payload: &Value,
 ) -> Result<(), StoreError> {
-    append_numbered(tx, kind, transfer, at, payload).await.map(|_| ())
+    insert(tx, kind, transfer, at, payload, None).await.map(|_| ())
+}
+
+/// As [`append`], of an act that carried this signature.
+pub async fn append_signed(
+    tx: &mut WriteTx,
+    kind: &str,
+    transfer: Option<TransferId>,
+    at: Timestamp,
+    payload: &Value,
+    signed: &Signed,
+) -> Result<(), StoreError> {
+    insert(tx, kind, transfer, at, payload, Some(signed)).await.map(|_| ())
 }
 
 /// As [`append`], and tells the sequence.
@@ -44,13 +56,26 @@ pub(crate) async fn append_numbered(
     at: Timestamp,
     payload: &Value,
 ) -> Result<i64, StoreError> {
+    insert(tx, kind, transfer, at, payload, None).await
+}
+
+async fn insert(
+    tx: &mut WriteTx,
+    kind: &str,
+    transfer: Option<TransferId>,
+    at: Timestamp,
+    payload: &Value,
+    signed: Option<&Signed>,
+) -> Result<i64, StoreError> {
     let sequence = take(tx.connection(), "events", 1).await?;
-    sqlx::query("INSERT INTO events (sequence, kind, transfer, at, payload) VALUES ($1, $2, $3, $4, $5)")
+    sqlx::query("INSERT INTO events (sequence, kind, transfer, at, payload, act, signed) VALUES ($1, $2, $3, $4, $5, $6, $7)")
         .bind(sequence)
         .bind(kind.to_owned())
         .bind(transfer.map(|id| id.to_string()))
         .bind(at.micros())
         .bind(to_json(payload))
+        .bind(tx.doer().map(|doer| doer.json().to_owned()))
+        .bind(signed.map(to_json))
         .execute(tx.connection())
         .await
         .during("events.append")?;

@@ -16,11 +16,14 @@
 //! | [`screenings`], [`reviews`], [`cases`] | what a screening service said; how people let through or end what it held; what compliance looks into |
 //! | [`webhooks`] | where events are sent on to, and what came of it |
 //! | [`api_keys`], [`sessions`], [`nonces`], [`idempotency`] | who calls, what is good once, and what was answered |
+//! | [`act`], [`audit_log`] | who did what in the log, its chain of hashes, and what co-signers signed of it |
 
+pub mod act;
 pub mod addresses;
 pub mod api_keys;
 pub mod approvals;
 pub mod audit;
+pub mod audit_log;
 mod boundary;
 pub mod cases;
 pub mod chain;

@@ -20,6 +20,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (11, include_str!("../migrations/0011_authorization.sql")),
     (12, include_str!("../migrations/0012_screening.sql")),
     (13, include_str!("../migrations/0013_webhooks.sql")),
+    (14, include_str!("../migrations/0014_audit.sql")),
     (15, include_str!("../migrations/0015_authentication.sql")),
     (16, include_str!("../migrations/0016_quotes.sql")),
 ];

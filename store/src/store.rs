@@ -1,9 +1,11 @@
 //! The handle on the database, and the transaction that all writes go through.
 
 use crate::{
+    act::{self, Doer},
     boundary::{Boundary, Said},
     dialect::{Access, Dialect},
     error::{During, Lack, StoreError},
+    events,
     leads::Leads,
     migrate,
     readers::{Reader, Readers},
@@ -34,6 +36,8 @@ use tokio::{
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
+    /// Who writes where no request is being served.
+    doer: Option<Arc<Doer>>,
 }
 
 struct Inner {
@@ -77,6 +81,7 @@ pub struct WriteTx {
     signals: Arc<Signals>,
     wakes: Wakes,
     said: Said,
+    doer: Option<Arc<Doer>>,
     wal: Option<Arc<Wal>>,
     /// Its place among the writers of its kind, given back after the transaction has ended.
     _place: Option<OwnedSemaphorePermit>,
@@ -130,7 +135,7 @@ impl Store {
             tried: std::sync::Mutex::default(),
             _scratch: None,
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(inner), doer: None })
     }
 
     async fn open_sqlite(url: &str) -> Result<Self, StoreError> {
@@ -166,7 +171,12 @@ impl Store {
             tried: std::sync::Mutex::default(),
             _scratch: scratch,
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(inner), doer: None })
+    }
+
+    /// A handle whose transactions are `doer`'s, but for those within [`act::by`].
+    pub fn acting(self, doer: Arc<Doer>) -> Self {
+        Self { doer: Some(doer), ..self }
     }
 
     /// Starts a transaction that may write, when all writers before it are done.
@@ -177,6 +187,7 @@ impl Store {
         if let Some(statement) = self.inner.dialect.take_turn() {
             sqlx::query(statement).execute(tx.connection()).await.during(OPERATION)?;
         }
+        tx.doer = act::current().or_else(|| self.doer.clone());
         tx._place = Some(turn);
         Ok(tx)
     }
@@ -195,16 +206,8 @@ impl Store {
         let dialect = self.inner.dialect;
         let tx = self.inner.write.begin_with(statement).await.during(operation)?;
         let signals = Arc::clone(&self.inner.signals);
-        let wal = self.inner.wal.clone();
-        Ok(WriteTx {
-            tx,
-            dialect,
-            signals,
-            wakes: Wakes::default(),
-            said: Said::default(),
-            wal,
-            _place: None,
-        })
+        let (wakes, said, wal) = (Wakes::default(), Said::default(), self.inner.wal.clone());
+        Ok(WriteTx { tx, dialect, signals, wakes, said, doer: None, wal, _place: None })
     }
 
     /// Whether this process leads `task` ("follow bitcoin:regtest"), of which one process at a time is enough. Ask before each round
@@ -309,9 +312,12 @@ impl WriteTx {
     #[track_caller]
     pub fn commit(self) -> impl Future<Output = Result<(), StoreError>> + Send {
         const OPERATION: &str = "store.commit";
-        let Self { mut tx, dialect, signals, wakes, said, wal, _place: turn } = self;
-        let boundary = Boundary { at: Location::caller(), said };
+        let at = Location::caller();
+        let mut this = self;
         async move {
+            this.tell_at_least().await?;
+            let Self { mut tx, dialect, signals, wakes, said, doer, wal, _place: turn } = this;
+            let boundary = Boundary { at, said };
             if boundary.said.accepts() {
                 bursar_crash::begin();
             }
@@ -323,9 +329,20 @@ impl WriteTx {
             if let Some(wal) = wal {
                 wal.committed();
             }
+            if let Some(doer) = doer.filter(|_| wakes.events) {
+                doer.tell();
+            }
             signals.wake(wakes);
             Ok(())
         }
+    }
+
+    /// What was asked for is in the log, whatever it changed.
+    async fn tell_at_least(&mut self) -> Result<(), StoreError> {
+        let Some(doer) = self.doer.clone().filter(|_| !self.wakes.events) else { return Ok(()) };
+        let Some(at) = doer.asked_at() else { return Ok(()) };
+        let payload = serde_json::json!({ "request": doer.act().origin.request });
+        events::append(self, act::ASKED, None, at, &payload).await
     }
 
     pub(crate) fn connection(&mut self) -> &mut AnyConnection {
@@ -334,6 +351,9 @@ impl WriteTx {
     pub(crate) fn will_wake_jobs(&mut self) {
         self.wakes.jobs = true;
         self.said.nudge();
+    }
+    pub(crate) fn doer(&self) -> Option<&Doer> {
+        self.doer.as_deref()
     }
     pub(crate) fn will_wake_events(&mut self) {
         self.wakes.events = true;

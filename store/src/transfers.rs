@@ -10,6 +10,7 @@ use crate::{
 };
 use bursar_domain::{
     asset::Asset,
+    audit::act::Signed,
     ids::{ExternalId, TransferId, WalletId},
     intent::SignedIntent,
     lifecycle::{Flags, Replacing, State, Status, Transfer, Transition},
@@ -93,7 +94,9 @@ pub async fn submit(tx: &mut WriteTx, transfer: &Transfer) -> Result<Submitted, 
         "network": intent.network(),
         "asset": intent.asset,
     });
-    events::append(tx, "transfer.submitted", Some(transfer.id), transfer.created_at, &payload).await?;
+    let signed = Signed::intent(&transfer.intent);
+    let (id, at) = (Some(transfer.id), transfer.created_at);
+    events::append_signed(tx, "transfer.submitted", id, at, &payload, &signed).await?;
     jobs::nudge(tx, transfer.id, transfer.updated_at).await?;
     Ok(Submitted::New)
 }

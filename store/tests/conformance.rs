@@ -2,6 +2,8 @@
 #![allow(non_snake_case)]
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
+#[path = "conformance/audit_log.rs"]
+mod audit_log;
 #[path = "conformance/authorization.rs"]
 mod authorization;
 #[path = "conformance/chain.rs"]

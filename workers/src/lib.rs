@@ -8,6 +8,7 @@
 
 pub mod audit;
 pub mod authorization;
+pub mod checkpoints;
 pub mod context;
 pub mod crash;
 pub mod engine;
@@ -22,6 +23,7 @@ mod readings;
 pub mod reconciler;
 pub mod requests;
 pub mod runtime;
+pub mod sealer;
 pub mod screening;
 mod steps;
 mod transition;

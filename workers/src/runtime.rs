@@ -1,6 +1,6 @@
 //! Everything that works in the background, started and stopped as one.
 
-use crate::{context::Context, follower, queue, reconciler, screening::watch};
+use crate::{context::Context, follower, queue, reconciler, screening::watch, sealer};
 use std::time::Duration;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -14,7 +14,7 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts the queue's worker, one follower for each chain, and the reconciler.
+    /// Starts the queue's worker, one follower for each chain, the reconciler, and the audit's sealer.
     pub fn start(context: Context) -> Self {
         let (stop, hurry, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let drain = context.settings.drain;
@@ -22,6 +22,7 @@ impl Workers {
             tasks.spawn(follower::run(context.clone(), network, stop.clone()));
         }
         tasks.spawn(reconciler::run(context.clone(), stop.clone()));
+        tasks.spawn(sealer::run(context.clone(), stop.clone()));
         if let Some(screening) = context.screening.clone() {
             tasks.spawn(watch::run(context.clone(), screening, stop.clone()));
         }

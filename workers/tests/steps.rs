@@ -7,6 +7,8 @@
 mod audit;
 #[path = "steps/authorize.rs"]
 mod authorize;
+#[path = "steps/checkpoints.rs"]
+mod checkpoints;
 #[path = "steps/child.rs"]
 mod child;
 #[path = "steps/crash.rs"]

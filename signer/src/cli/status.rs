@@ -1,8 +1,9 @@
 //! `bursar-signer status`: from the store, or while the daemon holds it, from what the daemon last wrote.
 
 use super::Common;
-use bursar_domain::{governance::log::Head, time::Timestamp};
+use bursar_domain::{audit::checkpoint::Checkpoint, governance::log::Head, time::Timestamp};
 use bursar_signer::{
+    audit,
     daemon::Cosigner,
     store::{LocalFreeze, RecordedRefusal, SeenEntry, Store, StoreError},
     vault::{public_keys, write_private},
@@ -31,6 +32,12 @@ struct Snapshot {
     governance_head: Option<Head>,
     #[serde(default)]
     frozen_here: Option<LocalFreeze>,
+    /// The last audit checkpoint that it signed.
+    #[serde(default)]
+    audit_checkpoint: Option<Checkpoint>,
+    /// Checkpoints that contradicted it.
+    #[serde(default)]
+    audit_contradictions: usize,
     /// Payments that wait for a person.
     #[serde(default)]
     pending: usize,
@@ -48,6 +55,8 @@ impl Snapshot {
             last_refusals: store.refusals(REFUSALS)?,
             governance_head: store.governance()?.last().and_then(head),
             frozen_here: store.local_freeze()?,
+            audit_checkpoint: store.last_checkpoint()?,
+            audit_contradictions: store.contradictions()?.len(),
             pending: store.confirmations()?.iter().filter(|one| one.is_open()).count(),
         })
     }
@@ -73,8 +82,9 @@ impl Status {
         };
         let keys = public_keys(dir);
         let snapshot = snapshot(dir)?;
+        let audit_key = hex::encode(audit::public_key(&identity));
         let mut text = format!(
-            "party {} ({}, {:?}), public key {}\nrules: {rules}\n",
+            "party {} ({}, {:?}), public key {}\naudit key {audit_key}\nrules: {rules}\n",
             config.index,
             config.name,
             config.role,
@@ -94,6 +104,13 @@ impl Status {
         if let Some(freeze) = &snapshot.frozen_here {
             text.push_str(&format!("FROZEN HERE: {}\n", freeze.reason));
         }
+        if let Some(checkpoint) = &snapshot.audit_checkpoint {
+            text.push_str(&format!("audit log signed up to {}\n", checkpoint.place()));
+        }
+        if snapshot.audit_contradictions > 0 {
+            let count = snapshot.audit_contradictions;
+            text.push_str(&format!("CONTRADICTIONS of the audit log: {count}\n"));
+        }
         if snapshot.pending > 0 {
             text.push_str(&format!("waiting for a person: {}\n", snapshot.pending));
         }
@@ -106,6 +123,7 @@ impl Status {
                 "name": config.name,
                 "role": config.role,
                 "publicKey": identity.public(),
+                "auditKey": audit_key,
                 "rules": rules,
                 "keys": keys,
                 "activity": snapshot,
@@ -133,6 +151,8 @@ fn snapshot(dir: &Path) -> anyhow::Result<Snapshot> {
         last_refusals: Vec::new(),
         governance_head: None,
         frozen_here: None,
+        audit_checkpoint: None,
+        audit_contradictions: 0,
         pending: 0,
     })
 }

@@ -8,7 +8,7 @@ use crate::{
 };
 use bursar_crash::passing;
 use bursar_domain::{
-    governance::log::Entry, intent::SignedIntent,
+    audit::checkpoint::CheckpointRequest, governance::log::Entry, intent::SignedIntent,
     package::SigningPackage, signing::PartyIndex, time::Timestamp,
 };
 use bursar_signer_client::{
@@ -153,6 +153,8 @@ const fn act(message: &ToRelay) -> Option<&'static str> {
         ToRelay::Answer { .. } => Some("act answer"),
         ToRelay::Peer { .. } => Some("act frame"),
         ToRelay::Done { .. } => Some("act done"),
+        // What is signed there is on disk, and cannot be used but to say that it was.
+        ToRelay::Checkpoint { .. } => None,
         // What is on disk already; it is told again, or asked for again, over the next link.
         ToRelay::Log(_) | ToRelay::Contradiction { .. } | ToRelay::Seen { .. } => None,
         ToRelay::Hello(_) | ToRelay::Ping => None,
@@ -183,6 +185,7 @@ async fn read(mut reader: LinkReader, shared: Shared, heartbeat: Heartbeat) -> L
                 return LinkEnded::Protocol("it showed more orders than a message may have");
             }
             FromRelay::Orders { orders } => shared.see(orders).await,
+            FromRelay::Checkpoint { id, request } => shared.checkpoint(id, request).await,
             FromRelay::Start(start) => shared.start(start, &mut tasks),
             FromRelay::Close { proposal } => {
                 let mut table = shared.table();
@@ -318,6 +321,17 @@ impl Shared {
             }
             Ok(Err(error)) => tracing::error!(%error, "the governance log could not be extended"),
             Err(_) => tracing::error!("the governance log could not be extended"),
+        }
+    }
+
+    /// One after the other: however many are sent, one is in memory.
+    async fn checkpoint(&self, id: Nonce, request: Box<CheckpointRequest>) {
+        let cosigner = self.cosigner.clone();
+        match tokio::task::spawn_blocking(move || cosigner.checkpoint(&request)).await {
+            Ok(answer) => {
+                let _ = self.outbound.send(ToRelay::Checkpoint { id, answer }).await;
+            }
+            Err(_) => tracing::error!("an audit checkpoint could not be looked at"),
         }
     }
 

@@ -1,0 +1,105 @@
+//! Who did something, from where, and with which signature.
+
+use crate::{
+    governance::{approval::Approval, log::EntryDigest, signature::Signature},
+    ids::ApiKeyId,
+    intent::{InitiatorKey, IntentDigest, SignedIntent},
+    text::hex_bytes,
+};
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Act {
+    pub actor: Actor,
+    pub origin: Origin,
+}
+
+/// Who.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "SCREAMING_SNAKE_CASE", rename_all_fields = "camelCase")]
+pub enum Actor {
+    /// Whoever called the API.
+    Caller {
+        /// The API key, or what stands for the user.
+        id: ApiKeyId,
+        /// Of a governed installation's directory.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<String>,
+        /// Which of the user's keys.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
+        /// How it was proved: `SIGNATURE`, `SESSION` or `BEARER`.
+        proof: String,
+    },
+    /// Whoever ran a command on a machine of this installation, by the name that the machine gave.
+    Command {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        login: Option<String>,
+    },
+    /// The engine itself, as it works on.
+    Engine,
+    /// Nobody that could be told: the request proved nothing.
+    Unknown,
+}
+
+/// From where.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Origin {
+    /// Of the caller: the other end of the connection, or what a trusted proxy says of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// `x-request-id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// What was asked: `POST /v1/wallets`, or the command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+    /// The signature of the request itself, where it came with one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_signature: Option<RequestSignature>,
+    /// `host:pid` of who wrote it down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<String>,
+}
+
+/// An HTTP Message Signature (RFC 9421) that was verified when the request came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestSignature {
+    /// Ed25519.
+    #[serde(with = "hex_bytes")]
+    pub public_key: [u8; 32],
+    /// SHA-256 of the signature base: of what was signed.
+    #[serde(with = "hex_bytes")]
+    pub digest: [u8; 32],
+}
+
+/// A signature that the act carried, and what it is over. Whoever has the public keys can verify it again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "SCREAMING_SNAKE_CASE", rename_all_fields = "camelCase")]
+pub enum Signed {
+    /// The initiator's, over the canonical bytes of the order with this digest (docs/intent.md). An export has the order beside it.
+    Intent {
+        digest: IntentDigest,
+        initiator: InitiatorKey,
+        #[serde(with = "hex_bytes")]
+        signature: [u8; 64],
+    },
+    /// A vote about a transfer (docs/policy.md).
+    Approval { approval: Box<Approval> },
+    /// Those over a governance change (docs/governance.md) for the place `seq`.
+    Change { digest: EntryDigest, seq: u64, signatures: Vec<Signature> },
+}
+
+impl Signed {
+    pub fn intent(signed: &SignedIntent) -> Self {
+        Self::Intent {
+            digest: signed.intent.digest(),
+            initiator: signed.initiator,
+            signature: signed.signature,
+        }
+    }
+}

@@ -1,0 +1,430 @@
+use super::*;
+use crate::{
+    amount::Amount,
+    asset::Asset,
+    audit::{ChainHash, Entry, act::Actor, act::Origin},
+    governance::{
+        approval::{Approval, ApprovalPayload, Vote},
+        change::Change,
+        directory::UserId,
+        testing::{FOUNDED, TestDesk, key},
+    },
+    ids::ApiKeyId,
+    intent::{Destination, Intent, Payment, SignedIntent},
+    network::Network,
+    time::Timestamp,
+    wallet::{WalletDescriptor, WalletKind},
+};
+use ed25519_dalek::{Signer as _, SigningKey};
+use serde_json::{Value, json};
+
+fn cosigner(party: u16) -> SigningKey {
+    SigningKey::from_bytes(&[u8::try_from(party).unwrap() + 1; 32])
+}
+
+fn keys() -> Keys {
+    let key = |party| (PartyIndex(party), cosigner(party).verifying_key().to_bytes());
+    Keys { parties: (0..3).map(key).collect(), threshold: 2, genesis: None }
+}
+
+fn order() -> SignedIntent {
+    let intent = Intent {
+        external_id: "invoice-7".parse().unwrap(),
+        wallet: WalletDescriptor::new(Network::Xrp(0), WalletKind::XrpEd25519, 0).unwrap(),
+        asset: Asset::Xrp,
+        source: None,
+        payments: vec![Payment {
+            destination: Destination { address: "rP3APG2JAC21QZ8upEBf4fm61ui24w8gYE".into(), tag: Some(1) },
+            amount: Amount::from_u64(5),
+        }],
+        max_fee: Amount::from_u64(10),
+        expires_at: Timestamp::from_secs(1_800_000_000),
+        fills: None,
+    };
+    let operator = key("client.operator");
+    let signature = operator.secret.sign(intent.canonical().as_bytes()).to_bytes();
+    SignedIntent { initiator: operator.initiator(), signature, intent }
+}
+
+fn act() -> String {
+    let id = ApiKeyId::new(uuid::Uuid::from_u128(7));
+    let actor = Actor::Caller { id, user: None, key: None, proof: "BEARER".into() };
+    let origin = Origin { address: Some([203, 0, 113, 9].into()), ..Origin::default() };
+    serde_json::to_string(&Act { actor, origin }).unwrap()
+}
+
+/// A desk whose log has a change, and twelve entries: an order, a vote, a change, and nine others.
+fn entries(desk: &TestDesk) -> Vec<(Entry, Option<SignedIntent>)> {
+    let (change, _) = desk.entries.last().unwrap();
+    let head = desk.state.head();
+    let payload = ApprovalPayload {
+        intent: order().intent.digest(),
+        policy: head,
+        head,
+        vote: Vote::Approve,
+        given_at: FOUNDED,
+        expires_at: FOUNDED.plus(std::time::Duration::from_secs(60)),
+    };
+    let signature = key("client.approver").sign(&payload.digest());
+    let approval = Approval { payload, signature };
+    let signed = [
+        (2, Signed::intent(&order())),
+        (3, Signed::Approval { approval: Box::new(approval) }),
+        (5, Signed::Change { digest: head.digest, seq: head.seq, signatures: change.signatures.clone() }),
+    ];
+    (1..=12)
+        .map(|sequence| {
+            let signed = signed.iter().find(|(at, _)| *at == sequence).map(|(_, signed)| signed);
+            let entry = Entry {
+                sequence,
+                at: FOUNDED,
+                kind: if sequence == 5 { "governance.appended" } else { "transfer.status_changed" }.into(),
+                transfer: Some("018f0000-0000-7000-8000-000000000001".into()),
+                payload: json!({ "number": sequence }).to_string(),
+                act: Some(act()),
+                signed: signed.map(|signed| serde_json::to_string(signed).unwrap()),
+            };
+            (entry, (sequence == 2).then(order))
+        })
+        .collect()
+}
+
+fn sign(checkpoint: Checkpoint, parties: &[u16]) -> Record {
+    let signature = |party: &u16| CheckpointSignature {
+        party: PartyIndex(*party),
+        public_key: cosigner(*party).verifying_key().to_bytes(),
+        signature: cosigner(*party).sign(&checkpoint.digest()).to_bytes(),
+    };
+    let signatures = parties.iter().map(signature).collect();
+    Record::Checkpoint(CheckpointRecord { checkpoint, signatures })
+}
+
+/// An export with checkpoints at 4, 8 (two parties) and 10 (one party). Entries begin at line 3.
+fn export_of(entries: Vec<(Entry, Option<SignedIntent>)>, desk: &TestDesk) -> Vec<Record> {
+    let genesis = desk.pinned();
+    let mut records = vec![Record::Header { format: 1, desk: genesis, after: Place::START, exported_at: FOUNDED }];
+    for (seq, (entry, seen_at)) in desk.entries.iter().cloned().enumerate() {
+        let (seq, log::Entry { document, signatures }) = (seq as u64, entry);
+        records.push(Record::Governance { seq, document, signatures, seen_at });
+    }
+    let mut last = Place::START;
+    for (entry, order) in entries {
+        last = last.next(entry.digest());
+        records.push(Record::Entry(EntryRecord::new(entry, last.hash, order)));
+        let Place { sequence, hash } = last;
+        let checkpoint = Checkpoint { desk: genesis, sequence, hash, at: FOUNDED };
+        match sequence {
+            4 => records.push(sign(checkpoint, &[0, 1, 2])),
+            8 => records.push(sign(checkpoint, &[0, 2])),
+            10 => records.push(sign(checkpoint, &[1])),
+            _ => {}
+        }
+    }
+    records.push(Record::End { last });
+    records
+}
+
+fn desk() -> TestDesk {
+    let mut desk = TestDesk::new(0);
+    let user: UserId = "platform.viewer".parse().unwrap();
+    desk.accept(Change::SuspendUser { user }, &["client.owner"]);
+    desk
+}
+
+fn export() -> Vec<Record> {
+    let desk = desk();
+    export_of(entries(&desk), &desk)
+}
+
+fn verify(records: &[Record], keys: Keys) -> Result<Report, Broken> {
+    let mut verifier = Verifier::new(keys);
+    for record in records {
+        verifier.line(&serde_json::to_string(record).unwrap())?;
+    }
+    verifier.finish()
+}
+
+fn broken(records: &[Record]) -> Broken {
+    verify(records, keys()).expect_err("this file is not what was exported")
+}
+
+fn place_of(records: &[Record], wanted: u64) -> usize {
+    let is = |record: &Record| matches!(record, Record::Entry(entry) if entry.sequence == wanted);
+    records.iter().position(is).unwrap()
+}
+
+fn entry_mut(records: &mut [Record], wanted: u64) -> &mut EntryRecord {
+    let place = place_of(records, wanted);
+    match &mut records[place] {
+        Record::Entry(entry) => entry,
+        _ => unreachable!(),
+    }
+}
+
+fn checkpoint_mut(records: &mut [Record], wanted: u64) -> &mut CheckpointRecord {
+    let found = records.iter_mut().find_map(|record| match record {
+        Record::Checkpoint(one) if one.checkpoint.sequence == wanted => Some(one),
+        _ => None,
+    });
+    found.unwrap()
+}
+
+fn at(sequence: u64) -> Where {
+    Where::Entry { sequence }
+}
+
+#[test]
+fn an_export_as_it_was_made_is_whole() {
+    let report = verify(&export(), keys()).unwrap();
+    assert_eq!((report.first, report.last.sequence, report.entries), (Some(1), 12, 12));
+    assert_eq!((report.checkpoints, report.governance_entries), (2, 2));
+    assert_eq!(report.confirmed.unwrap().sequence, 8);
+    assert_eq!(report.confirmed_by, [PartyIndex(0), PartyIndex(2)].into());
+    assert_eq!(report.unsigned, 4);
+    // The order's, the vote's, and the one under the change.
+    assert_eq!(report.signatures, 3);
+    let pinned = Keys { genesis: Some(desk().pinned()), ..keys() };
+    assert_eq!(verify(&export(), pinned).unwrap(), report);
+    let all = verify(&export(), Keys { threshold: 3, ..keys() }).unwrap();
+    assert_eq!((all.confirmed.unwrap().sequence, all.unsigned), (4, 8));
+    let none = verify(&export(), Keys { parties: BTreeMap::new(), ..keys() }).unwrap();
+    assert_eq!((none.confirmed, none.unsigned), (None, 12));
+}
+
+#[test]
+fn every_field_of_an_entry_counts_and_is_named() {
+    let changes: [fn(&mut EntryRecord); 8] = [
+        |entry| entry.at = Timestamp(entry.at.0 + 1),
+        |entry| entry.kind.push('x'),
+        |entry| entry.transfer = None,
+        |entry| entry.payload = entry.payload.replace('6', "60"),
+        |entry| entry.payload.push(' '),
+        |entry| entry.act = None,
+        |entry| entry.signed = Some("{}".into()),
+        |entry| entry.hash = ChainHash([1; 32]),
+    ];
+    for (index, change) in changes.into_iter().enumerate() {
+        let mut records = export();
+        change(entry_mut(&mut records, 6));
+        let broken = broken(&records);
+        assert_eq!((broken.place, broken.fault), (at(6), Fault::Changed), "{index}");
+    }
+}
+
+#[test]
+fn what_is_left_out_put_in_or_moved_is_named() {
+    let mut dropped = export();
+    dropped.remove(place_of(&dropped, 7));
+    assert_eq!(broken(&dropped), Broken { place: at(7), fault: Fault::Missing { found: 8 } });
+    let mut first = export();
+    first.remove(place_of(&first, 1));
+    assert_eq!(broken(&first), Broken { place: at(1), fault: Fault::Missing { found: 2 } });
+    let mut inserted = export();
+    let place = place_of(&inserted, 7);
+    inserted.insert(place, inserted[place].clone());
+    assert_eq!(broken(&inserted), Broken { place: at(8), fault: Fault::Missing { found: 7 } });
+    let mut renumbered = inserted;
+    entry_mut(&mut renumbered, 7).sequence = 7;
+    if let Record::Entry(entry) = &mut renumbered[place + 1] {
+        entry.sequence = 8;
+    }
+    assert_eq!(broken(&renumbered), Broken { place: at(8), fault: Fault::Changed });
+    let mut swapped = export();
+    let place = place_of(&swapped, 6);
+    swapped.swap(place, place + 1);
+    assert_eq!(broken(&swapped), Broken { place: at(6), fault: Fault::Missing { found: 7 } });
+}
+
+#[test]
+fn a_file_that_was_cut_off_says_so() {
+    let whole = export();
+    for length in 1..whole.len() {
+        let broken = broken(&whole[..length]);
+        assert_eq!(broken.fault, Fault::CutOff, "{length}");
+    }
+    assert_eq!(verify(&[], keys()).unwrap_err().fault, Fault::NoHeader);
+    let mut shortened = whole.clone();
+    let place = place_of(&shortened, 12);
+    shortened.remove(place);
+    assert_eq!(broken(&shortened), Broken { place: Where::After { sequence: 11 }, fault: Fault::OtherEnd });
+    let mut longer = whole;
+    longer.push(longer[0].clone());
+    assert_eq!(broken(&longer).fault, Fault::Misplaced);
+}
+
+/// Somebody with the whole file who computes all hashes again, as somebody with the database could.
+#[test]
+fn a_chain_that_was_computed_anew_fails_at_the_next_checkpoint() {
+    let desk = desk();
+    for (changed, place) in [(6, Where::Between { first: 5, last: 8 }), (1, Where::Between { first: 1, last: 4 })] {
+        let mut entries = entries(&desk);
+        entries[changed - 1].0.payload = json!({ "number": 1000 }).to_string();
+        let mut forged = export_of(entries, &desk);
+        // The co-signers signed the true one.
+        for (mine, theirs) in forged.iter_mut().zip(export()) {
+            if let (Record::Checkpoint(mine), Record::Checkpoint(theirs)) = (mine, theirs) {
+                *mine = theirs;
+            }
+        }
+        assert_eq!(broken(&forged), Broken { place, fault: Fault::OtherHistory }, "{changed}");
+    }
+    // Behind the last checkpoint that enough have signed nobody vouches: it says how much that is.
+    let mut entries = entries(&desk);
+    entries[11].0.payload = json!({ "number": 1000 }).to_string();
+    assert_eq!(verify(&export_of(entries, &desk), keys()).unwrap().unsigned, 4);
+}
+
+#[test]
+fn a_checkpoint_that_was_made_up_is_named() {
+    let checkpoint = Where::Checkpoint { sequence: 8 };
+    let cases: [(fn(&mut CheckpointRecord), Fault); 6] = [
+        (|one| one.checkpoint.at = Timestamp(FOUNDED.0 + 1), Fault::Forged { party: PartyIndex(0) }),
+        (|one| one.signatures[1].signature[3] ^= 1, Fault::Forged { party: PartyIndex(2) }),
+        (|one| one.signatures[1].party = PartyIndex(1), Fault::ForeignKey { party: PartyIndex(1) }),
+        (
+            |one| {
+                let stranger = SigningKey::from_bytes(&[99; 32]);
+                one.signatures[0].public_key = stranger.verifying_key().to_bytes();
+                one.signatures[0].signature = stranger.sign(&one.checkpoint.digest()).to_bytes();
+            },
+            Fault::ForeignKey { party: PartyIndex(0) },
+        ),
+        (|one| one.signatures.push(one.signatures[0]), Fault::SignedTwice { party: PartyIndex(0) }),
+        (
+            |one| {
+                one.signatures.clear();
+                one.checkpoint.hash = ChainHash([5; 32]);
+            },
+            Fault::OtherHistory,
+        ),
+    ];
+    for (index, (change, fault)) in cases.into_iter().enumerate() {
+        let mut records = export();
+        change(checkpoint_mut(&mut records, 8));
+        assert_eq!(broken(&records), Broken { place: checkpoint, fault }, "{index}");
+    }
+    // An earlier one, however well signed, says nothing here.
+    let mut older = export();
+    let four = checkpoint_mut(&mut older, 4).clone();
+    *checkpoint_mut(&mut older, 8) = four;
+    let place = Where::Checkpoint { sequence: 4 };
+    assert_eq!(broken(&older), Broken { place, fault: Fault::CheckpointTime });
+    let mut moved = export();
+    let eight = checkpoint_mut(&mut moved, 8).clone();
+    *checkpoint_mut(&mut moved, 4) = eight;
+    assert_eq!(broken(&moved), Broken { place: checkpoint, fault: Fault::Misplaced });
+    // One that is left out only shows as a longer tail.
+    let mut without = export();
+    without.retain(|record| !matches!(record, Record::Checkpoint(one) if one.checkpoint.sequence == 8));
+    assert_eq!(verify(&without, keys()).unwrap().unsigned, 8);
+}
+
+#[test]
+fn signatures_in_entries_are_verified_against_the_governance_log() {
+    let desk = desk();
+    let with = |change: &dyn Fn(&mut Vec<(Entry, Option<SignedIntent>)>)| {
+        let mut entries = entries(&desk);
+        change(&mut entries);
+        broken(&export_of(entries, &desk))
+    };
+    let edit = |entry: &mut Entry, change: &dyn Fn(&mut Value)| {
+        let mut signed: Value = serde_json::from_str(entry.signed.as_deref().unwrap()).unwrap();
+        change(&mut signed);
+        entry.signed = Some(signed.to_string());
+    };
+    let no_order = with(&|entries| entries[1].1 = None);
+    assert_eq!(no_order, Broken { place: at(2), fault: Fault::NoOrder });
+    let other = with(&|entries| entries[1].1.as_mut().unwrap().intent.max_fee = Amount::from_u64(11));
+    assert_eq!(other, Broken { place: at(2), fault: Fault::OtherOrder });
+    let forged = with(&|entries| {
+        let order = entries[1].1.as_mut().unwrap();
+        order.signature[0] ^= 1;
+        entries[1].0.signed = Some(serde_json::to_string(&Signed::intent(order)).unwrap());
+    });
+    assert_eq!(forged, Broken { place: at(2), fault: Fault::Initiator(InvalidInitiatorSignature::Signature) });
+    let vote = with(&|entries| edit(&mut entries[2].0, &|signed| signed["approval"]["payload"]["vote"] = "REJECT".into()));
+    assert!(vote.place == at(3) && matches!(vote.fault, Fault::Signature(_)), "{vote}");
+    let stranger = with(&|entries| {
+        edit(&mut entries[2].0, &|signed| signed["approval"]["signature"]["user"] = "mallory".into());
+    });
+    assert!(stranger.place == at(3) && matches!(stranger.fault, Fault::Signature(_)), "{stranger}");
+    let beyond = with(&|entries| edit(&mut entries[2].0, &|signed| signed["approval"]["payload"]["head"]["seq"] = 9.into()));
+    assert_eq!(beyond, Broken { place: at(3), fault: Fault::NoLog(9) });
+    let change = with(&|entries| edit(&mut entries[4].0, &|signed| signed["digest"] = "07".repeat(32).into()));
+    assert_eq!(change, Broken { place: at(5), fault: Fault::OtherDesk });
+    let unknown = with(&|entries| entries[8].0.signed = Some(r#"{"kind":"TRUST_ME"}"#.into()));
+    assert!(unknown.place == at(9) && matches!(unknown.fault, Fault::Signed(_)), "{unknown}");
+}
+
+#[test]
+fn the_governance_log_in_the_file_is_replayed() {
+    let governance = |records: &mut Vec<Record>, wanted: u64, change: &dyn Fn(&mut String)| {
+        for record in records {
+            if let Record::Governance { seq, document, .. } = record
+                && *seq == wanted
+            {
+                change(document);
+            }
+        }
+    };
+    for seq in [0, 1] {
+        let mut records = export();
+        governance(&mut records, seq, &|document| document.push(' '));
+        let broken = broken(&records);
+        assert!(broken.place == Where::Governance { seq } && matches!(broken.fault, Fault::Governance(_)), "{broken}");
+    }
+    let mut without = export();
+    without.retain(|record| !matches!(record, Record::Governance { seq: 1, .. }));
+    assert_eq!(broken(&without), Broken { place: at(3), fault: Fault::NoLog(1) });
+    // A whole desk that somebody made up has another first entry, which the co-signers did not sign.
+    let mut other = TestDesk::new(60);
+    other.accept(Change::SuspendUser { user: "platform.viewer".parse().unwrap() }, &["client.owner"]);
+    let mut records = export_of(entries(&other), &other);
+    let pinned = Keys { genesis: Some(desk().pinned()), ..keys() };
+    let header = Broken { place: Where::Header, fault: Fault::OtherDesk };
+    assert_eq!(verify(&records, pinned).unwrap_err(), header);
+    let theirs = checkpoint_mut(&mut export(), 4).clone();
+    *checkpoint_mut(&mut records, 4) = theirs;
+    let foreign = broken(&records);
+    assert_eq!(foreign.place, Where::Checkpoint { sequence: 4 });
+    assert_eq!(foreign.fault, Fault::CheckpointDesk);
+}
+
+#[test]
+fn a_part_of_the_log_hangs_on_its_checkpoints() {
+    let whole = export();
+    let place = place_of(&whole, 6);
+    let mut part: Vec<Record> = whole[..3].to_vec();
+    let after = Place { sequence: 5, hash: entry_mut(&mut whole.clone(), 5).hash };
+    part[0] = Record::Header { format: 1, desk: desk().pinned(), after, exported_at: FOUNDED };
+    part.extend_from_slice(&whole[place..]);
+    let report = verify(&part, keys()).unwrap();
+    assert_eq!((report.first, report.confirmed.unwrap().sequence, report.unsigned), (Some(6), 8, 4));
+    part[0] = Record::Header {
+        format: 1,
+        desk: desk().pinned(),
+        after: Place { hash: ChainHash([1; 32]), ..after },
+        exported_at: FOUNDED,
+    };
+    assert_eq!(broken(&part), Broken { place: at(6), fault: Fault::Changed });
+}
+
+#[test]
+fn lines_that_are_none_and_files_without_a_header_are_told() {
+    let mut verifier = Verifier::new(keys());
+    for line in ["", "{}", "null", r#"{"record":"HEADER"}"#, "\u{0}"] {
+        assert!(matches!(verifier.line(line).unwrap_err().fault, Fault::Line(_)), "{line}");
+    }
+    assert_eq!(verify(&export()[1..], keys()).unwrap_err().fault, Fault::NoHeader);
+    let mut versioned = export();
+    if let Record::Header { format, .. } = &mut versioned[0] {
+        *format = 2;
+    }
+    assert_eq!(broken(&versioned).fault, Fault::NoHeader);
+    let with_more = serde_json::to_string(&export()[4]).unwrap().replacen('{', r#"{"more":1,"#, 1);
+    let mut verifier = Verifier::new(keys());
+    for record in &export()[..4] {
+        verifier.line(&serde_json::to_string(record).unwrap()).unwrap();
+    }
+    assert!(matches!(verifier.line(&with_more).unwrap_err().fault, Fault::Line(_)));
+}
