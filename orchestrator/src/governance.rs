@@ -113,7 +113,7 @@ pub async fn propose(
     by: ApiKeyId,
 ) -> Result<Taken, ChangeError> {
     let taken = take(context, governance, entry.clone(), by).await;
-    tell_refusal(context, &taken, &entry, entry.signatures.first().map(|first| &first.user), by).await?;
+    tell_refusal(context, governance, &taken, &entry, entry.signatures.first().map(|first| &first.user), by).await?;
     taken
 }
 
@@ -139,7 +139,7 @@ pub async fn sign(
     } else {
         take(context, governance, entry.clone(), by).await
     };
-    tell_refusal(context, &taken, &entry, Some(&user), by).await?;
+    tell_refusal(context, governance, &taken, &entry, Some(&user), by).await?;
     taken
 }
 
@@ -262,8 +262,11 @@ async fn append_event(
 }
 
 /// Who tried what in vain is worth knowing, too. (The name is what the request said; nothing proves it.)
+///
+/// Each key has so many events, and then one now and then, which says how many there were without.
 async fn tell_refusal(
     context: &Context,
+    governance: &Governance,
     taken: &Result<Taken, ChangeError>,
     entry: &Entry,
     claimed: Option<&UserId>,
@@ -273,6 +276,10 @@ async fn tell_refusal(
     if matches!(error, ChangeError::Governance(_)) {
         return Ok(());
     }
+    tracing::warn!(code = error.code(), %error, ?claimed, "governance change refused");
+    metrics::counter!("bursar_governance_refusals_total", "code" => error.code()).increment(1);
+    let now = context.now();
+    let Some(untold) = governance.may_tell_refusal(by, now) else { return Ok(()) };
     let document = entry.read().ok();
     let payload = json!({
         "code": error.code(),
@@ -281,10 +288,10 @@ async fn tell_refusal(
         "seq": document.as_ref().map(|document| document.seq),
         "claimedUser": claimed,
         "apiKey": by,
+        "untold": untold,
     });
-    tracing::warn!(code = error.code(), %error, ?claimed, "governance change refused");
     let mut tx = context.store.write().await?;
-    events::append(&mut tx, "governance.refused", None, context.now(), &payload).await?;
+    events::append(&mut tx, "governance.refused", None, now, &payload).await?;
     tx.commit().await
 }
 

@@ -2,6 +2,7 @@
 
 pub mod backtest;
 pub mod explain;
+pub mod obstacles;
 
 use super::{
     ApiState,

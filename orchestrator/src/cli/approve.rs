@@ -1,9 +1,11 @@
 //! Approving a transfer on the approver's own machine. What is signed is composed here, from what is shown: a server that describes another
-//! transfer than it names gets no signature.
+//! transfer than it names gets no signature. By which log and which policy it is approved, who ordered it, and which rules fire is
+//! computed here, too, from the log as this machine has verified it.
 
 use super::{
-    Connection, admin,
+    Connection,
     confirm::{NotSigned, confirmed},
+    governance::{Known, Signer},
     output::Output,
     pay,
 };
@@ -17,21 +19,22 @@ use bursar_domain::{
     governance::{
         approval::{Approval, ApprovalPayload, Vote},
         directory::{PublicKey, User},
-        log::Head,
-        signature::{Evidence, Signature},
+        policy::{Allowed, Decision, Facts, Match, Outcome, Request, evaluate},
+        role::Permission,
+        state::{PublishedPolicy, State},
     },
     ids::TransferId,
-    intent::Intent,
-    time::Clock as _,
+    intent::{InitiatorKey, Intent, SignedIntent},
+    time::{Clock as _, Timestamp},
 };
 use clap::Args;
-use ed25519_dalek::Signer as _;
 use serde_json::Value;
 use std::{path::PathBuf, time::Duration};
 
 /// Approve a transfer, or reject it.
 ///
-/// Shows what it pays and which rules fired, asks, and signs with your key, which never leaves this machine.
+/// Shows what it pays and which rules fire, asks, and signs with your key, which never leaves this machine. The log is verified here: a
+/// server that shows an older one than before, or another, gets no signature.
 #[derive(Debug, Args)]
 pub struct Approve {
     /// Transfer id.
@@ -49,6 +52,8 @@ pub struct Approve {
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
+    known: Known,
+    #[command(flatten)]
     connection: Connection,
 }
 
@@ -61,40 +66,103 @@ pub async fn run(approve: Approve, output: Output) -> anyhow::Result<()> {
         let reason = "the server names another intent than what it shows of the transfer makes";
         return Err(NotSigned(reason.into()).into());
     }
-    let explanation: Value = client.get(&format!("/v1/transfers/{id}/explanation"), &[]).await?;
-    let log: Value = client.get("/v1/governance", &[]).await?;
-    let policy = head(&log["policyVersion"]).context("no policy is in force: there is nothing to approve")?;
+    let order = ordered(&transfer, intent)?;
+    let log = approve.known.verified(&approve.connection, &client).await?;
+    let PublishedPolicy { version, .. } =
+        log.policy().context("no policy is in force: there is nothing to approve")?;
     let vote = if approve.reject { Vote::Reject } else { Vote::Approve };
     let given_at = SystemClock.now();
     let payload = ApprovalPayload {
-        intent: intent.digest(),
-        policy,
-        head: head(&log["head"]).context("the server's answer has no head")?,
+        intent: order.intent.digest(),
+        policy: *version,
+        head: log.head(),
         vote,
         given_at,
         expires_at: given_at.plus(Duration::from_secs(u64::from(approve.valid_minutes) * 60)),
     };
-    let secret = admin::load_initiator_key(&approve.key)?;
-    let users: Value = client.get("/v1/governance/users", &[]).await?;
-    let users: Vec<User> =
-        serde_json::from_value(users["items"].clone()).context("the server's list of users")?;
-    let public = PublicKey::Ed25519(secret.verifying_key().to_bytes());
-    let own = users.into_iter().find_map(|user| {
-        let key = user.keys.iter().find(|key| key.public() == public)?.id.clone();
-        Some((user.id, key))
-    });
-    let (user, key) = own.ok_or_else(|| NotSigned(format!("no user has this key ({public})")))?;
-    show(&transfer, &intent, &explanation, vote);
+    let signer = Signer::load(&approve.key, log.directory().users().cloned().collect())?;
+    let initiator = initiator(&log, &order)?;
+    if initiator.id == signer.user {
+        return Err(NotSigned(format!("{} ordered it, and nobody approves their own", signer.user)).into());
+    }
+    if !log.directory().may(&signer.user, Permission::ApproveTransfer) {
+        return Err(NotSigned(format!("{} is no active APPROVER", signer.user)).into());
+    }
+    let verb = match vote {
+        Vote::Approve => "approving",
+        Vote::Reject => "REJECTING",
+    };
+    show(&transfer, &order.intent, verb);
+    eprintln!("  ordered by {}", initiator.id);
+    eprintln!("by the policy of {version}, as this machine computes it (log verified up to {}):", log.head());
+    for line in explain(&decide(&log, &order, initiator, given_at)?) {
+        eprintln!("  {line}");
+    }
     confirmed(approve.yes, output)?;
-    let signature = secret.sign(&payload.digest()).to_bytes();
-    let evidence = Evidence::Ed25519 { signature };
-    let approval = Approval { payload, signature: Signature { user, key, evidence } };
+    let approval = Approval { payload, signature: signer.sign(&payload.digest()) };
     output.value(&client.post(&format!("/v1/transfers/{id}/approvals"), &approval).await?);
     Ok(())
 }
 
+/// The order with its initiator's signature, verified here.
+pub(super) fn ordered(transfer: &Value, intent: Intent) -> anyhow::Result<SignedIntent> {
+    let (mut initiator, mut signature) = ([0; 32], [0; 64]);
+    let text = |name: &str| transfer[name].as_str().unwrap_or_default().to_owned();
+    hex::decode_to_slice(text("initiator"), &mut initiator).context("the server's answer has no initiator")?;
+    hex::decode_to_slice(text("initiatorSignature"), &mut signature)
+        .context("the server's answer has no initiatorSignature")?;
+    let order = SignedIntent { intent, initiator: InitiatorKey(initiator), signature };
+    order.verify_signature().map_err(|invalid| NotSigned(invalid.to_string()))?;
+    Ok(order)
+}
+
+/// Who ordered it, by the log.
+pub(super) fn initiator<'s>(log: &'s State, order: &SignedIntent) -> Result<&'s User, NotSigned> {
+    let public = PublicKey::Ed25519(order.initiator.0);
+    let holder = log.directory().holder(&public).map(|(user, _)| user);
+    holder.ok_or_else(|| NotSigned(format!("nobody of the log has the key that ordered it, {public}")))
+}
+
+/// What the policy says, by what is known on this machine: no prices, balances, screenings or earlier transfers.
+fn decide(
+    log: &State,
+    order: &SignedIntent,
+    initiator: &User,
+    now: Timestamp,
+) -> anyhow::Result<Decision> {
+    let published = log.policy().context("no policy is in force")?;
+    let request = Request::new(&order.intent, initiator, log.address_book())
+        .map_err(|invalid| NotSigned(invalid.to_string()))?;
+    Ok(evaluate(&published.policy, &request, &Facts::unknowable(now)))
+}
+
+fn explain(decision: &Decision) -> Vec<String> {
+    let mut lines = Vec::new();
+    for rule in decision.explanation.iter().filter(|rule| rule.applies || rule.matched == Match::Unsure) {
+        let sure = if rule.matched == Match::Unsure { " (cannot be known here)" } else { "" };
+        lines.push(format!("rule {}{sure}: {}", rule.rule, rule.why));
+    }
+    match &decision.outcome {
+        Outcome::Denied { reasons } => {
+            lines.extend(reasons.iter().map(|reason| format!("not permitted by what is known here: {reason}")));
+        }
+        Outcome::Allowed(Allowed { requirements, delay_seconds, signers }) => {
+            for required in requirements {
+                let wanted = required.requirement.groups.iter();
+                let groups: Vec<_> = wanted.map(|it| format!("{} of {}", it.quorum, it.group)).collect();
+                lines.push(format!("rule {} asks for {}", required.rule, groups.join(", ")));
+            }
+            if *delay_seconds > 0 {
+                lines.push(format!("it waits {delay_seconds} s from its submission"));
+            }
+            lines.extend(signers.iter().map(|party| format!("a co-signer of {party:?} must take part")));
+        }
+    }
+    lines
+}
+
 /// The intent that the server's description makes.
-async fn compose(client: &Client, transfer: &Value) -> anyhow::Result<Intent> {
+pub(super) async fn compose(client: &Client, transfer: &Value) -> anyhow::Result<Intent> {
     let text = |name: &str| transfer[name].as_str().unwrap_or_default().to_owned();
     let payment = |payment: &Value| PaymentRequest {
         address: payment["address"].as_str().unwrap_or_default().to_owned(),
@@ -115,21 +183,14 @@ async fn compose(client: &Client, transfer: &Value) -> anyhow::Result<Intent> {
     pay::compose(client, &request).await
 }
 
-fn head(value: &Value) -> Option<Head> {
-    serde_json::from_value(value.clone()).ok()
-}
-
 /// Whatever a server says is shown without what could move the cursor.
-fn plain(value: &Value) -> String {
+pub(super) fn plain(value: &Value) -> String {
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
-fn show(transfer: &Value, intent: &Intent, explanation: &Value, vote: Vote) {
-    let verb = match vote {
-        Vote::Approve => "approving",
-        Vote::Reject => "REJECTING",
-    };
+/// What an order pays, on standard error.
+pub(super) fn show(transfer: &Value, intent: &Intent, verb: &str) {
     eprintln!("{verb} {} from {}", intent.external_id, intent.wallet);
     for (place, payment) in intent.payments.iter().enumerate() {
         let tag = payment.destination.tag.map(|tag| format!(" tag {tag}")).unwrap_or_default();
@@ -138,10 +199,4 @@ fn show(transfer: &Value, intent: &Intent, explanation: &Value, vote: Vote) {
         eprintln!("  {amount} {asset} ({units} smallest units) to {}{tag}", payment.destination.address);
     }
     eprintln!("  fee at most {} smallest units; expires {}", intent.max_fee, plain(&transfer["expiresAt"]));
-    eprintln!("  ordered by {}", plain(&explanation["initiator"]));
-    for rule in explanation["rules"].as_array().into_iter().flatten() {
-        if rule["applies"] == true {
-            eprintln!("  rule {}: {}", plain(&rule["rule"]), plain(&rule["why"]));
-        }
-    }
 }

@@ -3,6 +3,10 @@
 pub(super) mod files;
 mod genesis;
 pub(super) mod keys;
+mod known;
+
+pub use keys::Signer;
+pub use known::Known;
 
 use super::{
     ConfigFile, Connection,
@@ -21,8 +25,8 @@ use bursar_domain::{
         change::Change,
         directory::{AddressEntryId, CounterpartyId, UserId},
         freeze::Scope,
-        log::{Document, Entry, EntryDigest, Head},
-        policy::Policy,
+        log::{Document, Entry, EntryDigest},
+        state::State,
     },
     intent::{Destination, IntentDigest},
     network::{Chain, Network},
@@ -30,8 +34,7 @@ use bursar_domain::{
     wallet::WalletDescriptor,
 };
 use clap::{Args, Subcommand};
-use keys::{Signer, parse_digest};
-use serde::Deserialize;
+use keys::parse_digest;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -200,18 +203,18 @@ pub struct Signing {
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
+    known: Known,
+    #[command(flatten)]
     connection: Connection,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Log {
-    head: Head,
-}
-
-#[derive(Debug, Deserialize)]
-struct Published {
-    policy: Policy,
+impl Signing {
+    /// The log as it is verified here, and whose key it is by that.
+    async fn begin(&self, client: &Client) -> anyhow::Result<(State, Signer)> {
+        let state = self.known.verified(&self.connection, client).await?;
+        let signer = Signer::load(&self.key, state.directory().users().cloned().collect())?;
+        Ok((state, signer))
+    }
 }
 
 pub async fn run(command: Governance, output: Output) -> anyhow::Result<()> {
@@ -337,20 +340,20 @@ fn entries(page: &Value, output: Output) -> anyhow::Result<()> {
 
 pub(super) async fn propose(change: Change, signing: &Signing, output: Output) -> anyhow::Result<()> {
     let client = signing.connection.client()?;
-    let log: Log = client.get("/v1/governance", &[]).await?;
-    let signer = signer(&client, signing).await?;
-    let seq = log.head.seq.checked_add(1).context("the server's log cannot be so long")?;
+    let (state, signer) = signing.begin(&client).await?;
+    let head = state.head();
+    let seq = head.seq.checked_add(1).context("a log cannot be so long")?;
     let document = Document {
         seq,
-        previous: log.head.digest,
+        previous: head.digest,
         author: signer.user.clone(),
         proposed_at: SystemClock.now(),
         change,
     };
     let text = serde_json::to_string(&document).context("cannot write the document")?;
     let digest = Entry::digest_of(&text);
-    confirm(&client, &document, digest, &signer.user, signing.yes, output).await?;
-    let entry = Entry { document: text, signatures: vec![signer.sign(digest)] };
+    confirm(&state, &document, digest, &signer.user, signing.yes, output)?;
+    let entry = Entry { document: text, signatures: vec![signer.sign(&digest.0)] };
     output.value(&client.post("/v1/governance/changes", &entry).await?);
     Ok(())
 }
@@ -366,38 +369,32 @@ async fn sign(digest: &str, signing: &Signing, output: Output) -> anyhow::Result
         return Err(NotSigned("the server gave another document than the digest names".into()).into());
     }
     let document = entry.read()?;
-    let signer = signer(&client, signing).await?;
-    confirm(&client, &document, digest, &signer.user, signing.yes, output).await?;
-    let signature = signer.sign(digest);
+    let (state, signer) = signing.begin(&client).await?;
+    let head = state.head();
+    // What was overtaken since is refused by the server, with the reason.
+    if document.seq > head.seq && (document.seq - 1 != head.seq || document.previous != head.digest) {
+        let reason = format!("it is meant for another log: it does not follow {head}, which this machine has verified");
+        return Err(NotSigned(reason).into());
+    }
+    confirm(&state, &document, digest, &signer.user, signing.yes, output)?;
+    let signature = signer.sign(&digest.0);
     let path = format!("/v1/governance/changes/{digest}/signatures");
     output.value(&client.post(&path, &json!({ "signature": signature })).await?);
     Ok(())
 }
 
-/// Whose key it is by the directory, which the server tells: a wrong answer makes a signature that counts for nothing.
-async fn signer(client: &Client, signing: &Signing) -> anyhow::Result<Signer> {
-    let users: Value = client.get("/v1/governance/users", &[]).await?;
-    let users = serde_json::from_value(users["items"].clone()).context("the server's list of users")?;
-    Signer::load(&signing.key, users)
-}
-
 /// Shows in words what the signature will cover, and asks.
-async fn confirm(
-    client: &Client,
+fn confirm(
+    state: &State,
     document: &Document,
     digest: EntryDigest,
     user: &UserId,
     yes: bool,
     output: Output,
 ) -> anyhow::Result<()> {
-    let before: Option<Policy> = match &document.change {
-        Change::SetPolicy { .. } => {
-            let published: Result<Published, _> = client.get("/v1/governance/policy", &[]).await;
-            published.ok().map(|published| published.policy)
-        }
-        _ => None,
-    };
-    ask(&words::document(document, before.as_ref()), digest, user, yes, output)
+    let before = state.policy().map(|published| &*published.policy);
+    let before = before.filter(|_| matches!(document.change, Change::SetPolicy { .. }));
+    ask(&words::document(document, before), digest, user, yes, output)
 }
 
 /// Shows what is to be signed on standard error, and asks on the terminal unless `yes`.

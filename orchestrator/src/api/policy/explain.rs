@@ -1,5 +1,6 @@
 //! A decision in a form for people.
 
+use super::obstacles::Hindrance;
 use crate::api::{governance::HeadView, transfers::approvals::head, wire::time};
 use bursar_domain::{
     governance::{
@@ -46,6 +47,9 @@ pub struct Explanation {
     /// Whose co-signers must take part.
     #[schema(value_type = Vec<String>)]
     pub signers: BTreeSet<PartyRole>,
+    /// What is in the way now, and who can remove it. Empty in a simulation, and of what has ended.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub obstacles: Vec<Hindrance>,
     /// Each rule of the policy, in its order.
     pub rules: Vec<RuleView>,
 }
@@ -165,6 +169,7 @@ impl Parts<'_> {
             requirements,
             delay_seconds,
             signers,
+            obstacles: Vec::new(),
             rules: decision
                 .iter()
                 .flat_map(|decision| &decision.explanation)

@@ -6,7 +6,10 @@ use crate::api::{
     auth::Caller,
     extract::{Body, Path},
     governance::{HeadView, log},
-    policy::explain::{self, Explanation},
+    policy::{
+        explain::{self, Explanation},
+        obstacles,
+    },
     problem::Problem,
     wire::time,
 };
@@ -15,21 +18,18 @@ use bursar_domain::{
     governance::{
         approval::{Approval, ApprovalPayload, Ballot, NotCounted, Progress, Vote},
         log::Head,
-        policy::{Allowed, Outcome},
+        policy::Allowed,
         signature::Signature,
         state::State as LogState,
     },
     ids::TransferId,
-    lifecycle::{State as Lifecycle, Transfer},
+    lifecycle::{State as Lifecycle, SubStatus, Transfer},
 };
 use bursar_store::{
     approvals::{self as kept, Kept, StoredApproval},
     events, jobs, transfers,
 };
-use bursar_workers::{
-    authorization::{self, Judged},
-    engine::StepError,
-};
+use bursar_workers::{authorization, engine::StepError};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
@@ -85,12 +85,13 @@ pub struct VoteView {
     pub why: Option<String>,
 }
 
-/// Approve a transfer, or reject it: one rejection by somebody who must approve ends it. Sending the same vote again is sending it once.
+/// Approve a transfer, or reject it: before co-signers are asked, one rejection by somebody who must approve ends it; after that nothing more is
+/// signed for it until the same user approves it. Sending the same vote again is sending it once.
 #[utoipa::path(post, path = "/v1/transfers/{id}/approvals", tag = "governance", security(("apiKey" = [])), params(("id" = String, Path)),
     request_body = ApprovalSubmission,
     responses((status = 201, description = "It was taken", body = ApprovalsView), (status = 200, description = "It was taken before", body = ApprovalsView),
               (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem, description = "This user may not approve it"),
-              (status = 404, body = Problem), (status = 409, body = Problem, description = "Another policy is in force, it has expired, or a signature may exist"),
+              (status = 404, body = Problem), (status = 409, body = Problem, description = "Another policy is in force, the approval has expired, or no signature can be needed any more"),
               (status = 413, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub async fn create(
     State(state): State<ApiState>,
@@ -156,7 +157,8 @@ pub async fn list(
     Ok(Json(view(&state, transfer).await?))
 }
 
-/// Which rules of the policy fired for a transfer, who must approve, and why it was decided so.
+/// Which rules of the policy fired for a transfer, who must approve, why it was decided so, and what is in its way now. While it is not
+/// signed, it is decided anew for this answer.
 #[utoipa::path(get, path = "/v1/transfers/{id}/explanation", tag = "governance", security(("apiKey" = [])), params(("id" = String, Path)),
     responses((status = 200, body = Explanation), (status = 400, body = Problem), (status = 401, body = Problem), (status = 404, body = Problem),
               (status = 503, body = Problem)))]
@@ -167,11 +169,22 @@ pub async fn explanation(
     let (governance, log) = log(&state).await?;
     let transfer = find(&state, id).await?;
     let initiator = authorization::initiator(&log, &transfer).map(|user| user.id.clone());
-    if let Some((ruling, at)) = kept::ruling(&state.context.store, id).await? {
-        return Ok(Json(explain::ruling(&log, &ruling, initiator, Some(at))));
-    }
-    let judged = authorization::judge(&state.context, governance, &transfer).await.map_err(unjudged)?;
-    Ok(Json(explain::ruling(&log, &judged.ruling(), initiator, None)))
+    let ruled = kept::ruling(&state.context.store, id).await?;
+    let (explained, judged) = match ruled {
+        Some((ruled, at)) if !is_undecided(&transfer) => {
+            (explain::ruling(&log, &ruled, initiator, Some(at)), None)
+        }
+        ruled => {
+            let judged =
+                authorization::judge(&state.context, governance, &transfer).await.map_err(unjudged)?;
+            let now = judged.ruling();
+            // As it was decided, at that time, if it would be decided so now.
+            let at = ruled.filter(|(ruled, _)| *ruled == now).map(|(_, at)| at);
+            (explain::ruling(&log, &now, initiator, at), Some(judged))
+        }
+    };
+    let obstacles = obstacles::of(&log, &transfer, judged.as_ref());
+    Ok(Json(Explanation { obstacles, ..explained }))
 }
 
 /// Refuses early what would never count.
@@ -214,8 +227,13 @@ fn refusal(refused: &NotCounted) -> Problem {
     Problem::governance(status, &format!("APPROVAL_{}", refused.code()), title, refused)
 }
 
-/// Whether a vote can still change anything.
-fn undecided(transfer: &Transfer) -> bool {
+/// Whether a signature may still be needed, so that a vote can change something. Once a session began, a vote no longer ends a transfer,
+/// but it says whether the same bytes, or what takes their place, may be signed again.
+fn takes_votes(transfer: &Transfer) -> bool {
+    is_unsigned(transfer) || transfer.state.is_replaceable()
+}
+
+const fn is_unsigned(transfer: &Transfer) -> bool {
     matches!(
         transfer.state,
         Lifecycle::Submitted
@@ -223,15 +241,30 @@ fn undecided(transfer: &Transfer) -> bool {
             | Lifecycle::PendingReview
             | Lifecycle::PendingAuthorization
             | Lifecycle::Queued
-            | Lifecycle::PendingSignature { signing_started: false, .. }
+            | Lifecycle::PendingSignature { .. }
     )
 }
 
+/// Whether it waits for a decision, so that what is missing now is what counts, and not what was decided once.
+fn is_undecided(transfer: &Transfer) -> bool {
+    let waits = |sub_status| {
+        matches!(
+            sub_status,
+            SubStatus::AwaitingApprovals
+                | SubStatus::AwaitingScreening
+                | SubStatus::AwaitingWindow
+                | SubStatus::ApprovalRejected
+                | SubStatus::AuthorizationLapsed
+        )
+    };
+    is_unsigned(transfer) || transfer.replacing.obstacle.as_ref().is_some_and(|it| waits(it.sub_status))
+}
+
 fn open(transfer: &Transfer) -> Result<(), Problem> {
-    if undecided(transfer) {
+    if takes_votes(transfer) {
         return Ok(());
     }
-    let why = if transfer.status().is_terminal() { "it has ended" } else { "a signature may exist" };
+    let why = if transfer.status().is_terminal() { "it has ended" } else { "a block holds it" };
     Err(Problem::not_now(format!("the transfer is {}: {why}", transfer.status())))
 }
 
@@ -240,17 +273,17 @@ async fn view(state: &ApiState, transfer: Transfer) -> Result<ApprovalsView, Pro
     let votes = kept::of_transfer(&state.context.store, transfer.id).await?;
     let ruling = kept::ruling(&state.context.store, transfer.id).await?;
     let ballot = authorization::ballot(&log, &transfer, state.context.now());
-    let progress = if undecided(&transfer) {
+    let open = is_undecided(&transfer);
+    let progress = if open {
         let judged = authorization::judge(&state.context, governance, &transfer).await.map_err(unjudged)?;
-        let approvals: Vec<_> = votes.iter().map(|vote| vote.approval.clone()).collect();
+        let approvals = &judged.evidence.approvals;
         let count =
-            |allowed: &Allowed| ballot.as_ref().map(|ballot| ballot.count(&allowed.requirements, &approvals));
-        allowed(&judged).and_then(count)
+            |allowed: &Allowed| ballot.as_ref().map(|ballot| ballot.count(&allowed.requirements, approvals));
+        judged.allowed().and_then(count)
     } else {
         // By what it was decided, and not by what has changed since.
         ruling.as_ref().and_then(|(ruling, _)| ruling.progress.clone())
     };
-    let open = undecided(&transfer);
     let vote = |vote: &StoredApproval| vote_view(vote, progress.as_ref(), ballot.as_ref().filter(|_| open));
     let version = match open {
         true => log.policy().map(|published| published.version),
@@ -294,13 +327,6 @@ fn vote_view(stored: &StoredApproval, progress: Option<&Progress>, ballot: Optio
         received_at: time(stored.received_at),
         counted: why.is_none(),
         why,
-    }
-}
-
-fn allowed(judged: &Judged) -> Option<&Allowed> {
-    match &judged.decision()?.outcome {
-        Outcome::Allowed(allowed) => Some(allowed),
-        Outcome::Denied { .. } => None,
     }
 }
 

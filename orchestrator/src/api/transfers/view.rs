@@ -53,6 +53,8 @@ pub struct TransferView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replacing: Option<ReplacingView>,
     pub initiator: String,
+    /// Over the intent's canonical bytes, hex: whoever approves it verifies it on their own.
+    pub initiator_signature: String,
     /// SHA-256 of the intent's canonical bytes.
     pub intent_digest: String,
     pub version: u64,
@@ -193,6 +195,7 @@ pub fn of(
         flags: transfer.flags,
         replacing: replacing(&transfer.replacing),
         initiator: transfer.intent.initiator.to_string(),
+        initiator_signature: hex::encode(transfer.intent.signature),
         intent_digest: intent.digest().to_string(),
         version: transfer.version,
         created_at: time(transfer.created_at),

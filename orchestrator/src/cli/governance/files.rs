@@ -26,17 +26,17 @@ use std::{fs, io::Write as _, path::Path};
 /// A whole log in a file.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Exported {
-    genesis: EntryDigest,
-    entries: Vec<ExportedEntry>,
+pub struct Exported {
+    pub genesis: EntryDigest,
+    pub entries: Vec<ExportedEntry>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ExportedEntry {
-    entry: Entry,
+pub struct ExportedEntry {
+    pub entry: Entry,
     /// When whoever exported it first had it.
-    seen_at: Timestamp,
+    pub seen_at: Timestamp,
 }
 
 /// Reads JSON, or TOML from a file that is called so.
@@ -129,17 +129,17 @@ async fn put<'e>(
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Page {
-    items: Vec<Item>,
+pub struct Page {
+    pub items: Vec<Item>,
     next: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Item {
-    document: String,
-    signatures: Vec<bursar_domain::governance::signature::Signature>,
-    seen_at_micros: i64,
+pub struct Item {
+    pub document: String,
+    pub signatures: Vec<bursar_domain::governance::signature::Signature>,
+    pub seen_at_micros: i64,
 }
 
 /// Writes the log to a file, as far as replay takes it here.

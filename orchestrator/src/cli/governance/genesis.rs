@@ -68,7 +68,7 @@ pub fn init(init: &Init, output: Output) -> anyhow::Result<()> {
     let mut entry = Entry { document: text, signatures: Vec::new() };
     for signer in &signers {
         ask(&words, digest, &signer.user, init.yes, output)?;
-        entry.signatures.push(signer.sign(digest));
+        entry.signatures.push(signer.sign(&digest.0));
     }
     State::genesis(&entry, digest).map_err(|refused| NotSigned(refused.to_string()))?;
     files::create(&init.out, &entry)?;
@@ -95,7 +95,7 @@ pub fn cosign(cosign: &Cosign, output: Output) -> anyhow::Result<()> {
     let signer = Signer::load(&cosign.key, users)?;
     ask(&words::document(&document, None), digest, &signer.user, cosign.yes, output)?;
     if entry.signatures.iter().all(|signature| signature.user != signer.user) {
-        entry.signatures.push(signer.sign(digest));
+        entry.signatures.push(signer.sign(&digest.0));
     }
     State::genesis(&entry, digest).map_err(|refused| NotSigned(refused.to_string()))?;
     files::replace(&cosign.file, &entry)?;

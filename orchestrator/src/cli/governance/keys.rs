@@ -55,8 +55,9 @@ impl Signer {
         Err(NotSigned(reason).into())
     }
 
-    pub fn sign(&self, digest: EntryDigest) -> Signature {
-        let signature = self.secret.sign(&digest.0).to_bytes();
+    /// Over the digest of what was shown: an entry of the log, an approval.
+    pub fn sign(&self, digest: &[u8; 32]) -> Signature {
+        let signature = self.secret.sign(digest).to_bytes();
         Signature {
             user: self.user.clone(),
             key: self.key.clone(),
