@@ -5,14 +5,25 @@ use anyhow::bail;
 use serde_json::{Value, json};
 
 pub async fn run(connection: Connection, output: Output) -> anyhow::Result<()> {
-    let status = connection.client()?.get("/v1/status", &[]).await?;
+    let status: Value = connection.client()?.get("/v1/status", &[]).await?;
     let Some(parties) = status["coSigners"].as_array() else {
         bail!("the process that answered has no relay: ask the one that co-signers dial");
     };
     let rows: Vec<Value> = parties.iter().map(row).collect();
     let columns = [
-        "index", "name", "role", "online", "software", "shares", "log", "completed", "failed", "aborted", "refusals",
-        "unusual", "lastRefusal",
+        "index",
+        "name",
+        "role",
+        "online",
+        "software",
+        "shares",
+        "log",
+        "completed",
+        "failed",
+        "aborted",
+        "refusals",
+        "unusual",
+        "lastRefusal",
     ];
     match output.json {
         true => output.value(&status["coSigners"]),

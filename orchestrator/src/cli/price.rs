@@ -85,7 +85,7 @@ async fn put(put: Put, output: Output) -> anyhow::Result<()> {
     let quoted_at = SystemClock.now();
     let expires_at = quoted_at.plus(Duration::from_secs(u64::from(valid_seconds)));
     let quote = Quote { genesis, asset, decimals, currency, price, quoted_at, expires_at };
-    let signature = signer.sign(EntryDigest(quote.digest()));
+    let signature = signer.sign(&quote.digest());
     output.value(&client.post("/v1/prices", &SignedQuote { quote, signature }).await?);
     Ok(())
 }
