@@ -1,0 +1,223 @@
+//! Who asked for what, in the log: what a request changes says so in the same transaction; what was refused is noted, within bounds.
+//!
+//! Two layers. The inner one knows the caller: whatever the request writes is theirs ([`bursar_store::act`]). The outer one sees
+//! what did not get that far. Outsiders could fill a disk with refusals, so only so many are written in a minute; all are counted.
+
+use super::{
+    ApiState,
+    auth::{Caller, Proof},
+};
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, Method, StatusCode},
+    middleware::Next,
+    response::Response,
+};
+use bursar_domain::{
+    audit::act::{Act, Actor, Origin, RequestSignature},
+    time::Timestamp,
+};
+use bursar_store::{
+    StoreError,
+    act::{self, Doer},
+    events,
+};
+use serde_json::json;
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+/// The event of a request that was refused.
+pub const REFUSED: &str = "audit.refused";
+
+/// What both layers share.
+#[derive(Clone)]
+pub struct Audited {
+    state: ApiState,
+    /// For callers who are known, and for those who are not: nobody uses up the other's.
+    known: Arc<Budget>,
+    unknown: Arc<Budget>,
+}
+
+impl Audited {
+    pub fn new(state: ApiState) -> Self {
+        Self { state, known: Arc::default(), unknown: Arc::default() }
+    }
+}
+
+/// Refusals that are written down: so many a minute, and how many were not.
+#[derive(Debug, Default)]
+struct Budget(Mutex<Window>);
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Window {
+    began: Option<Timestamp>,
+    written: u32,
+    left_out: u64,
+}
+
+impl Budget {
+    const EACH: Duration = Duration::from_secs(60);
+    const ROWS: u32 = 60;
+
+    /// Whether to write one more, and how many were left out since the last that was.
+    fn take(&self, now: Timestamp) -> Option<u64> {
+        // Whole after each use, so that a poisoned lock does not matter.
+        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if window.began.is_none_or(|began| now < began || now.since(began) >= Self::EACH) {
+            *window = Window { began: Some(now), written: 0, ..*window };
+        }
+        if window.written >= Self::ROWS {
+            window.left_out = window.left_out.saturating_add(1);
+            return None;
+        }
+        window.written += 1;
+        Some(std::mem::take(&mut window.left_out))
+    }
+}
+
+/// Put into a response whose refusal is written down, or left out, already.
+#[derive(Debug, Clone, Copy)]
+struct Noted;
+
+/// Behind authentication: what is written for a request that may change something is its caller's.
+pub async fn act(State(audited): State<Audited>, request: Request, next: Next) -> Response {
+    let Some(caller) = request.extensions().get::<Caller>().cloned().filter(|_| changes(request.method())) else {
+        return next.run(request).await;
+    };
+    let origin = origin(&request, caller.address, &caller.proof);
+    let now = audited.state.context.now();
+    let doer = Doer::asked(Act { actor: actor(&caller), origin }, now);
+    let mut response = act::by(doer.clone(), next.run(request)).await;
+    let status = response.status();
+    let refused = matches!(
+        status,
+        StatusCode::FORBIDDEN | StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY
+    );
+    // A refusal that has an event of its own, such as that of a governance change, is not told twice.
+    if refused && !doer.told() {
+        note(&audited, &audited.known, doer, status, now).await;
+    }
+    if refused {
+        response.extensions_mut().insert(Noted);
+    }
+    response
+}
+
+/// Before authentication: who was not let in.
+pub async fn refusals(State(audited): State<Audited>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let address = audited.state.auth.address(&parts);
+    let request = Request::from_parts(parts, body);
+    let origin = Origin { address, ..asked(&request) };
+    let response = next.run(request).await;
+    let status = response.status();
+    let refused =
+        matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS);
+    if refused && response.extensions().get::<Noted>().is_none() {
+        let now = audited.state.context.now();
+        // Who may not do this, but is known.
+        let caller = response.extensions().get::<Caller>();
+        let budget = if caller.is_some() { &audited.known } else { &audited.unknown };
+        let doer = Doer::asked(Act { actor: caller.map_or(Actor::Unknown, actor), origin }, now);
+        note(&audited, budget, doer, status, now).await;
+    }
+    response
+}
+
+async fn note(audited: &Audited, budget: &Budget, doer: Arc<Doer>, status: StatusCode, now: Timestamp) {
+    metrics::counter!("bursar_api_refused_total", "status" => status.as_str().to_owned()).increment(1);
+    let Some(left_out) = budget.take(now) else { return };
+    if let Err(error) = act::by(doer, tell(audited, status, left_out, now)).await {
+        tracing::warn!(%error, %status, "a refusal could not be written down");
+    }
+}
+
+async fn tell(audited: &Audited, status: StatusCode, left_out: u64, now: Timestamp) -> Result<(), StoreError> {
+    let payload = json!({ "status": status.as_u16(), "leftOutBefore": left_out });
+    let mut tx = audited.state.context.store.write().await?;
+    events::append(&mut tx, REFUSED, None, now, &payload).await?;
+    tx.commit().await
+}
+
+fn actor(caller: &Caller) -> Actor {
+    let user = caller.user.as_ref().map(ToString::to_string);
+    let key = caller.key.as_ref().map(ToString::to_string);
+    Actor::Caller { id: caller.id, user, key, proof: caller.proof.name().to_owned() }
+}
+
+const fn changes(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+fn origin(request: &Request, address: Option<IpAddr>, proof: &Proof) -> Origin {
+    let request_signature = match proof {
+        Proof::Signature { key, digest } => Some(RequestSignature { public_key: *key, digest: *digest }),
+        _ => None,
+    };
+    Origin { address, request_signature, ..asked(request) }
+}
+
+/// Longer paths and ids are cut off: they are the caller's to choose.
+const LONGEST: usize = 200;
+
+fn asked(request: &Request) -> Origin {
+    let path: String = request.uri().path().chars().take(LONGEST).collect();
+    Origin {
+        request_id: request_id(request.headers()),
+        request: Some(format!("{} {path}", request.method())),
+        process: Some(process().to_owned()),
+        ..Origin::default()
+    }
+}
+
+fn request_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get("x-request-id")?.to_str().ok()?;
+    Some(id.chars().take(LONGEST).collect())
+}
+
+/// `host:pid` of this process.
+pub fn process() -> &'static str {
+    static NAME: OnceLock<String> = OnceLock::new();
+    NAME.get_or_init(|| {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        format!("{}:{}", host.trim(), std::process::id())
+    })
+}
+
+/// What the engine writes as it works on.
+pub fn engine() -> Arc<Doer> {
+    let origin = Origin { process: Some(process().to_owned()), ..Origin::default() };
+    Doer::engine(Act { actor: Actor::Engine, origin })
+}
+
+/// What somebody changes by a command on this machine. The login is what the machine says; whoever can run commands with the database's
+/// address can say another.
+pub fn command(said: &str, now: Timestamp) -> Arc<Doer> {
+    let login = ["LOGNAME", "USER"].into_iter().find_map(|name| std::env::var(name).ok());
+    let origin = Origin {
+        request: Some(said.chars().take(LONGEST).collect()),
+        process: Some(process().to_owned()),
+        ..Origin::default()
+    };
+    Doer::asked(Act { actor: Actor::Command { login }, origin }, now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_written_within_bounds_and_what_is_left_out_is_counted() {
+        let (budget, start) = (Budget::default(), Timestamp::from_secs(1_000));
+        let written = (0..200).filter(|_| budget.take(start).is_some()).count();
+        assert_eq!(written, 60);
+        assert_eq!(budget.take(start.plus(Duration::from_secs(59))), None);
+        assert_eq!(budget.take(start.plus(Duration::from_secs(60))), Some(141));
+        assert_eq!(budget.take(start.plus(Duration::from_secs(61))), Some(0));
+        // A clock that was set back begins anew.
+        assert_eq!(budget.take(Timestamp::from_secs(1)), Some(0));
+    }
+}
