@@ -1,8 +1,12 @@
 //! The HTTP API under `/v1`. Every route is described in the OpenAPI document that the code generates.
 
+pub mod access;
 pub mod addresses;
 pub mod assets;
+pub mod audit;
+pub mod audited;
 pub mod auth;
+pub mod cases;
 pub mod events;
 pub mod extract;
 pub mod governance;
@@ -11,10 +15,15 @@ pub mod health;
 pub mod policy;
 pub mod prices;
 pub mod problem;
+pub mod ratelimit;
+pub mod reviews;
+pub mod screening;
+pub mod session;
 pub mod state;
 pub mod status;
 pub mod transfers;
 pub mod wallets;
+pub mod webhooks;
 pub mod wire;
 
 pub use state::ApiState;
@@ -31,10 +40,7 @@ use tower_http::{
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
     trace::TraceLayer,
 };
-use utoipa::{
-    Modify, OpenApi,
-    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
-};
+use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
@@ -50,27 +56,20 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
         description = "Transaction orchestrator: asks for payments, shows how far they are. Amounts are decimal strings, times \
                        are ISO 8601 UTC, errors are RFC 9457 problems, lists are paged by opaque cursors."
     ),
-    modifiers(&BearerKeys),
     tags(
         (name = "transfers", description = "Payments, from request to final block"),
         (name = "wallets", description = "Wallets, addresses, balances and deposits"),
         (name = "events", description = "Everything that happened, in order"),
+        (name = "audit", description = "Who did what, and what co-signers signed of it"),
+        (name = "compliance", description = "Screenings, what they hold, and cases"),
         (name = "governance", description = "Who may do what: the signed log, and changes to it"),
+        (name = "access", description = "Who calls: sessions of people, and who one is"),
         (name = "operations", description = "Health of this installation")
     )
 )]
 struct Document;
 
-struct BearerKeys;
-impl Modify for BearerKeys {
-    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
-        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("bursar_…").build();
-        let components = openapi.components.get_or_insert_default();
-        components.add_security_scheme("apiKey", SecurityScheme::Http(scheme));
-    }
-}
-
-/// The routes that need an API key.
+/// The routes that only known callers reach; `access::ROUTES` says which of them.
 fn protected() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(wallets::create, wallets::list))
@@ -89,10 +88,44 @@ fn protected() -> OpenApiRouter<ApiState> {
         .routes(routes!(transfers::recalls::create))
         .routes(routes!(events::list))
         .routes(routes!(events::stream))
+        .routes(routes!(webhooks::create, webhooks::list))
+        .routes(routes!(webhooks::get, webhooks::change, webhooks::delete))
+        .routes(routes!(webhooks::rotate))
+        .routes(routes!(webhooks::test))
+        .routes(routes!(webhooks::deliveries::list))
+        .routes(routes!(webhooks::deliveries::resend))
         .merge(governed())
+        .merge(compliance())
         .routes(routes!(halts::list))
         .routes(routes!(halts::lift))
+        .routes(routes!(audit::entries))
+        .routes(routes!(audit::checkpoints))
         .routes(routes!(status::get))
+        .routes(routes!(session::list))
+        .routes(routes!(session::leave))
+        .routes(routes!(session::revoke))
+        .routes(routes!(session::me))
+}
+
+/// What outsiders may call, so and so often: logins, and the callbacks of their systems, which prove by themselves who they are.
+fn callbacks() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(routes!(session::challenge))
+        .routes(routes!(session::create))
+        .routes(routes!(screening::alert))
+}
+
+/// What a screening holds, and what compliance does about it.
+fn compliance() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(routes!(reviews::list))
+        .routes(routes!(reviews::decide::release, reviews::decide::releases))
+        .routes(routes!(reviews::decide::reject))
+        .routes(routes!(screening::rounds, reviews::decide::screen_again))
+        .routes(routes!(cases::list))
+        .routes(routes!(cases::get))
+        .routes(routes!(cases::note))
+        .routes(routes!(cases::close))
 }
 
 /// The governance log. A document may have 256 KiB, which JSON writes longer.
@@ -127,7 +160,13 @@ fn open() -> OpenApiRouter<ApiState> {
 
 /// The OpenAPI 3.1 document of the routes.
 pub fn document() -> utoipa::openapi::OpenApi {
-    OpenApiRouter::with_openapi(Document::openapi()).merge(open()).merge(protected()).split_for_parts().1
+    let routes = OpenApiRouter::with_openapi(Document::openapi()).merge(open()).merge(callbacks());
+    described(routes.merge(protected()).split_for_parts().1)
+}
+
+fn described(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
+    access::describe(&mut document);
+    document
 }
 
 /// What a process without the API serves: health and metrics.
@@ -142,16 +181,21 @@ pub fn operations(state: ApiState) -> Router {
 }
 
 pub fn router(state: ApiState) -> Router {
-    let guarded = protected().layer(middleware::from_fn_with_state(state.clone(), auth::require_key));
-    let (router, document) =
-        OpenApiRouter::with_openapi(Document::openapi()).merge(open()).merge(guarded).split_for_parts();
+    let audited = audited::Audited::new(state.clone());
+    let guarded = protected()
+        .layer(middleware::from_fn_with_state(audited.clone(), audited::act))
+        .layer(middleware::from_fn_with_state(state.clone(), auth::guard));
+    let limited = callbacks().layer(middleware::from_fn_with_state(state.clone(), auth::limit_strangers));
+    let routes = OpenApiRouter::with_openapi(Document::openapi()).merge(open()).merge(limited);
+    let (router, document) = routes.merge(guarded).split_for_parts();
     router
-        .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
+        .merge(SwaggerUi::new("/docs").url("/openapi.json", described(document)))
         .route("/", get(|| async { axum::response::Redirect::temporary("/docs") }))
         .fallback(problem::no_such_route)
         .method_not_allowed_fallback(problem::no_such_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn_with_state(audited, audited::refusals))
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(TraceLayer::new_for_http())
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))

@@ -1,9 +1,13 @@
 //! The command line. Exit codes: 0 done; 1 failed; 2 wrong usage or configuration; 3 refused by the API; 4 the API cannot be
-//! reached or is not able to now; 5 a watched transfer ended without being paid; 6 chain and database disagree.
+//! reached or is not able to now; 5 a watched transfer ended without being paid; 6 chain and database disagree;
+//! 7 an audit file is broken; 8 nobody vouches for it.
 
 pub mod admin;
 mod approve;
+mod cases;
+mod audit;
 mod confirm;
+mod cosigners;
 mod events;
 mod governance;
 mod halts;
@@ -12,8 +16,10 @@ mod pay;
 mod policy;
 mod price;
 mod reconcile;
+mod reviews;
 mod transfers;
 mod wallets;
+mod webhooks;
 
 use crate::{
     client::{Client, ClientError},
@@ -29,7 +35,8 @@ use zeroize::Zeroizing;
 /// Bursar: a self-hosted transaction orchestrator for a custody desk.
 ///
 /// Exit codes: 0 done; 1 failed; 2 wrong usage or configuration; 3 refused by the API; 4 the API cannot be reached or cannot do
-/// it now; 5 a watched transfer ended without being paid; 6 chain and database disagree.
+/// it now; 5 a watched transfer ended without being paid; 6 chain and database disagree; 7 an audit file is broken; 8 no
+/// checkpoint in it is signed by enough co-signers.
 #[derive(Debug, Parser)]
 #[command(name = "bursar", version, max_term_width = 110)]
 pub struct Cli {
@@ -52,8 +59,8 @@ enum Command {
     CheckConfig(ConfigFile),
     /// Make the relay's identity key, which co-signers pin.
     RelayIdentity(admin::KeyFile),
-    /// Make or revoke API keys (needs the database, not the API).
-    #[command(subcommand)]
+    /// Make, limit or revoke API keys (needs the database, not the API).
+    #[command(subcommand, visible_alias = "api-key")]
     ApiKeys(admin::ApiKeys),
     /// Make an initiator's signing key, whose public half co-signers pin in their rules.
     InitiatorKey(admin::KeyFile),
@@ -68,6 +75,13 @@ enum Command {
     Transfers(transfers::Transfers),
     FillGap(transfers::FillGap),
     Approve(approve::Approve),
+    Reviews(reviews::Reviews),
+    Screenings(reviews::Screenings),
+    Release(reviews::ReleaseArgs),
+    RejectReview(reviews::RejectReview),
+    /// What compliance looks into.
+    #[command(subcommand)]
+    Cases(cases::Cases),
     /// Try the policy out, and see why it decided as it did.
     #[command(subcommand)]
     Policy(policy::Policy),
@@ -76,7 +90,13 @@ enum Command {
     Price(price::Price),
     /// The event log.
     Events(events::Events),
+    /// Endpoints that events are sent on to.
+    #[command(subcommand)]
+    Webhooks(webhooks::Webhooks),
     Reconcile(reconcile::Reconcile),
+    /// The audit log: written to a file, and verified from nothing but that.
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Who may do what: the signed log, and changes to it.
     #[command(subcommand)]
     Governance(governance::Governance),
@@ -86,6 +106,10 @@ enum Command {
     Resume(halts::Resume),
     /// Nodes, co-signers, keys and queue.
     Status(Connection),
+    /// Co-signers: who is linked, since when, with which version, shares and governance log, and how their sessions went.
+    Cosigners(Connection),
+    /// Who one is to the API, with which roles.
+    Whoami(Connection),
     /// Print the API's OpenAPI document.
     Openapi,
 }
@@ -102,16 +126,28 @@ pub struct ConfigFile {
 pub struct Connection {
     #[arg(long, env = "BURSAR_URL", default_value = "http://127.0.0.1:7700")]
     url: String,
-    /// Made by `bursar api-keys create`.
+    /// An Ed25519 key that signs each request: a user's of the governance log, or one made by `bursar api-keys create --out`. Comes before
+    /// an API key.
+    #[arg(long, env = "BURSAR_KEY_FILE")]
+    key_file: Option<PathBuf>,
+    /// A bearer key, made by `bursar api-keys create`.
     #[arg(long, env = "BURSAR_API_KEY", hide_env_values = true)]
-    api_key: String,
+    api_key: Option<String>,
 }
 
 impl Connection {
-    fn client(&self) -> Result<Client, ClientError> {
-        Client::new(&self.url, Zeroizing::new(self.api_key.clone()))
+    fn client(&self) -> anyhow::Result<Client> {
+        Ok(match (&self.key_file, &self.api_key) {
+            (Some(file), _) => Client::signing(&self.url, admin::load_initiator_key(file)?)?,
+            (None, Some(key)) => Client::new(&self.url, Zeroizing::new(key.clone()))?,
+            (None, None) => return Err(NoCredentials.into()),
+        })
     }
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error("the API wants to know who calls: give --key-file or BURSAR_KEY_FILE, or --api-key or BURSAR_API_KEY")]
+pub struct NoCredentials;
 
 /// A watched transfer ended, and not by being paid.
 #[derive(Debug, thiserror::Error)]
@@ -134,12 +170,18 @@ pub fn main(cli: Cli) -> ExitCode {
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.is::<InvalidConfig>() || error.is::<pay::InvalidRequest>() || error.is::<confirm::NotSigned>() {
+    if error.is::<NoCredentials>() || error.is::<InvalidConfig>() || error.is::<pay::InvalidRequest>() || error.is::<confirm::NotSigned>() {
         2
     } else if error.is::<NotPaid>() {
         5
+    } else if error.is::<webhooks::NotTaken>() {
+        3
     } else if error.is::<reconcile::Broken>() {
         6
+    } else if error.is::<audit::Tampered>() {
+        7
+    } else if error.is::<audit::Unconfirmed>() {
+        8
     } else {
         match error.downcast_ref::<ClientError>() {
             Some(ClientError::Refused { status, .. }) if status.is_client_error() => 3,
@@ -167,15 +209,27 @@ async fn run(command: Command, output: Output) -> anyhow::Result<()> {
         Command::Transfers(command) => transfers::run(command, output).await,
         Command::FillGap(gap) => transfers::fill_gap(gap, output).await,
         Command::Approve(command) => approve::run(command, output).await,
+        Command::Reviews(command) => reviews::list(command, output).await,
+        Command::Screenings(command) => reviews::screenings(command, output).await,
+        Command::Release(command) => reviews::release(command, output).await,
+        Command::RejectReview(command) => reviews::reject(command, output).await,
+        Command::Cases(command) => cases::run(command, output).await,
         Command::Policy(command) => policy::run(command, output).await,
         Command::Price(command) => price::run(command, output).await,
         Command::Events(command) => events::run(command, output).await,
+        Command::Webhooks(command) => webhooks::run(command, output).await,
         Command::Reconcile(command) => reconcile::run(command, output).await,
+        Command::Audit(command) => audit::run(command, output).await,
         Command::Governance(command) => governance::run(command, output).await,
         Command::Halts(command) => halts::list(command, output).await,
         Command::Resume(command) => halts::resume(command, output).await,
+        Command::Cosigners(connection) => cosigners::run(connection, output).await,
         Command::Status(connection) => {
             output.value(&connection.client()?.get("/v1/status", &[]).await?);
+            Ok(())
+        }
+        Command::Whoami(connection) => {
+            output.value(&connection.client()?.get("/v1/me", &[]).await?);
             Ok(())
         }
         Command::Openapi => {

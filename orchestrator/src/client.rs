@@ -1,5 +1,12 @@
 //! The API's client, as the CLI uses it.
 
+use crate::{
+    api::auth::message::{self, Target},
+    compose::SystemClock,
+};
+use bursar_domain::time::Clock as _;
+use ed25519_dalek::SigningKey;
+use rand::RngCore as _;
 use reqwest::{Method, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -9,7 +16,15 @@ use zeroize::Zeroizing;
 pub struct Client {
     http: reqwest::Client,
     base: String,
-    key: Zeroizing<String>,
+    credentials: Credentials,
+}
+
+/// What proves to the API who calls.
+pub enum Credentials {
+    /// An API key, or the token of a session.
+    Bearer(Zeroizing<String>),
+    /// Signs each request (RFC 9421): a key of a user of the directory, or one that was registered with `bursar api-keys create`.
+    Key(Box<SigningKey>),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +38,8 @@ pub enum ClientError {
     Unreachable { url: String, source: reqwest::Error },
     #[error("{url} answered with something else than Bursar's API: {reason}")]
     Unexpected { url: String, reason: String },
+    #[error("the request to {url} cannot be signed: {reason}")]
+    Unsignable { url: String, reason: String },
 }
 
 fn describe(problem: &Value) -> String {
@@ -39,11 +56,20 @@ fn describe(problem: &Value) -> String {
 impl Client {
     /// `base`: such as `http://127.0.0.1:7700`.
     pub fn new(base: &str, key: Zeroizing<String>) -> Result<Self, ClientError> {
+        Self::with(base, Credentials::Bearer(key))
+    }
+
+    /// One that signs each request.
+    pub fn signing(base: &str, key: SigningKey) -> Result<Self, ClientError> {
+        Self::with(base, Credentials::Key(Box::new(key)))
+    }
+
+    pub fn with(base: &str, credentials: Credentials) -> Result<Self, ClientError> {
         let base = base.trim_end_matches('/').to_owned();
         // Streams have no total time limit; requests get one each.
         let http = reqwest::Client::builder().connect_timeout(Duration::from_secs(5)).build();
         let http = http.map_err(|source| ClientError::Unreachable { url: base.clone(), source })?;
-        Ok(Self { http, base, key })
+        Ok(Self { http, base, credentials })
     }
 
     pub async fn get<T: DeserializeOwned>(
@@ -69,6 +95,18 @@ impl Client {
     ) -> Result<T, ClientError> {
         self.send(self.request(Method::POST, path).header("idempotency-key", key).json(body)).await
     }
+    pub async fn patch<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        self.send(self.request(Method::PATCH, path).json(body)).await
+    }
+    /// Of what is answered without a body.
+    pub async fn delete(&self, path: &str) -> Result<(), ClientError> {
+        let response = self.answer(self.request(Method::DELETE, path)).await?;
+        if response.status().is_success() { Ok(()) } else { Err(self.refused(response).await) }
+    }
     /// Server-sent events, as raw chunks.
     pub async fn stream(
         &self,
@@ -79,26 +117,49 @@ impl Client {
         if let Some(id) = last_event {
             request = request.header("last-event-id", id);
         }
-        let response = self.answered(request.send().await)?;
+        let response = self.answer(request).await?;
         if response.status().is_success() { Ok(response) } else { Err(self.refused(response).await) }
     }
 
     fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         let url = format!("{}{path}", self.base);
-        self.http.request(method, url).bearer_auth(self.key.as_str()).timeout(Duration::from_secs(40))
+        self.http.request(method, url).timeout(Duration::from_secs(40))
+    }
+
+    /// Any request, with credentials: the answer, whatever its status.
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<reqwest::Response, ClientError> {
+        let request = self.request(method, path);
+        self.answer(match body {
+            Some(body) => request.json(body),
+            None => request,
+        })
+        .await
+    }
+
+    async fn answer(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, ClientError> {
+        let unreachable = |source| ClientError::Unreachable { url: self.base.clone(), source };
+        let request = match &self.credentials {
+            Credentials::Bearer(key) => request.bearer_auth(key.as_str()).build().map_err(unreachable)?,
+            Credentials::Key(key) => {
+                let mut request = request.build().map_err(unreachable)?;
+                sign(key, &mut request)
+                    .map_err(|reason| ClientError::Unsignable { url: self.base.clone(), reason })?;
+                request
+            }
+        };
+        self.http.execute(request).await.map_err(unreachable)
     }
     async fn send<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T, ClientError> {
-        let response = self.answered(request.send().await)?;
+        let response = self.answer(request).await?;
         if !response.status().is_success() {
             return Err(self.refused(response).await);
         }
         response.json().await.map_err(|error| self.unexpected(error))
-    }
-    fn answered(
-        &self,
-        answer: Result<reqwest::Response, reqwest::Error>,
-    ) -> Result<reqwest::Response, ClientError> {
-        answer.map_err(|source| ClientError::Unreachable { url: self.base.clone(), source })
     }
     async fn refused(&self, response: reqwest::Response) -> ClientError {
         let status = response.status();
@@ -110,4 +171,31 @@ impl Client {
     fn unexpected(&self, error: reqwest::Error) -> ClientError {
         ClientError::Unexpected { url: self.base.clone(), reason: error.to_string() }
     }
+}
+
+/// Adds the signature to a request that is complete but for it.
+fn sign(key: &SigningKey, request: &mut reqwest::Request) -> Result<(), String> {
+    let body = match request.body() {
+        None => &[],
+        Some(body) => body.as_bytes().ok_or("its body is a stream")?,
+    };
+    let url = request.url();
+    let host = url.host_str().unwrap_or_default();
+    let authority = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    let target = Target {
+        method: request.method().as_str(),
+        path: url.path(),
+        query: url.query(),
+        authority: Some(&authority),
+        headers: request.headers(),
+    };
+    let mut nonce = [0; 16];
+    rand::rngs::OsRng.fill_bytes(&mut nonce);
+    let added =
+        message::sign(key, &target, body, SystemClock.now(), nonce).map_err(|error| error.to_string())?;
+    for (name, value) in added {
+        let value = value.parse().map_err(|_| format!("{name} is not visible ASCII"))?;
+        request.headers_mut().insert(name, value);
+    }
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Puts the parts together as the configuration says.
 
-use crate::api::state::Assets;
+use crate::api::{audited, state::Assets};
 use crate::config::{BitcoinConfig, BitcoinLogin, Config, EngineConfig, EthereumConfig, Hidden, XrpConfig};
 use crate::crash;
 use anyhow::Context as _;
@@ -17,9 +17,10 @@ use bursar_domain::{
     time::{Clock, Timestamp},
 };
 use bursar_ethereum::{EthereumAdapter, EthereumNode, EthereumNodeConfig, Finality};
+use bursar_kyt::{client::RemoteScreening, secret::SecretSource};
 use bursar_nodes::{InvalidNodeSet, NamedNode, NodeSet, NodeSetSettings};
 use bursar_store::Store;
-use bursar_workers::{ChainPorts, Context, Settings, governance::Governance};
+use bursar_workers::{ChainPorts, Context, Settings, governance::Governance, screening::Screening};
 use bursar_xrp::{FeeBounds, XrpAdapter, XrpNode, XrpNodeConfig};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -69,6 +70,7 @@ pub async fn context(config: &Config, signer: Arc<dyn ThresholdSigner>) -> anyho
     // First of all: what is made below looks whether this process is armed.
     crash::arm_from_environment(networks(config))?;
     let store = Store::open(config.store.url.reveal()).await.context("cannot open the store")?;
+    let store = store.acting(audited::engine());
     let governance = governance(config, &store).await?;
     let mut chains = BTreeMap::new();
     if let Some(bitcoin) = &config.bitcoin {
@@ -88,7 +90,7 @@ pub async fn context(config: &Config, signer: Arc<dyn ThresholdSigner>) -> anyho
         clock: Arc::new(SystemClock),
         ids: Arc::new(SystemIds),
         governance,
-        screening: None,
+        screening: screening(config)?,
         settings,
     })
 }
@@ -109,6 +111,15 @@ async fn governance(config: &Config, store: &Store) -> anyhow::Result<Option<Gov
             first.entry.digest()
         ),
     }
+}
+
+/// The screener that the configuration names.
+fn screening(config: &Config) -> anyhow::Result<Option<Screening>> {
+    let Some(screening) = &config.screening else { return Ok(None) };
+    let token = SecretSource::File { file: screening.token_file.clone() }.read();
+    let token = token.context("screening.token_file")?;
+    let service = RemoteScreening::new(&screening.url, token, screening.timeout()).context("[screening]")?;
+    Ok(Some(Screening::new(Arc::new(service), screening.settings())))
 }
 
 /// One node that can tell what a chain itself says of our accounts.

@@ -1,19 +1,27 @@
 //! Configuration: a TOML file, overridden by the environment (`BURSAR_STORE__URL`, `BURSAR_API__LISTEN`, …), checked at the start
 //! with all errors at once.
 
+mod audit;
+mod api;
 mod chains;
 mod governance;
 mod networks;
 mod nodes;
 mod reconcile;
 mod replacement;
+mod screening;
 mod signer;
+mod webhooks;
 
+pub use audit::AuditConfig;
+pub use api::{ApiConfig, Network as CidrConfig, LimitsConfig, SessionsConfig};
 pub use chains::{BitcoinConfig, BitcoinLogin, EthereumConfig, Hidden, TokenConfig, XrpConfig};
 pub use governance::GovernanceConfig;
 pub use reconcile::ReconcileConfig;
 pub use replacement::ReplacementConfig;
+pub use screening::ScreeningConfig;
 pub use signer::SignerConfig;
+pub use webhooks::WebhooksConfig;
 
 use bursar_domain::{network::Network, signing::PartyRole};
 use bursar_signer_client::PublicIdentity;
@@ -42,6 +50,10 @@ pub struct Config {
     pub xrp: Option<XrpConfig>,
     pub reconcile: ReconcileConfig,
     pub governance: GovernanceConfig,
+    /// Who screens orders; without it they pass marked NOT_SCREENED.
+    pub screening: Option<ScreeningConfig>,
+    pub audit: AuditConfig,
+    pub webhooks: WebhooksConfig,
     pub log: LogConfig,
 }
 
@@ -58,13 +70,6 @@ pub struct StoreConfig {
 pub struct WorkerConfig {
     /// Where `/health`, `/ready` and `/metrics` are served, without a key; keep it on loopback. Nowhere when absent.
     pub listen: Option<SocketAddr>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ApiConfig {
-    /// Keep it on loopback, and put a proxy that ends TLS in front of it for anyone else.
-    pub listen: SocketAddr,
 }
 
 #[derive(Debug, Deserialize)]
@@ -123,7 +128,7 @@ impl Default for LogConfig {
 #[error("the configuration has {} problem(s):\n{}", .0.len(), .0.iter().map(|p| format!("  - {p}")).collect::<Vec<_>>().join("\n"))]
 pub struct InvalidConfig(pub Vec<String>);
 
-const SECTIONS: [&str; 12] = [
+const SECTIONS: [&str; 15] = [
     "store",
     "api",
     "worker",
@@ -135,6 +140,9 @@ const SECTIONS: [&str; 12] = [
     "xrp",
     "reconcile",
     "governance",
+    "screening",
+    "audit",
+    "webhooks",
     "log",
 ];
 
@@ -182,10 +190,17 @@ impl Config {
         );
         let (store, api, worker, relay, signer, engine, bitcoin, ethereum, xrp, reconcile, governance, log) =
             config;
+        let screening = optional::<ScreeningConfig>(figment, "screening", &mut problems);
+        problems.extend(screening.iter().flat_map(ScreeningConfig::check));
+        let webhooks = optional::<WebhooksConfig>(figment, "webhooks", &mut problems);
+        let audit = optional::<AuditConfig>(figment, "audit", &mut problems);
+        problems.extend(audit.iter().flat_map(AuditConfig::check));
+        problems.extend(webhooks.iter().flat_map(WebhooksConfig::check));
         if ["bitcoin", "ethereum", "xrp"].iter().all(|chain| figment.find_value(chain).is_err()) {
             problems.push("no chain: add at least one of [bitcoin], [ethereum], [xrp]".into());
         }
         problems.extend(store.as_ref().and_then(StoreConfig::check));
+        problems.extend(api.as_ref().into_iter().flat_map(ApiConfig::check));
         let chains = [
             bitcoin.as_ref().map(BitcoinConfig::check),
             ethereum.as_ref().map(EthereumConfig::check),
@@ -214,6 +229,9 @@ impl Config {
                 xrp,
                 reconcile: reconcile.unwrap_or_default(),
                 governance: governance.unwrap_or_default(),
+                screening,
+                audit: audit.unwrap_or_default(),
+                webhooks: webhooks.unwrap_or_default(),
                 log: log.unwrap_or_default(),
             }),
             _ => Err(InvalidConfig(problems)),
@@ -233,6 +251,10 @@ impl Config {
         }
         if let Some(signer) = &mut self.signer {
             signer.seed_file = base.join(&signer.seed_file);
+        }
+        self.webhooks.resolve(base);
+        if let Some(screening) = &mut self.screening {
+            screening.resolve(base);
         }
         if let Some(bitcoin) = &mut self.bitcoin {
             bitcoin.resolve(base);

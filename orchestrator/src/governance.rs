@@ -10,10 +10,11 @@ pub mod words;
 pub use address::{InvalidDestinationOf, check_destination};
 
 use bursar_domain::{
+    audit::act::Signed,
     governance::{
         change::Change,
         directory::UserId,
-        log::{Document, Entry, EntryDigest},
+        log::{Document, Entry, EntryDigest, Head},
         policy,
         role::Permission,
         signature::Signature,
@@ -218,6 +219,7 @@ async fn wait(
         "signedBy": signers(&entry),
         "apiKey": by,
     });
+    let signed = Signed::Change { digest, seq: document.seq, signatures: entry.signatures.clone() };
     let Some(known) = known else {
         if kept::open_changes(tx).await? >= MAX_OPEN {
             return Err(ChangeError::TooMany);
@@ -226,14 +228,14 @@ async fn wait(
         let (seq, received_at) = (document.seq, now);
         let change = ChangeRequest { digest, seq, entry, outcome, received_at, updated_at: now };
         kept::insert_change(tx, &change).await?;
-        events::append(tx, "governance.change_proposed", None, now, &payload).await?;
+        events::append_signed(tx, "governance.change_proposed", None, now, &payload, &signed).await?;
         return Ok(change);
     };
     if known.entry.signatures == entry.signatures {
         return Ok(known);
     }
     kept::set_signatures(tx, digest, &entry.signatures, now).await?;
-    events::append(tx, "governance.change_signed", None, now, &payload).await?;
+    events::append_signed(tx, "governance.change_signed", None, now, &payload, &signed).await?;
     Ok(ChangeRequest { entry, updated_at: now, ..known })
 }
 
@@ -258,7 +260,9 @@ async fn append_event(
         "waitsUntil": until,
         "apiKey": by,
     });
-    events::append(tx, "governance.appended", None, now, &payload).await
+    let Head { seq, digest } = accepted.head;
+    let signed = Signed::Change { digest, seq, signatures: entry.signatures.clone() };
+    events::append_signed(tx, "governance.appended", None, now, &payload, &signed).await
 }
 
 /// Who tried what in vain is worth knowing, too. (The name is what the request said; nothing proves it.)

@@ -1,13 +1,14 @@
 //! The long-running processes: API, workers, or both in one.
 
 use crate::{
-    api::{self, ApiState},
+    api::{self, ApiState, auth::Authentication},
     compose::{self, NoSigner},
     config::{Config, RelayConfig},
     relayed_log,
 };
 use anyhow::Context as _;
 use bursar_domain::{
+    governance::log::EntryDigest,
     ports::ThresholdSigner,
     signing::{PartyIndex, Scheme},
     time::Timestamp,
@@ -16,10 +17,10 @@ use bursar_signer_client::{
     Coordinator, Deadlines, Identity, Relay, RelayTask,
     development::{self, DevelopmentSingleKey, Seed},
 };
-use bursar_store::{StoreError, idempotency};
-use bursar_workers::Workers;
+use bursar_store::{StoreError, idempotency, nonces, sessions};
+use bursar_workers::{Workers, checkpoints::Checkpoints};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// What one process does.
@@ -69,10 +70,24 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
 
     let stop = CancellationToken::new();
     if let Some(coordinator) = coordinator.clone().filter(|_| config.governance.genesis.is_some()) {
-        tokio::spawn(relayed_log::run(coordinator, context.store.clone(), stop.clone()));
+        tokio::spawn(relayed_log::run(coordinator, context.clone(), stop.clone()));
+    }
+    if let Some(coordinator) = coordinator.clone() {
+        let checkpoints = Checkpoints {
+            store: context.store.clone(),
+            cosigners: Arc::new(coordinator),
+            clock: context.clock.clone(),
+            desk: config.governance.genesis.unwrap_or(EntryDigest::NONE),
+            settings: config.audit.settings(),
+        };
+        tokio::spawn(checkpoints.run(stop.clone()));
     }
     let housekeeping = tokio::spawn(keep_house(context.clone(), metrics.clone()));
     let workers = (role != Role::Api).then(|| Workers::start(context.clone()));
+    let webhooks = config.webhooks.open().context("[webhooks]")?;
+    let deliverer = webhooks.clone().filter(|_| role != Role::Api).map(|webhooks| {
+        tokio::spawn(bursar_workers::webhooks::run(context.clone(), webhooks, stop.clone()))
+    });
     let listen = match role {
         Role::Worker => config.worker.listen.map(|address| ("worker.listen", address)),
         Role::All | Role::Api => Some(("api.listen", config.api.listen)),
@@ -89,6 +104,9 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
                 coordinator,
                 single_key: single_key.is_some(),
                 metrics,
+                auth: Arc::new(Authentication::new((&config.api).into(), Arc::new(compose::SystemClock))),
+                webhooks,
+                streams: api::events::Streams::default(),
             };
             let router = match role {
                 Role::Worker => {
@@ -101,7 +119,7 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
                 }
             };
             let graceful = stop.clone().cancelled_owned();
-            Some(tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(graceful).into_future()))
+            Some(tokio::spawn(axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>()).with_graceful_shutdown(graceful).into_future()))
         }
     };
 
@@ -110,6 +128,10 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
     stop.cancel();
     if let Some(workers) = workers {
         workers.shutdown().await;
+    }
+    if let Some(deliverer) = deliverer {
+        // It writes down what ends soon.
+        let _ = tokio::time::timeout(Duration::from_secs(15), deliverer).await;
     }
     if let Some(server) = server {
         // Event streams never end by themselves.
@@ -153,6 +175,8 @@ async fn forget_answers(context: &bursar_workers::Context, now: Timestamp) -> Re
     let oldest = Timestamp(now.micros().saturating_sub(ANSWERS_KEPT.as_micros() as i64));
     let mut tx = context.store.write().await?;
     idempotency::purge(&mut tx, oldest).await?;
+    nonces::purge(&mut tx, now).await?;
+    sessions::purge(&mut tx, oldest).await?;
     tx.commit().await
 }
 

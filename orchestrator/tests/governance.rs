@@ -3,9 +3,21 @@
 #![allow(non_snake_case)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 
+#[path = "governance/access.rs"]
+mod access;
 #[path = "governance/api.rs"]
 mod api;
 #[path = "governance/cli.rs"]
 mod cli;
+#[path = "governance/login.rs"]
+mod login;
+#[path = "governance/reviews.rs"]
+mod reviews;
 #[path = "governance/server.rs"]
 mod server;
+#[path = "governance/webhooks.rs"]
+mod webhooks;
+#[path = "governance/signatures.rs"]
+mod signatures;
+#[path = "governance/votes.rs"]
+mod votes;

@@ -4,6 +4,7 @@ use crate::initiator::{Initiator, descriptor};
 use anyhow::{Context as _, bail};
 use bursar::{client::Client, intake::TransferRequest};
 use bursar_domain::{asset::AssetInfo, lifecycle::Status};
+use ed25519_dalek::SigningKey;
 use serde_json::{Value, json};
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -13,6 +14,7 @@ pub struct Api {
     /// For requests that the client would not make.
     pub http: reqwest::Client,
     pub url: String,
+    /// A bearer key; empty where requests are signed.
     pub key: String,
 }
 
@@ -20,6 +22,12 @@ impl Api {
     pub fn new(url: String, key: &str) -> anyhow::Result<Self> {
         let client = Client::new(&url, Zeroizing::new(key.to_owned()))?;
         Ok(Self { client, http: reqwest::Client::new(), url, key: key.to_owned() })
+    }
+
+    /// As [`Api::new`], with requests signed by a user of a governed installation.
+    pub fn signing(url: String, key: SigningKey) -> anyhow::Result<Self> {
+        let client = Client::signing(&url, key)?;
+        Ok(Self { client, http: reqwest::Client::new(), url, key: String::new() })
     }
 
     pub async fn status(&self) -> anyhow::Result<Value> {

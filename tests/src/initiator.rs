@@ -36,6 +36,10 @@ impl Initiator {
         InitiatorKey(*self.key.verifying_key().as_bytes())
     }
 
+    /// For what else its owner signs, such as requests to a governed installation.
+    pub fn secret(&self) -> &SigningKey {
+        &self.key
+    }
     pub fn public_key(&self) -> String {
         hex::encode(self.key.verifying_key().as_bytes())
     }

@@ -183,6 +183,10 @@ url = "{store}"
 [api]
 listen = "127.0.0.1:{api_port}"
 
+[api.limits]
+caller_per_second = 1000000
+caller_burst = 1000000
+
 [engine]
 retry_ms = 500
 rebroadcast_ms = 3000

@@ -1,46 +1,473 @@
-//! Bearer API keys: 32 random bytes, of which only the SHA-256 is stored. Because the key has full entropy, a plain hash is enough
-//! and the lookup by hash leaks nothing about other keys.
+//! Who calls, and whether they may: signatures (RFC 9421), sessions, bearer keys; then limits, roles and objects.
+//!
+//! A request is refused before its handler sees it unless it proves who sent it ([`message`], sessions, keys), comes from where its
+//! sender may call from, is not a repetition, and is of a route that its sender's roles allow (`super::access`). What is refused for want of
+//! proof is answered alike whether the key, the user or the session exists or not, and after the same work but for what the database takes.
+//!
+//! In a governed installation callers are users of the log's directory, with the roles that they hold at this moment: who is suspended,
+//! and a key that is removed, are refused from the next request on, in sessions too.
 
-use super::{ApiState, problem::Problem};
-use axum::{
-    extract::{Request, State},
-    http::header,
-    middleware::Next,
-    response::Response,
+mod caller;
+pub mod message;
+mod peer;
+mod refused;
+
+pub use caller::{Caller, Proof};
+
+use super::{
+    ApiState,
+    access::{self, Found, Objects, Route},
+    problem::{self, Problem},
+    ratelimit::{Rate, RateLimits},
+    session,
 };
-use bursar_domain::ids::ApiKeyId;
+use crate::{
+    compose::SystemClock,
+    config::{ApiConfig, LimitsConfig, SessionsConfig},
+};
+use axum::{
+    body::Body,
+    extract::{FromRequestParts as _, MatchedPath, RawPathParams, Request, State},
+    http::{HeaderMap, Method, header, request::Parts},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use bursar_domain::{
+    governance::{directory::PublicKey, role::Role, state::State as LogState},
+    ids::{TransferId, WalletId},
+    time::{Clock, Timestamp},
+};
+use bursar_store::{
+    api_keys::{self, ApiKey, KeyKind, Limits},
+    nonces, transfers,
+};
+use ipnet::IpNet;
+use message::{Signed, Target};
+use refused::Refused;
 use sha2::{Digest, Sha256};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use zeroize::Zeroizing;
 
 pub const PREFIX: &str = "bursar_";
 
-/// Which key a request came with.
-#[derive(Debug, Clone, Copy)]
-pub struct Caller(pub ApiKeyId);
+/// The largest body that is read to be held against its digest; handlers allow less, or as much.
+const MAX_BODY: usize = 1024 * 1024;
 
-/// A fresh key, to be shown once, and the hash to store.
+/// How requests are let in.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Whether bearer keys are taken; `None`: where nothing is governed.
+    pub bearer: Option<bool>,
+    pub authority: Option<String>,
+    pub allow: Vec<IpNet>,
+    pub trusted_proxies: Vec<IpNet>,
+    pub callers: Rate,
+    pub strangers: Rate,
+    pub idle: Duration,
+    pub longest: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self::new(None, None, &[], &[], LimitsConfig::default(), SessionsConfig::default())
+    }
+}
+impl From<&ApiConfig> for Settings {
+    fn from(config: &ApiConfig) -> Self {
+        let ApiConfig { listen: _, bearer, authority, allow, trusted_proxies, limits, sessions } = config;
+        let networks =
+            |list: &[crate::config::CidrConfig]| list.iter().map(|network| network.0).collect::<Vec<_>>();
+        Self::new(
+            *bearer,
+            authority.clone(),
+            &networks(allow),
+            &networks(trusted_proxies),
+            *limits,
+            *sessions,
+        )
+    }
+}
+impl Settings {
+    fn new(
+        bearer: Option<bool>,
+        authority: Option<String>,
+        allow: &[IpNet],
+        trusted_proxies: &[IpNet],
+        limits: LimitsConfig,
+        sessions: SessionsConfig,
+    ) -> Self {
+        let minutes = |minutes: u32| Duration::from_secs(60 * u64::from(minutes));
+        Self {
+            bearer,
+            authority,
+            allow: allow.to_vec(),
+            trusted_proxies: trusted_proxies.to_vec(),
+            callers: Rate::new(limits.caller_per_second, limits.caller_burst),
+            strangers: Rate::new(limits.address_per_second, limits.address_burst),
+            idle: minutes(sessions.idle_minutes),
+            longest: minutes(sessions.max_minutes),
+        }
+    }
+}
+
+/// What the process keeps about its callers.
+pub struct Authentication {
+    pub settings: Settings,
+    clock: Arc<dyn Clock>,
+    limits: RateLimits,
+    /// Nonces of signed requests that only read, until they are too old. A repetition elsewhere would read what its sender has seen.
+    read: Mutex<HashMap<[u8; 32], Timestamp>>,
+}
+
+/// The most nonces of reading requests that are remembered; who is over is told to come again.
+const MAX_READ: usize = 200_000;
+
+impl Default for Authentication {
+    fn default() -> Self {
+        Self::new(Settings::default(), Arc::new(SystemClock))
+    }
+}
+
+impl Authentication {
+    /// `clock`: by which signatures and sessions are timely.
+    pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> Self {
+        let limits = RateLimits::new(settings.callers, settings.strangers, clock.clone());
+        Self { settings, clock, limits, read: Mutex::default() }
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Where it comes from.
+    pub fn address(&self, parts: &Parts) -> Option<IpAddr> {
+        peer::address(&parts.extensions, &parts.headers, &self.settings.trusted_proxies)
+    }
+
+    /// Spends the nonce of a request that only reads. `None`: too many are remembered.
+    fn first_read(&self, digest: [u8; 32], until: Timestamp) -> Option<bool> {
+        // Whole after each use, so that a poisoned lock does not matter.
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if read.len() >= MAX_READ {
+            let now = self.now();
+            read.retain(|_, until| *until >= now);
+        }
+        (read.len() < MAX_READ).then(|| read.insert(digest, until).is_none())
+    }
+}
+
+/// A fresh bearer key, to be shown once, and the hash to store.
 pub fn new_key(rng: &mut (impl rand::RngCore + rand::CryptoRng)) -> (Zeroizing<String>, [u8; 32]) {
+    new_token(PREFIX, rng)
+}
+
+/// 32 random bytes, of which only the SHA-256 is stored. Because they have full entropy, a plain hash is enough and the lookup by hash leaks
+/// nothing about others.
+pub(super) fn new_token(
+    prefix: &str,
+    rng: &mut (impl rand::RngCore + rand::CryptoRng),
+) -> (Zeroizing<String>, [u8; 32]) {
     let mut secret = Zeroizing::new([0u8; 32]);
     rng.fill_bytes(secret.as_mut());
-    let key = Zeroizing::new(format!("{PREFIX}{}", *Zeroizing::new(hex::encode(*secret))));
-    let hash = hash(&key);
+    let key = Zeroizing::new(format!("{prefix}{}", *Zeroizing::new(hex::encode(*secret))));
+    let hash = hash(key.as_bytes());
     (key, hash)
 }
 
-fn hash(key: &str) -> [u8; 32] {
-    Sha256::digest(key.as_bytes()).into()
+/// What a secret, or a public key, is found by.
+pub fn hash(key: &[u8]) -> [u8; 32] {
+    Sha256::digest(key).into()
 }
 
-pub async fn require_key(
-    State(state): State<ApiState>,
-    mut request: Request,
-    next: Next,
-) -> Result<Response, Problem> {
-    let header = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let key = header.and_then(|value| value.strip_prefix("Bearer ")).filter(|key| key.starts_with(PREFIX));
-    let key = key.ok_or_else(Problem::unauthorized)?;
-    let known = bursar_store::api_keys::by_hash(&state.context.store, &hash(key)).await?;
-    let caller = known.filter(|key| key.revoked_at.is_none()).ok_or_else(Problem::unauthorized)?;
-    request.extensions_mut().insert(Caller(caller.id));
-    Ok(next.run(request).await)
+/// Lets a request through to its handler, with its [`Caller`] among the extensions of request and answer.
+pub async fn guard(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let route = match route(&parts) {
+        Ok(route) => route,
+        Err(problem) => return problem.into_response(),
+    };
+    let address = state.auth.address(&parts);
+    let known = match peer::admits(&state.auth.settings.allow, address) {
+        true => authenticate(&state, &parts, body, address).await,
+        false => return not_from_there().into_response(),
+    };
+    let (caller, body) = match known {
+        Ok(known) => known,
+        Err(refused) => return turn_away(&state, refused, address).into_response(),
+    };
+    let admitted = match state.auth.limits.caller(caller.id).and_then(|()| route.rule.admit(&caller)) {
+        Ok(()) => may_see(&state, route, &caller, &mut parts).await,
+        Err(problem) => Err(problem),
+    };
+    let mut response = match admitted {
+        Err(problem) => {
+            if problem.status == 403 {
+                count_refused("role");
+            }
+            problem.into_response()
+        }
+        Ok(()) => {
+            parts.extensions.insert(caller.clone());
+            next.run(Request::from_parts(parts, body)).await
+        }
+    };
+    response.extensions_mut().insert(caller);
+    response
+}
+
+/// For routes that anybody may call from outside: so many of each address.
+pub async fn limit_strangers(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let address = state.auth.address(&parts);
+    if !peer::admits(&state.auth.settings.allow, address) {
+        return not_from_there().into_response();
+    }
+    if let Err(problem) = state.auth.limits.stranger(address) {
+        return problem.into_response();
+    }
+    let mut request = Request::from_parts(parts, body);
+    request.extensions_mut().insert(Origin(address));
+    next.run(request).await
+}
+
+/// Where a request without a caller comes from.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin(pub Option<IpAddr>);
+
+fn route(parts: &Parts) -> Result<&'static Route, Problem> {
+    let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    match access::find(parts.method.as_str(), path) {
+        Found::Route(route) => Ok(route),
+        Found::OtherMethod => Err(problem::other_method()),
+        Found::Missing => {
+            tracing::error!(
+                path,
+                "nobody said who may call this route: add it to the table in api/access.rs"
+            );
+            Err(Problem::forbidden("nobody may call this route"))
+        }
+    }
+}
+
+fn count_refused(reason: &'static str) {
+    metrics::counter!("bursar_authentication_refused_total", "reason" => reason).increment(1);
+}
+
+fn not_from_there() -> Problem {
+    count_refused("network");
+    Problem::forbidden("this installation is not to be called from there")
+}
+
+/// What somebody is told who proved nothing; and too often is too often.
+fn turn_away(state: &ApiState, refused: Refused, address: Option<IpAddr>) -> Problem {
+    count_refused(refused.reason());
+    if refused.is_their_fault() {
+        tracing::debug!(reason = refused.reason(), ?address, "request refused");
+        if let Err(limited) = state.auth.limits.stranger(address) {
+            return limited;
+        }
+    }
+    refused.problem()
+}
+
+/// The log's state, where there is one.
+pub(super) async fn log(state: &ApiState) -> Result<Option<Arc<LogState>>, Refused> {
+    match &state.context.governance {
+        None => Ok(None),
+        Some(governance) => Ok(Some(governance.state(&state.context.store).await?)),
+    }
+}
+
+async fn authenticate(
+    state: &ApiState,
+    parts: &Parts,
+    body: Body,
+    address: Option<IpAddr>,
+) -> Result<(Caller, Body), Refused> {
+    let headers = &parts.headers;
+    let (signed, bearer) = (message::is_signed(headers), headers.contains_key(header::AUTHORIZATION));
+    if signed && bearer {
+        return Err(Refused::Unreadable);
+    }
+    let (caller, limits, body) = if signed {
+        by_signature(state, parts, body, address).await?
+    } else if bearer {
+        let (caller, limits) = by_bearer(state, bearer_token(headers)?).await?;
+        (caller, limits, body)
+    } else {
+        let token = session::cookie(headers).ok_or(Refused::Missing)?;
+        if !is_safe(&parts.method) && !session::proves_same_site(headers, token) {
+            return Err(Refused::Forged);
+        }
+        let (caller, limits) = by_session(state, token).await?;
+        (caller, limits, body)
+    };
+    if !peer::admits(&limits.networks, address) {
+        return Err(Refused::Address);
+    }
+    let wallets = limits.wallets.map(Arc::new);
+    Ok((Caller { address, wallets, ..caller }, body))
+}
+
+fn is_safe(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+fn bearer_token(headers: &HeaderMap) -> Result<&str, Refused> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return Err(Refused::Unreadable) };
+    let token = value.to_str().ok().and_then(|value| value.strip_prefix("Bearer "));
+    token.filter(|token| token.starts_with(PREFIX)).ok_or(Refused::Unreadable)
+}
+
+async fn by_signature(
+    state: &ApiState,
+    parts: &Parts,
+    body: Body,
+    address: Option<IpAddr>,
+) -> Result<(Caller, Limits, Body), Refused> {
+    let Parts { method, uri, headers, .. } = parts;
+    let auth = &state.auth;
+    let signed = Signed::read(headers)?;
+    signed.check_coverage(headers, auth.settings.authority.is_some())?;
+    signed.check_time(auth.now())?;
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .or(uri.authority().map(|it| it.as_str()));
+    let host = host.map(|host| host.strip_suffix(":443").or(host.strip_suffix(":80")).unwrap_or(host));
+    let authority = auth.settings.authority.as_deref().or(host);
+    let target = Target { method: method.as_str(), path: uri.path(), query: uri.query(), authority, headers };
+    let base = signed.base(&target)?;
+    // Before anything is looked up: who cannot sign learns nothing about keys.
+    if !signed.verifies(&base) {
+        return Err(Refused::Signature);
+    }
+    let proof = Proof::Signature { key: signed.key, digest: hash(&base) };
+    let (caller, limits) = holder(state, &signed.key, proof).await?;
+    // Before the nonce is spent and the body read: who may not call from here makes no work.
+    if !peer::admits(&limits.networks, address) {
+        return Err(Refused::Address);
+    }
+    let body = axum::body::to_bytes(body, MAX_BODY).await.map_err(|_| Refused::TooLarge)?;
+    signed.check_body(headers, &body)?;
+    first_time(state, &signed, is_safe(method)).await?;
+    Ok((caller, limits, Body::from(body)))
+}
+
+/// Whose key it is.
+async fn holder(state: &ApiState, key: &[u8; 32], proof: Proof) -> Result<(Caller, Limits), Refused> {
+    let log = log(state).await?;
+    if let Some((user, key)) = log.as_ref().and_then(|log| log.directory().holder(&PublicKey::Ed25519(*key)))
+    {
+        if user.suspended {
+            return Err(Refused::Unknown);
+        }
+        let caller = Caller::of_user(user, key.id.clone(), proof);
+        let limits = api_keys::limits_of_user(&state.context.store, &user.id).await?;
+        return Ok((caller, limits));
+    }
+    let known = api_keys::by_hash(&state.context.store, &hash(key)).await?;
+    let known = known.filter(|known| known.kind == KeyKind::Ed25519 { public_key: *key });
+    by_key(known, log.is_some(), proof)
+}
+
+/// A key that is kept beside the log. Where there is a log, such a key reads at most: nobody but whoever has the database vouches
+/// for it.
+fn by_key(known: Option<ApiKey>, governed: bool, proof: Proof) -> Result<(Caller, Limits), Refused> {
+    let known = known.filter(|key| key.revoked_at.is_none()).ok_or(Refused::Unknown)?;
+    let mut roles = known.roles.unwrap_or_else(|| Role::ALL.into());
+    if governed {
+        roles.retain(|role| matches!(role, Role::Auditor | Role::Viewer));
+    }
+    let caller = Caller {
+        id: known.id,
+        name: Some(known.name),
+        user: None,
+        key: None,
+        party: None,
+        roles,
+        proof,
+        address: None,
+        wallets: None,
+    };
+    Ok((caller, known.limits))
+}
+
+async fn by_bearer(state: &ApiState, token: &str) -> Result<(Caller, Limits), Refused> {
+    if token.starts_with(session::PREFIX) {
+        return by_session(state, token).await;
+    }
+    let governed = state.context.governance.is_some();
+    if !state.auth.settings.bearer.unwrap_or(!governed) {
+        return Err(Refused::NoBearer);
+    }
+    let known = api_keys::by_hash(&state.context.store, &hash(token.as_bytes())).await?;
+    by_key(known.filter(|key| key.kind == KeyKind::Bearer), governed, Proof::Bearer)
+}
+
+async fn by_session(state: &ApiState, token: &str) -> Result<(Caller, Limits), Refused> {
+    let session = session::live(state, token).await?.ok_or(Refused::Over)?;
+    let log = log(state).await?.ok_or(Refused::Over)?;
+    let user = log.directory().user(&session.user).filter(|user| !user.suspended).ok_or(Refused::Over)?;
+    let key = user.key(&session.key).ok_or(Refused::Over)?;
+    let caller = Caller::of_user(user, key.id.clone(), Proof::Session { id: *session.id.as_uuid() });
+    let limits = api_keys::limits_of_user(&state.context.store, &user.id).await?;
+    Ok((caller, limits))
+}
+
+/// Takes each nonce of a key once. Those of requests that change something are spent in the database, which all processes share.
+async fn first_time(state: &ApiState, signed: &Signed, reads: bool) -> Result<(), Refused> {
+    let (key, until) = (hex::encode(signed.key), signed.forgotten_at());
+    if reads {
+        return match state.auth.first_read(hash(format!("{key} {}", signed.nonce).as_bytes()), until) {
+            Some(true) => Ok(()),
+            Some(false) | None => Err(Refused::Replayed),
+        };
+    }
+    let mut tx = state.context.store.write().await?;
+    let first = nonces::spend(&mut tx, &key, &signed.nonce, until).await?;
+    tx.commit().await?;
+    if first { Ok(()) } else { Err(Refused::Replayed) }
+}
+
+/// What a caller limited to some wallets is not to know of is not there for it.
+async fn may_see(state: &ApiState, route: &Route, caller: &Caller, parts: &mut Parts) -> Result<(), Problem> {
+    if caller.wallets.is_none() {
+        return Ok(());
+    }
+    let what = match route.objects {
+        Objects::None | Objects::Filtered => return Ok(()),
+        Objects::All => {
+            return Err(Problem::forbidden(
+                "this shows or touches all wallets, and the caller is limited to some",
+            ));
+        }
+        Objects::Wallet => "wallet",
+        Objects::Transfer => "transfer",
+    };
+    let params = RawPathParams::from_request_parts(parts, &()).await;
+    let params = params.map_err(|error| Problem::malformed("path", error))?;
+    let id =
+        params.iter().find(|(name, _)| *name == "id").map(|(_, value)| value.to_owned()).unwrap_or_default();
+    let wallet = match route.objects {
+        // What does not parse names nothing, and the handler says so.
+        Objects::Wallet => match id.parse::<WalletId>() {
+            Ok(wallet) => Some(wallet),
+            Err(_) => return Ok(()),
+        },
+        _ => match id.parse::<TransferId>() {
+            Ok(id) => transfers::get(&state.context.store, id).await?.map(|transfer| transfer.wallet),
+            Err(_) => return Ok(()),
+        },
+    };
+    match wallet {
+        Some(wallet) if caller.sees(wallet) => Ok(()),
+        _ => Err(Problem::not_found(what)),
+    }
 }

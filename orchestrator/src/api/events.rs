@@ -2,21 +2,27 @@
 
 use super::{
     ApiState,
+    auth::Caller,
     extract::{Query, page_size},
     problem::Problem,
     wire::time,
 };
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     http::HeaderMap,
     response::sse::{self, KeepAlive, Sse},
 };
-use bursar_domain::ids::TransferId;
+use bursar_domain::ids::{ApiKeyId, TransferId};
 use bursar_store::events::{self, Event};
 use futures::Stream;
 use serde::{Deserialize, Serialize};
-use std::convert::Infallible;
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use utoipa::{IntoParams, ToSchema};
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -83,28 +89,80 @@ pub async fn list(
     Ok(Json(EventPage { items: events.into_iter().map(EventView::from).collect(), next }))
 }
 
-/// Follow events as they happen (server-sent events). `Last-Event-ID` resumes after that event; without it the stream starts now.
+/// The most event streams that one caller may have open.
+pub const MAX_STREAMS: usize = 16;
+
+/// A stream that nothing happens on says so, that both ends and all between see that it lives.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// Then a stream ends, and its reader comes back with `Last-Event-ID`: whether it may still read is asked at the beginning only.
+const LASTS: Duration = Duration::from_secs(3600);
+
+/// Event streams that are open, by caller. Each holds a connection for as long as its reader likes.
+#[derive(Debug, Clone, Default)]
+pub struct Streams(Arc<Mutex<BTreeMap<ApiKeyId, usize>>>);
+
+/// One of a caller's streams, until it is dropped.
+#[derive(Debug)]
+pub struct Place {
+    streams: Streams,
+    caller: ApiKeyId,
+}
+
+impl Streams {
+    /// # Errors
+    /// 429: the caller has [`MAX_STREAMS`] already.
+    pub fn open(&self, caller: ApiKeyId) -> Result<Place, Problem> {
+        // Whole after each use, so that a poisoned lock does not matter.
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(caller).or_default();
+        if *count >= MAX_STREAMS {
+            return Err(Problem::too_many_streams(MAX_STREAMS));
+        }
+        *count += 1;
+        Ok(Place { streams: self.clone(), caller })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.streams.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = open.get(&self.caller).map_or(0, |count| count.saturating_sub(1));
+        match left {
+            0 => drop(open.remove(&self.caller)),
+            left => drop(open.insert(self.caller, left)),
+        }
+    }
+}
+
+/// Follow events as they happen (server-sent events). `Last-Event-ID` resumes after that event; without it the stream starts now. A reader
+/// that is behind reads the log at its own pace: nothing is buffered for it, and nothing left out. A comment every 15 seconds shows that
+/// the stream lives; it ends after an hour, to be resumed.
 #[utoipa::path(get, path = "/v1/events/stream", tag = "events", security(("apiKey" = [])),
     params(("Last-Event-ID" = Option<String>, Header, description = "Sequence of the last event that was seen")),
-    responses((status = 200, content_type = "text/event-stream", body = String), (status = 400, body = Problem), (status = 401, body = Problem)))]
+    responses((status = 200, content_type = "text/event-stream", body = String), (status = 400, body = Problem), (status = 401, body = Problem),
+              (status = 429, body = Problem)))]
 pub async fn stream(
     State(state): State<ApiState>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>, Problem> {
+    let place = state.streams.open(caller.id)?;
     let from = match headers.get("last-event-id") {
         Some(id) => position(Some(id.to_str().unwrap_or("")), "Last-Event-ID")?,
         None => events::last(&state.context.store).await?,
     };
-    Ok(Sse::new(follow(state, from)).keep_alive(KeepAlive::default()))
+    Ok(Sse::new(follow(state, from, place)).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
 }
 
 /// How long the log is trusted to have told of every commit: another process's commits are found by asking again.
-const POLL: std::time::Duration = std::time::Duration::from_secs(1);
+const POLL: Duration = Duration::from_secs(1);
 
-fn follow(state: ApiState, from: i64) -> impl Stream<Item = Result<sse::Event, Infallible>> {
-    let start = (state, from, std::collections::VecDeque::<Event>::new());
-    futures::stream::unfold(start, |(state, mut position, mut pending)| async move {
-        loop {
+fn follow(state: ApiState, from: i64, place: Place) -> impl Stream<Item = Result<sse::Event, Infallible>> {
+    let start = (state, from, std::collections::VecDeque::<Event>::new(), place);
+    let ends = tokio::time::Instant::now() + LASTS;
+    futures::stream::unfold(start, move |(state, mut position, mut pending, place)| async move {
+        while tokio::time::Instant::now() < ends {
             if let Some(event) = pending.pop_front() {
                 position = event.sequence;
                 let view = EventView::from(event);
@@ -112,7 +170,7 @@ fn follow(state: ApiState, from: i64) -> impl Stream<Item = Result<sse::Event, I
                 let frame = frame
                     .json_data(&view)
                     .unwrap_or_else(|_| sse::Event::default().comment("unreadable event"));
-                return Some((Ok(frame), (state, position, pending)));
+                return Some((Ok(frame), (state, position, pending, place)));
             }
             let notified = state.context.store.events_notified();
             tokio::pin!(notified);
@@ -127,5 +185,24 @@ fn follow(state: ApiState, from: i64) -> impl Stream<Item = Result<sse::Event, I
                 }
             }
         }
+        None
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_has_so_many_streams_and_gets_a_place_back() {
+        let (streams, caller) = (Streams::default(), ApiKeyId::new(uuid::Uuid::from_u128(1)));
+        let mut open: Vec<_> = (0..MAX_STREAMS).map(|_| streams.open(caller).unwrap()).collect();
+        assert_eq!(streams.open(caller).unwrap_err().status, 429);
+        assert!(streams.open(ApiKeyId::new(uuid::Uuid::from_u128(2))).is_ok(), "each has its own");
+        open.pop();
+        open.push(streams.open(caller).unwrap());
+        assert!(streams.open(caller).is_err());
+        drop(open);
+        assert!(streams.0.lock().unwrap().is_empty());
+    }
 }

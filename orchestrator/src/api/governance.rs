@@ -39,6 +39,7 @@ impl From<GovernanceError> for Problem {
     fn from(error: GovernanceError) -> Self {
         match error {
             GovernanceError::Store(error) => error.into(),
+            error @ GovernanceError::Contradicted { .. } => Self::not_now(error.to_string()),
             error => Self::internal(&error),
         }
     }

@@ -37,7 +37,7 @@ pub struct HaltView {
 #[serde(rename_all = "camelCase")]
 pub struct LiftedView {
     pub at: String,
-    /// The API key with which it was lifted.
+    /// The user, or the API key, who lifted it.
     pub by: String,
     pub reason: String,
 }
@@ -114,7 +114,7 @@ pub async fn lift(
         return Err(Problem::invalid_field("reason", "1 to 500 characters: say what was found"));
     }
     let mut tx = state.context.store.write().await?;
-    let by = format!("API key {}", caller.0);
+    let by = caller.to_string();
     let halt = halts::lift(&mut tx, id, &by, reason, state.context.now()).await?;
     let halt = halt.ok_or_else(|| Problem::not_found("halt"))?;
     tx.commit().await?;

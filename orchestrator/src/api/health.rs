@@ -97,5 +97,8 @@ pub async fn metrics(State(state): State<ApiState>) -> Result<String, Problem> {
     let (due, total) = bursar_store::jobs::depth(&state.context.store, state.context.now()).await?;
     metrics::gauge!("bursar_jobs_due").set(due as f64);
     metrics::gauge!("bursar_jobs_total").set(total as f64);
+    if let Some(coordinator) = &state.coordinator {
+        coordinator.measure();
+    }
     Ok(state.metrics.render())
 }

@@ -6,13 +6,14 @@ pub mod obstacles;
 
 use super::{
     ApiState,
+    auth::Caller,
     extract::Body,
     governance::log,
     problem::Problem,
     transfers::{approvals::unjudged, understand},
 };
 use crate::intake::TransferRequest;
-use axum::{Json, extract::State};
+use axum::{Extension, Json, extract::State};
 use bursar_domain::governance::{
     directory::{PublicKey, User},
     policy::{Gap, Policy, RiskBand},
@@ -44,10 +45,11 @@ pub struct Simulation {
               (status = 413, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub async fn simulate(
     State(state): State<ApiState>,
+    Extension(caller): Extension<Caller>,
     Body { value: Simulation { transfer: request, policy, risk }, .. }: Body<Simulation>,
 ) -> Result<Json<Explanation>, Problem> {
     let (_, log) = log(&state).await?;
-    let (wallet, intent) = understand(&state, &request).await?;
+    let (wallet, intent) = understand(&state, &caller, &request).await?;
     let user = initiator(&log, request.initiator.as_deref())?;
     let published = log.policy();
     let (policy, version) = match (&policy, published) {

@@ -15,6 +15,12 @@ pub struct ApiState {
     /// The development signer signs in place of co-signers.
     pub single_key: bool,
     pub metrics: PrometheusHandle,
+    /// Who is let in, and how often.
+    pub auth: Arc<super::auth::Authentication>,
+    /// What signs and sends webhooks; absent without a key file.
+    pub webhooks: Option<Arc<bursar_workers::webhooks::Webhooks>>,
+    /// Event streams that are open.
+    pub streams: super::events::Streams,
 }
 
 impl ApiState {

@@ -124,9 +124,13 @@ pub async fn get(State(state): State<ApiState>) -> Result<Json<StatusView>, Prob
         keys: keys.collect(),
         jobs_due,
         jobs_total,
-        not_enforced: match context.governance {
-            Some(_) => vec![UNSCREENED, NO_ROLES],
-            None => vec![UNSCREENED, UNGOVERNED, NO_ROLES],
-        },
+        not_enforced: [
+            context.screening.is_none().then_some(UNSCREENED),
+            context.governance.is_none().then_some(UNGOVERNED),
+            Some(NO_ROLES),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
     }))
 }

@@ -12,7 +12,7 @@ pub mod recalls;
 pub mod refusal;
 pub mod view;
 
-use super::{ApiState, problem::Problem, wallets};
+use super::{ApiState, auth::Caller, problem::Problem, wallets};
 use crate::intake::{self, TransferRequest};
 use bursar_domain::{ids::WalletId, intent::Intent};
 use bursar_store::wallets::Wallet;
@@ -20,11 +20,12 @@ use bursar_store::wallets::Wallet;
 /// The wallet and the intent that a request means.
 pub(super) async fn understand(
     state: &ApiState,
+    caller: &Caller,
     request: &TransferRequest,
 ) -> Result<(Wallet, Intent), Problem> {
     let id: WalletId =
         request.wallet_id.parse().map_err(|error| Problem::invalid_field("walletId", error))?;
-    let wallet = match wallets::find(state, id).await {
+    let wallet = match wallets::find_for(state, caller, id).await {
         Err(problem) if problem.status == 404 => {
             return Err(Problem::invalid_field("walletId", "no such wallet: see GET /v1/wallets"));
         }

@@ -3,11 +3,12 @@
 use super::{
     ApiState,
     addresses::derive_next,
+    auth::Caller,
     extract::{Body, Path, Query, page_size},
     problem::Problem,
     wire::{PageOf, decimal, time},
 };
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{Extension, Json, extract::State, http::StatusCode};
 use bursar_domain::{
     asset::Asset,
     ids::WalletId,
@@ -70,6 +71,14 @@ pub async fn find(state: &ApiState, id: WalletId) -> Result<Wallet, Problem> {
     wallets::get(&state.context.store, id).await?.ok_or_else(|| Problem::not_found("wallet"))
 }
 
+/// As [`find`], for a caller who may be limited to others.
+pub async fn find_for(state: &ApiState, caller: &Caller, id: WalletId) -> Result<Wallet, Problem> {
+    if !caller.sees(id) {
+        return Err(Problem::not_found("wallet"));
+    }
+    find(state, id).await
+}
+
 /// Create a wallet and its first address.
 #[utoipa::path(post, path = "/v1/wallets", tag = "wallets", security(("apiKey" = [])), request_body = CreateWallet,
     responses((status = 201, body = WalletView), (status = 400, body = Problem), (status = 401, body = Problem), (status = 413, body = Problem),
@@ -115,9 +124,15 @@ pub async fn create(
 /// List all wallets.
 #[utoipa::path(get, path = "/v1/wallets", tag = "wallets", security(("apiKey" = [])),
     responses((status = 200, body = PageOf<WalletView>), (status = 401, body = Problem)))]
-pub async fn list(State(state): State<ApiState>) -> Result<Json<PageOf<WalletView>>, Problem> {
+pub async fn list(
+    State(state): State<ApiState>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<PageOf<WalletView>>, Problem> {
     let mut items = Vec::new();
     for wallet in wallets::list(&state.context.store).await? {
+        if !caller.sees(wallet.id) {
+            continue;
+        }
         items.push(view(&state, wallet).await?);
     }
     Ok(Json(PageOf { items, next: None }))

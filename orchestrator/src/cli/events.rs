@@ -23,8 +23,12 @@ pub struct Events {
 pub async fn run(command: Events, output: Output) -> anyhow::Result<()> {
     let client = command.connection.client()?;
     if command.follow {
-        let response = client.stream("/v1/events/stream", command.cursor.as_deref()).await?;
-        return print_stream(response, output).await;
+        let mut last = command.cursor;
+        // The server ends a stream after a while, to be resumed.
+        loop {
+            let response = client.stream("/v1/events/stream", last.as_deref()).await?;
+            print_stream(response, &mut last, output).await?;
+        }
     }
     let cursor = command.cursor.map(|cursor| ("cursor", cursor));
     let query: Vec<_> =
@@ -34,8 +38,12 @@ pub async fn run(command: Events, output: Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The `data:` lines of a server-sent event stream.
-async fn print_stream(response: reqwest::Response, output: Output) -> anyhow::Result<()> {
+/// The `data:` lines of a server-sent event stream, until it ends. `last`: the event that was seen last.
+async fn print_stream(
+    response: reqwest::Response,
+    last: &mut Option<String>,
+    output: Output,
+) -> anyhow::Result<()> {
     let mut chunks = response.bytes_stream();
     let mut buffer = Vec::new();
     while let Some(chunk) = chunks.next().await {
@@ -44,6 +52,7 @@ async fn print_stream(response: reqwest::Response, output: Output) -> anyhow::Re
             let line: Vec<u8> = buffer.drain(..=end).collect();
             let Some(data) = line.strip_prefix(b"data: ") else { continue };
             let event: Value = serde_json::from_slice(data)?;
+            *last = event["sequence"].as_i64().map(|sequence| sequence.to_string());
             if output.json {
                 println!("{event}");
             } else {

@@ -29,7 +29,7 @@ async fn bursar(dir: &Path, server: Option<&Server>, arguments: &str) -> Ran {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bursar"));
     command.current_dir(dir).arg("--json").arg("governance").args(arguments.split(' '));
     if let Some(server) = server {
-        command.env("BURSAR_URL", &server.url).env("BURSAR_API_KEY", &server.key);
+        command.env("BURSAR_URL", &server.url).env("BURSAR_KEY_FILE", dir.join("olga.pem"));
     }
     run(command).await
 }
@@ -38,12 +38,16 @@ async fn bursar(dir: &Path, server: Option<&Server>, arguments: &str) -> Ran {
 async fn tool(dir: &Path, server: &Server, arguments: &str) -> Ran {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bursar"));
     command.current_dir(dir).arg("--json").args(arguments.split(' '));
-    command.env("BURSAR_URL", &server.url).env("BURSAR_API_KEY", &server.key);
+    command.env("BURSAR_URL", &server.url).env("BURSAR_KEY_FILE", dir.join("olga.pem"));
     run(command).await
 }
 
 async fn run(mut command: Command) -> Ran {
-    command.env_remove("BURSAR_CONFIG").env_remove("BURSAR_KEY").stdin(std::process::Stdio::null());
+    for variable in ["BURSAR_CONFIG", "BURSAR_KEY", "BURSAR_API_KEY", "BURSAR_GENESIS"] {
+        command.env_remove(variable);
+    }
+    // In the test's own folder, and not in the home of whoever runs it.
+    command.env("BURSAR_STATE", "state").stdin(std::process::Stdio::null());
     let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
     Ran {
         code: output.status.code().unwrap(),
@@ -253,4 +257,64 @@ async fn start__should_be_refused_without_the_log_that_is_pinned() {
     let unreadable = start().await;
     assert_eq!(unreadable.code, 2, "{}", unreadable.err);
     assert!(unreadable.err.contains("governance.genesis"), "{}", unreadable.err);
+}
+
+/// What a person's machine has verified it holds against every server: one that is behind, one with another log, and one that shows
+/// a log that does not follow get no signature.
+#[tokio::test(flavor = "multi_thread")]
+async fn signing__should_be_refused_where_the_log_is_not_the_one_that_was_verified() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let server = found(dir).await;
+    let freeze = |reason: &str| format!("freeze --chain xrp --reason {reason} --key carl.pem --yes");
+    let first = bursar(dir, Some(&server), &freeze("one")).await;
+    assert!(first.err.contains("asked for the first time"), "{}", first.err);
+    assert_eq!(first.json()["effect"], "IN_FORCE");
+    let second = bursar(dir, Some(&server), &freeze("two")).await;
+    assert!(!second.err.contains("first time"), "{}", second.err);
+    second.json();
+
+    // The genesis alone, as from an old copy: behind.
+    let genesis: Value = serde_json::from_str(&fs::read_to_string(dir.join("genesis.json")).unwrap()).unwrap();
+    let entry: bursar_domain::governance::log::Entry = serde_json::from_value(genesis).unwrap();
+    let elsewhere = async || {
+        let other = tempfile::tempdir().unwrap();
+        let clock = TestClock::at(Timestamp::from_secs(4_000_000_000));
+        let store = bursar_store::Store::open(&database(other.path())).await.unwrap();
+        crate::server::found(&store, &entry, Timestamp::from_secs(4_000_000_000)).await;
+        drop(store);
+        let server = Server::start(other.path(), Some(entry.digest()), clock).await;
+        (other, server)
+    };
+    let (_old, old) = elsewhere().await;
+    let refused = bursar(dir, Some(&old), &freeze("three")).await;
+    assert_eq!(refused.code, 2, "{}", refused.err);
+    assert!(refused.err.contains("withholds what came after"), "{}", refused.err);
+    assert_eq!(old.get("/v1/governance").await["head"]["seq"], 0, "nothing was signed");
+
+    // Others have gone on from there: another log, as long, and then longer.
+    let strangers = tempfile::tempdir().unwrap();
+    fs::copy(dir.join("carl.pem"), strangers.path().join("carl.pem")).unwrap();
+    for (number, expected) in [(1, "withholds"), (2, "two logs"), (3, "does not follow")] {
+        bursar(strangers.path(), Some(&old), &freeze(&format!("other-{number}"))).await.json();
+        let refused = bursar(dir, Some(&old), &freeze("four")).await;
+        assert_eq!(refused.code, 2, "{}", refused.err);
+        assert!(refused.err.contains(expected), "{number}: {}", refused.err);
+    }
+
+    // A pinned genesis comes before what a server says, and what it said once before what it says now.
+    let pinned = format!("{} --genesis {}", freeze("five"), "1".repeat(64));
+    let refused = bursar(dir, Some(&server), &pinned).await;
+    assert_eq!(refused.code, 2, "{}", refused.err);
+    assert!(refused.err.contains("shows the log that begins with"), "{}", refused.err);
+    let known = dir.join("state/servers.json");
+    let text = fs::read_to_string(&known).unwrap();
+    let digest = entry.digest().to_string();
+    assert!(text.contains(&server.url) && text.contains(&digest), "{text}");
+    fs::write(&known, text.replace(&digest, &"2".repeat(64))).unwrap();
+    let refused = bursar(dir, Some(&server), &freeze("six")).await;
+    assert!(refused.code == 2 && refused.err.contains("has begun a new log"), "{}", refused.err);
+    bursar(dir, Some(&server), &format!("{} --genesis {digest}", freeze("seven"))).await.json();
+    bursar(dir, Some(&server), &freeze("eight")).await.json();
+    assert_eq!(server.get("/v1/governance").await["head"]["seq"], 4);
 }

@@ -1,11 +1,21 @@
 //! The API in this process, over a database of its own.
 
 use bursar::{
-    api::{self, ApiState, auth, state::Assets},
-    compose::{NoSigner, SystemIds},
+    api::{
+        self, ApiState,
+        access::{self, Found},
+        auth::{self, Authentication, Settings},
+        ratelimit::Rate,
+        state::Assets,
+    },
+    client::Client,
+    compose::{NoSigner, SystemClock, SystemIds},
 };
 use bursar_domain::{
-    governance::log::{Entry, EntryDigest, Head},
+    governance::{
+        log::{Entry, EntryDigest, Head},
+        testing::{PEOPLE, key},
+    },
     ids::{ApiKeyId, IdSource as _},
     time::{Clock, Timestamp},
 };
@@ -14,11 +24,13 @@ use bursar_store::{
     api_keys::{self, ApiKey},
     governance as kept,
 };
-use bursar_workers::{Context, Settings, governance::Governance};
+use bursar_workers::{Context, Settings as Engine, governance::Governance, webhooks::Webhooks};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use std::{
+    net::SocketAddr,
+    num::NonZeroU32,
     path::Path,
     sync::{
         Arc,
@@ -44,9 +56,12 @@ impl Clock for TestClock {
 
 pub struct Server {
     pub clock: Arc<TestClock>,
+    pub store: Store,
+    pub context: Context,
     pub url: String,
+    /// A bearer key: it does everything where nothing is governed, and reads where something is.
     pub key: String,
-    http: reqwest::Client,
+    governed: bool,
 }
 
 pub fn database(dir: &Path) -> String {
@@ -61,9 +76,40 @@ pub async fn found(store: &Store, genesis: &Entry, now: Timestamp) {
     tx.commit().await.unwrap();
 }
 
+pub fn rate(per_second: u32, burst: u32) -> Rate {
+    Rate::new(NonZeroU32::new(per_second).unwrap(), NonZeroU32::new(burst).unwrap())
+}
+
+/// As many requests as tests make, and bearer keys also where something is governed.
+pub fn lenient() -> Settings {
+    let often = rate(1_000_000, 1_000_000);
+    Settings { bearer: Some(true), callers: often, strangers: often, ..Settings::default() }
+}
+
 impl Server {
-    /// Serves what is in the database. `pinned`: `None` for an installation without governance.
+    /// Serves what is in the database. `pinned`: `None` for an installation without governance. Requests are timely by the system's
+    /// clock, everything else is by `clock`.
     pub async fn start(dir: &Path, pinned: Option<EntryDigest>, clock: Arc<TestClock>) -> Self {
+        Self::start_with(dir, pinned, clock, Authentication::new(lenient(), Arc::new(SystemClock))).await
+    }
+
+    pub async fn start_with(
+        dir: &Path,
+        pinned: Option<EntryDigest>,
+        clock: Arc<TestClock>,
+        auth: Authentication,
+    ) -> Self {
+        Self::start_sending(dir, pinned, clock, auth, None).await
+    }
+
+    /// With what sends webhooks.
+    pub async fn start_sending(
+        dir: &Path,
+        pinned: Option<EntryDigest>,
+        clock: Arc<TestClock>,
+        auth: Authentication,
+        webhooks: Option<Arc<Webhooks>>,
+    ) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let store = Store::open(&database(dir)).await.unwrap();
         let governance = match pinned {
@@ -71,32 +117,35 @@ impl Server {
             None => None,
         };
         let (key, hash) = auth::new_key(&mut rand::rngs::OsRng);
-        let id = ApiKeyId::new(SystemIds.uuid());
-        let record = ApiKey { id, name: "test".into(), created_at: clock.now(), revoked_at: None };
+        let record = ApiKey::new(ApiKeyId::new(SystemIds.uuid()), "test", clock.now());
         let mut tx = store.write().await.unwrap();
         api_keys::insert(&mut tx, &record, &hash).await.unwrap();
         tx.commit().await.unwrap();
         let context = Context {
-            store,
+            store: store.clone(),
             chains: Arc::default(),
             signer: Arc::new(NoSigner),
             clock: clock.clone(),
             ids: Arc::new(SystemIds),
             governance,
             screening: None,
-            settings: Settings::default(),
+            settings: Engine::default(),
         };
         let state = ApiState {
-            context,
+            context: context.clone(),
             assets: Arc::new(Assets::new(Vec::new())),
             coordinator: None,
             single_key: false,
             metrics: PrometheusBuilder::new().build_recorder().handle(),
+            auth: Arc::new(auth),
+            webhooks,
+            streams: api::events::Streams::default(),
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(axum::serve(listener, api::router(state)).into_future());
-        Self { clock, url, key: key.to_string(), http: reqwest::Client::new() }
+        let service = api::router(state).into_make_service_with_connect_info::<SocketAddr>();
+        tokio::spawn(axum::serve(listener, service).into_future());
+        Self { clock, store, context, url, key: key.to_string(), governed: pinned.is_some() }
     }
 
     pub async fn get(&self, path: &str) -> Value {
@@ -107,13 +156,25 @@ impl Server {
     pub async fn post(&self, path: &str, body: &Value) -> (StatusCode, Value) {
         self.call(Method::POST, path, Some(body)).await
     }
+    /// By the bearer key; where something is governed and more is wanted than to read, as somebody of the test desk whose roles do.
     pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> (StatusCode, Value) {
-        let mut request = self.http.request(method, format!("{}{path}", self.url)).bearer_auth(&self.key);
-        if let Some(body) = body {
-            request = request.json(body);
+        if self.governed && method != Method::GET {
+            return self.call_as(who_may(&method, path), method, path, body).await;
         }
-        let response = request.send().await.unwrap();
-        (response.status(), response.json().await.unwrap())
+        answer(&Client::new(&self.url, self.key.clone().into()).unwrap(), method, path, body).await
+    }
+    /// Signed by this user of the test desk.
+    pub async fn call_as(
+        &self,
+        user: &str,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> (StatusCode, Value) {
+        answer(&self.client_of(user), method, path, body).await
+    }
+    pub fn client_of(&self, user: &str) -> Client {
+        Client::signing(&self.url, key(user).secret.clone()).unwrap()
     }
     /// The payloads of the events of this kind, oldest first.
     pub async fn events(&self, kind: &str) -> Vec<Value> {
@@ -121,4 +182,35 @@ impl Server {
         let events = page["items"].as_array().unwrap().iter();
         events.filter(|event| event["type"] == kind).map(|event| event["payload"].clone()).collect()
     }
+}
+
+/// The status, and the body if it is JSON.
+pub async fn answer(
+    client: &Client,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+) -> (StatusCode, Value) {
+    let response = client.call(method, path, body).await.unwrap();
+    (response.status(), response.json().await.unwrap_or_default())
+}
+
+/// Somebody of the test desk who may call this.
+fn who_may(method: &Method, path: &str) -> &'static str {
+    let path = path.split('?').next().unwrap_or_default();
+    let fits = |pattern: &str| {
+        pattern.split('/').count() == path.split('/').count()
+            && pattern
+                .split('/')
+                .zip(path.split('/'))
+                .all(|(part, said)| part.starts_with('{') || part == said)
+    };
+    let patterns = access::ROUTES.iter().map(|route| route.path).filter(|pattern| fits(pattern));
+    let rule = patterns.filter_map(|pattern| match access::find(method.as_str(), pattern) {
+        Found::Route(route) => Some(route.rule),
+        Found::OtherMethod | Found::Missing => None,
+    });
+    let roles = rule.filter_map(|rule| rule.roles()).next();
+    let may = |(_, _, role): &&(&str, _, _)| roles.as_ref().is_none_or(|roles| roles.contains(role));
+    PEOPLE.iter().find(may).map(|(user, _, _)| *user).unwrap()
 }

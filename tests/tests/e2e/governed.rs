@@ -2,7 +2,7 @@
 
 use crate::world::{Verdict, Wallet, completed, prepare_with, run_on, text, until};
 use anyhow::{Context as _, ensure};
-use bursar::cli::admin::create_initiator_key;
+use bursar::{cli::admin::create_initiator_key, client::Client};
 use bursar_domain::{
     governance::{
         approval::{Approval, ApprovalPayload, Vote},
@@ -17,10 +17,11 @@ use bursar_domain::{
 };
 use bursar_regtest::{Postgres, PostgresOptions};
 use bursar_tests::{
-    Environment, cosigners::Signing, environment::program, initiator::payment, orchestrator::run_json,
+    Environment, api::Api, cosigners::Signing, environment::program, initiator::payment, orchestrator::run_json,
     recipients,
 };
 use futures::{StreamExt as _, TryStreamExt as _};
+use reqwest::Method;
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -65,6 +66,7 @@ async fn govern(environment: &mut Environment, rules: Value) -> anyhow::Result<(
     let mut load = Command::new(program("bursar")?);
     run_json(load.args(["--json", "governance", "load"]).arg(&log).arg("--config").arg(&config))?;
     environment.orchestrator.start().await?;
+    environment.api = Api::signing(environment.orchestrator.url(), environment.initiator.secret().clone())?;
     Ok((desk, anna))
 }
 
@@ -72,7 +74,9 @@ async fn govern(environment: &mut Environment, rules: Value) -> anyhow::Result<(
 fn bursar(environment: &Environment, arguments: &[&str], key: &Path) -> anyhow::Result<Value> {
     let mut command = Command::new(program("bursar")?);
     command.arg("--json").args(arguments).arg("--key").arg(key);
-    command.args(["--yes", "--url", &environment.api.url, "--api-key", &environment.api.key]);
+    // Beside the key, and not in the home of whoever runs the tests.
+    command.env_remove("BURSAR_GENESIS").env("BURSAR_STATE", key.with_extension("state"));
+    command.args(["--yes", "--url", &environment.api.url, "--key-file"]).arg(key);
     run_json(&mut command)
 }
 
@@ -91,9 +95,10 @@ async fn approve(
     let (intent, head, vote) = (IntentDigest(intent), desk.state.head(), Vote::Approve);
     let payload = ApprovalPayload { intent, policy, head, vote, given_at, expires_at };
     let approval = Approval { payload, signature: key(user).sign(&payload.digest()) };
-    let url = format!("{}/v1/transfers/{id}/approvals", environment.api.url);
-    let post = environment.api.http.post(url).bearer_auth(&environment.api.key);
-    Ok(post.json(&approval).send().await?)
+    // Whoever hands it in, the signature in it counts.
+    let client = Client::signing(&environment.api.url, key("client.approver").secret)?;
+    let body = serde_json::to_value(&approval)?;
+    Ok(client.call(Method::POST, &format!("/v1/transfers/{id}/approvals"), Some(&body)).await?)
 }
 
 async fn waits(environment: &Environment, id: &str, sub_status: &str) -> anyhow::Result<Value> {

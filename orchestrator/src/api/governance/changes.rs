@@ -134,7 +134,7 @@ pub async fn create(
     let (governance, _) = log(&state).await?;
     let entry = Entry { document: submission.document, signatures: submission.signatures };
     let digest = entry.digest();
-    let taken = desk::propose(&state.context, governance, entry, caller.0).await?;
+    let taken = desk::propose(&state.context, governance, entry, caller.id).await?;
     answer(&state, digest, taken).await
 }
 
@@ -152,7 +152,7 @@ pub async fn sign(
     Body { value: submission, .. }: Body<SignatureSubmission>,
 ) -> Result<(StatusCode, Json<TakenView>), Problem> {
     let (governance, _) = log(&state).await?;
-    let taken = desk::sign(&state.context, governance, digest, submission.signature, caller.0).await?;
+    let taken = desk::sign(&state.context, governance, digest, submission.signature, caller.id).await?;
     answer(&state, digest, taken).await
 }
 

@@ -15,6 +15,7 @@ use crate::api::{
 };
 use axum::{Extension, Json, extract::State, http::StatusCode};
 use bursar_domain::{
+    audit::act::Signed,
     governance::{
         approval::{Approval, ApprovalPayload, Ballot, NotCounted, Progress, Vote},
         log::Head,
@@ -133,9 +134,10 @@ pub async fn create(
             "policy": payload.policy,
             "givenAt": payload.given_at,
             "expiresAt": payload.expires_at,
-            "apiKey": caller.0,
+            "apiKey": caller.id,
         });
-        events::append(&mut tx, "transfer.approval", Some(id), now, &told).await?;
+        let signed = Signed::Approval { approval: Box::new(approval.clone()) };
+        events::append_signed(&mut tx, "transfer.approval", Some(id), now, &told, &signed).await?;
         if transfer.state.next_step().is_some() {
             jobs::nudge(&mut tx, id, now).await?;
         }

@@ -15,7 +15,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bursar_domain::{
-    ids::{ApiKeyId, TransferId, WalletId},
+    ids::{TransferId, WalletId},
     intent::Intent,
     lifecycle::Transfer,
 };
@@ -38,32 +38,32 @@ use bursar_workers::preflight::Draft;
               (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub async fn create(
     State(state): State<ApiState>,
-    Extension(Caller(api_key)): Extension<Caller>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     Body { value: request, digest }: Body<TransferRequest>,
 ) -> Result<Response, Problem> {
-    let asked = Asked { api_key, key: idempotency_key(&headers)?, digest };
+    let asked = Asked { caller: &caller, key: idempotency_key(&headers)?, digest };
     if let Some(answer) = asked.before(&state).await? {
         return Ok(answer);
     }
-    let (wallet, intent) = understand(&state, &request).await?;
+    let (wallet, intent) = understand(&state, &caller, &request).await?;
     let TransferRequest { initiator, signature, .. } = request;
     let order = Order { intent: intent.clone(), initiator, signature, wallet: wallet.id };
     submit(&state, asked, order, refusal::check(&state, &wallet, &intent)).await
 }
 
 /// Who asks, under which Idempotency-Key, with which bytes.
-pub(super) struct Asked {
-    pub api_key: ApiKeyId,
+pub(super) struct Asked<'c> {
+    pub caller: &'c Caller,
     pub key: Option<String>,
     pub digest: [u8; 32],
 }
 
-impl Asked {
+impl Asked<'_> {
     /// The answer that was given to the same request before.
     pub(super) async fn before(&self, state: &ApiState) -> Result<Option<Response>, Problem> {
         let Some(key) = &self.key else { return Ok(None) };
-        known_answer(idempotency::peek(&state.context.store, self.api_key, key, &self.digest).await?)
+        known_answer(idempotency::peek(&state.context.store, self.caller.id, key, &self.digest).await?)
     }
 }
 
@@ -79,15 +79,15 @@ pub(super) struct Order {
 /// the account for the draft that `check` made serves the worker, too.
 pub(super) async fn submit(
     state: &ApiState,
-    asked: Asked,
+    asked: Asked<'_>,
     order: Order,
     check: impl Future<Output = Result<Option<Draft>, Problem>> + Send,
 ) -> Result<Response, Problem> {
     let context = &state.context;
-    let Asked { api_key, key, digest } = asked;
+    let Asked { caller, key, digest } = asked;
     let Order { intent, initiator, signature, wallet } = order;
     if let Some(existing) = transfers::by_external_id(&context.store, &intent.external_id).await? {
-        return known_transfer(state, existing, &intent, initiator.as_deref()).await;
+        return known_transfer(state, caller, existing, &intent, initiator.as_deref()).await;
     }
     not_expired(state, &intent)?;
     let signed = intake::signed(initiator.as_deref(), signature.as_deref(), intent);
@@ -100,16 +100,16 @@ pub(super) async fn submit(
         .map_err(|error| Problem::internal(&error))?;
     let mut tx = context.store.write().await?;
     if let Some(key) = &key
-        && let Some(answer) = known_answer(idempotency::begin(&mut tx, api_key, key, &digest, now).await?)?
+        && let Some(answer) = known_answer(idempotency::begin(&mut tx, caller.id, key, &digest, now).await?)?
     {
         return Ok(answer);
     }
     if let Submitted::Existing(existing) = transfers::submit(&mut tx, &transfer).await? {
         drop(tx);
-        return known_transfer(state, *existing, &transfer.intent.intent, initiator.as_deref()).await;
+        return known_transfer(state, caller, *existing, &transfer.intent.intent, initiator.as_deref()).await;
     }
     if let Some(key) = &key {
-        idempotency::complete(&mut tx, api_key, key, StatusCode::CREATED.as_u16(), &body).await?;
+        idempotency::complete(&mut tx, caller.id, key, StatusCode::CREATED.as_u16(), &body).await?;
     }
     // Before a worker can look.
     if let Some(draft) = draft {
@@ -152,10 +152,16 @@ fn known_answer(begun: Begun) -> Result<Option<Response>, Problem> {
 /// The same externalId again: the same transfer if intent and initiator are the same, a conflict otherwise.
 async fn known_transfer(
     state: &ApiState,
+    caller: &Caller,
     existing: Transfer,
     intent: &Intent,
     initiator: Option<&str>,
 ) -> Result<Response, Problem> {
+    if !caller.sees(existing.wallet) {
+        // Which one, is of another wallet.
+        let message = "was used before with other content; it can be used once";
+        return Err(Problem::conflict("external-id-reused", "externalId", message));
+    }
     let same_initiator =
         initiator.is_none_or(|key| key.eq_ignore_ascii_case(&existing.intent.initiator.to_string()));
     if existing.intent.intent.digest() != intent.digest() || !same_initiator {

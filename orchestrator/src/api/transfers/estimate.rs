@@ -2,10 +2,10 @@
 
 use super::{not_expired, refusal, understand};
 use crate::{
-    api::{ApiState, extract::Body, problem::Problem, wire::fee},
+    api::{ApiState, auth::Caller, extract::Body, problem::Problem, wire::fee},
     intake::TransferRequest,
 };
-use axum::{Json, extract::State};
+use axum::{Extension, Json, extract::State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -26,9 +26,10 @@ pub struct Estimate {
               (status = 422, body = Problem), (status = 503, body = Problem, description = "The node or the co-signers do not answer, or funds are reserved")))]
 pub async fn estimate(
     State(state): State<ApiState>,
+    Extension(caller): Extension<Caller>,
     body: Body<TransferRequest>,
 ) -> Result<Json<Estimate>, Problem> {
-    let (wallet, intent) = understand(&state, &body.value).await?;
+    let (wallet, intent) = understand(&state, &caller, &body.value).await?;
     not_expired(&state, &intent)?;
     let draft = refusal::check(&state, &wallet, &intent).await?;
     let draft = draft.ok_or_else(|| {

@@ -29,15 +29,15 @@ use bursar_workers::{engine::StepError, gaps, preflight::Draft};
               (status = 503, body = Problem)))]
 pub async fn create(
     State(state): State<ApiState>,
-    Extension(Caller(api_key)): Extension<Caller>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     Body { value: request, digest }: Body<FillRequest>,
 ) -> Result<Response, Problem> {
-    let asked = Asked { api_key, key: idempotency_key(&headers)?, digest };
+    let asked = Asked { caller: &caller, key: idempotency_key(&headers)?, digest };
     if let Some(answer) = asked.before(&state).await? {
         return Ok(answer);
     }
-    let wallet = wallet(&state, &request.wallet_id).await?;
+    let wallet = wallet(&state, &caller, &request.wallet_id).await?;
     let network = wallet.descriptor.network;
     let ports = state.context.chain(network);
     let ports = ports.ok_or_else(|| Problem::unavailable(format!("no node is configured for {network}")))?;
@@ -54,9 +54,9 @@ pub async fn create(
     submit(&state, asked, order, check).await
 }
 
-async fn wallet(state: &ApiState, id: &str) -> Result<Wallet, Problem> {
+async fn wallet(state: &ApiState, caller: &Caller, id: &str) -> Result<Wallet, Problem> {
     let id: WalletId = id.parse().map_err(|error| Problem::invalid_field("walletId", error))?;
-    match wallets::find(state, id).await {
+    match wallets::find_for(state, caller, id).await {
         Err(problem) if problem.status == 404 => {
             Err(Problem::invalid_field("walletId", "no such wallet: see GET /v1/wallets"))
         }

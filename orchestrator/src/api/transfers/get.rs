@@ -1,10 +1,14 @@
 //! One transfer, with its transactions and its timeline.
 
 use super::view::{self, TransferView};
-use crate::api::{ApiState, extract::Path, problem::Problem};
+use crate::api::{ApiState, extract::Path, problem::Problem, reviews};
 use axum::{Json, extract::State};
 use bursar_domain::{ids::TransferId, lifecycle::Transfer};
-use bursar_store::{events, transactions, transfers};
+use bursar_store::{
+    events,
+    screenings::{self, Subject},
+    transactions, transfers,
+};
 
 pub async fn find(state: &ApiState, id: TransferId) -> Result<Transfer, Problem> {
     transfers::get(&state.context.store, id).await?.ok_or_else(|| Problem::not_found("transfer"))
@@ -14,7 +18,12 @@ pub async fn load(state: &ApiState, transfer: Transfer) -> Result<TransferView, 
     let store = &state.context.store;
     let records = transactions::of_transfer(store, transfer.id).await?;
     let timeline = events::of_transfer(store, transfer.id).await?;
-    Ok(view::of(state, transfer, records, Some(timeline)))
+    let screening = match state.context.screening.is_some() || state.context.governance.is_some() {
+        true => screenings::newest(store, Subject::Transfer(transfer.id)).await?,
+        false => None,
+    };
+    let screening = screening.map(|newest| reviews::screening(&newest, false));
+    Ok(TransferView { screening, ..view::of(state, transfer, records, Some(timeline)) })
 }
 
 /// One transfer, with its transactions and its timeline.

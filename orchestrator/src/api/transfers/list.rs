@@ -3,17 +3,21 @@
 use super::view::{self, TransferView};
 use crate::api::{
     ApiState,
+    auth::Caller,
     extract::{Query, page_size},
     problem::Problem,
     wire::PageOf,
 };
-use axum::{Json, extract::State};
+use axum::{Extension, Json, extract::State};
 use bursar_domain::{
     ids::{ExternalId, WalletId},
     lifecycle::Status,
     network::Network,
 };
-use bursar_store::transfers::{self, Filter};
+use bursar_store::{
+    page::Page,
+    transfers::{self, Filter},
+};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -42,6 +46,7 @@ pub struct ListTransfers {
     responses((status = 200, body = PageOf<TransferView>), (status = 400, body = Problem), (status = 401, body = Problem)))]
 pub async fn list(
     State(state): State<ApiState>,
+    Extension(caller): Extension<Caller>,
     Query(query): Query<ListTransfers>,
 ) -> Result<Json<PageOf<TransferView>>, Problem> {
     let asset = match &query.asset {
@@ -62,6 +67,16 @@ pub async fn list(
         external_id: query.external_id,
     };
     let limit = page_size(query.limit)?;
-    let page = transfers::list(&state.context.store, &filter, query.cursor.as_deref(), limit).await?;
+    let page = match caller.wallets.as_deref().filter(|_| filter.wallet.is_none()) {
+        None => match filter.wallet.is_none_or(|wallet| caller.sees(wallet)) {
+            true => transfers::list(&state.context.store, &filter, query.cursor.as_deref(), limit).await?,
+            // As of a wallet that is not there.
+            false => Page { items: Vec::new(), next: None },
+        },
+        Some(wallets) => {
+            transfers::list_of_wallets(&state.context.store, &filter, wallets, query.cursor.as_deref(), limit)
+                .await?
+        }
+    };
     Ok(Json(PageOf::map(page, |transfer| view::of(&state, transfer, Vec::new(), None))))
 }

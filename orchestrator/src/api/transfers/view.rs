@@ -2,6 +2,7 @@
 
 use crate::api::{
     ApiState,
+    reviews::ScreeningView,
     wire::{decimal, fee, time},
 };
 use bursar_domain::{
@@ -61,6 +62,9 @@ pub struct TransferView {
     pub created_at: String,
     pub updated_at: String,
     pub expires_at: String,
+    /// The newest screening, without what was found (`GET /v1/transfers/{id}/screenings`); in single views only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub screening: Option<ScreeningView>,
     /// The chain transaction that carries it, from PENDING_SIGNATURE on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transaction: Option<TransactionView>,
@@ -201,6 +205,7 @@ pub fn of(
         created_at: time(transfer.created_at),
         updated_at: time(transfer.updated_at),
         expires_at: time(intent.expires_at),
+        screening: None,
         transaction: current.cloned(),
         transactions: records,
         timeline: timeline.map(|events| events.iter().filter_map(entry).collect()),

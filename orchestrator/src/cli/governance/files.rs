@@ -2,6 +2,7 @@
 
 use super::{NotSigned, keys::parse_digest};
 use crate::{
+    api::audited,
     cli::{ConfigFile, output::Output},
     client::Client,
     compose::SystemClock,
@@ -91,6 +92,7 @@ pub async fn load(file: &Path, config: &ConfigFile, output: Output) -> anyhow::R
     let state = State::replay(pinned, entries())
         .map_err(|(place, refused)| anyhow::anyhow!("{}: entry {place}: {refused}", file.display()))?;
     let store = Store::open(config.store.url.reveal()).await.context("cannot open the store")?;
+    let store = store.acting(audited::command("bursar governance load", now));
     let added = put(&store, entries()).await?;
     if config.governance.genesis.is_none() {
         eprintln!(

@@ -1,0 +1,155 @@
+//! How often somebody may ask: a bucket of tokens for each caller, and one for each address that nobody vouches for.
+
+use super::problem::Problem;
+use bursar_domain::{ids::ApiKeyId, time::Clock};
+use governor::{
+    Quota, RateLimiter, clock::Clock as GovernorClock, middleware::NoOpMiddleware,
+    state::keyed::HashMapStateStore,
+};
+use std::{
+    hash::Hash,
+    net::{IpAddr, Ipv6Addr},
+    num::NonZeroU32,
+    sync::Arc,
+    time::Duration,
+};
+
+/// Tokens that come back every second, and how many there can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    pub per_second: NonZeroU32,
+    pub burst: NonZeroU32,
+}
+
+impl Rate {
+    pub const fn new(per_second: NonZeroU32, burst: NonZeroU32) -> Self {
+        Self { per_second, burst }
+    }
+}
+
+/// The server's clock, as governor reads one. A clock that is set back gives no tokens until it has caught up with itself.
+struct Ticks(Arc<dyn Clock>);
+
+impl Clone for Ticks {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+impl GovernorClock for Ticks {
+    type Instant = Duration;
+    fn now(&self) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.now().micros()).unwrap_or(0))
+    }
+}
+
+/// Buckets of those who asked lately. When there are too many of them, newcomers share one.
+struct Buckets<K: Clone + Eq + Hash> {
+    limiter: RateLimiter<Option<K>, HashMapStateStore<Option<K>>, Ticks, NoOpMiddleware<Duration>>,
+    clock: Ticks,
+}
+
+/// Full buckets are forgotten beyond this many; about 5 MB.
+const MAX_BUCKETS: usize = 65_536;
+
+impl<K: Clone + Eq + Hash> Buckets<K> {
+    fn new(rate: Rate, clock: Ticks) -> Self {
+        let quota = Quota::per_second(rate.per_second).allow_burst(rate.burst);
+        Self { limiter: RateLimiter::new(quota, HashMapStateStore::default(), clock.clone()), clock }
+    }
+
+    /// Takes a token.
+    fn take(&self, key: K) -> Result<(), Duration> {
+        if self.limiter.len() >= MAX_BUCKETS {
+            self.limiter.retain_recent();
+        }
+        let key = (self.limiter.len() < MAX_BUCKETS).then_some(key);
+        self.limiter
+            .check_key(&key)
+            .map_err(|not_until| not_until.wait_time_from(GovernorClock::now(&self.clock)))
+    }
+}
+
+/// The limits of one process.
+pub struct RateLimits {
+    callers: Buckets<ApiKeyId>,
+    strangers: Buckets<Option<IpAddr>>,
+}
+
+impl RateLimits {
+    pub fn new(callers: Rate, strangers: Rate, clock: Arc<dyn Clock>) -> Self {
+        let clock = Ticks(clock);
+        Self { callers: Buckets::new(callers, clock.clone()), strangers: Buckets::new(strangers, clock) }
+    }
+
+    /// One request of somebody who is known.
+    ///
+    /// # Errors
+    /// 429, with when to come again.
+    pub fn caller(&self, id: ApiKeyId) -> Result<(), Problem> {
+        self.callers.take(id).map_err(|wait| refused("caller", wait))
+    }
+
+    /// One request that nobody vouches for: it failed to prove who sent it, or is one that begins with nothing.
+    ///
+    /// # Errors
+    /// 429, with when to come again.
+    pub fn stranger(&self, address: Option<IpAddr>) -> Result<(), Problem> {
+        self.strangers.take(address.map(network)).map_err(|wait| refused("address", wait))
+    }
+}
+
+/// Whoever has one IPv6 address has 2⁶⁴ of them.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
+        v4 => v4,
+    }
+}
+
+fn refused(of: &'static str, wait: Duration) -> Problem {
+    metrics::counter!("bursar_requests_limited_total", "of" => of).increment(1);
+    Problem::too_many(wait)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bursar_domain::time::Timestamp;
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    struct At(AtomicI64);
+    impl Clock for At {
+        fn now(&self) -> Timestamp {
+            Timestamp(self.0.load(Ordering::SeqCst))
+        }
+    }
+
+    fn rate(per_second: u32, burst: u32) -> Rate {
+        Rate::new(NonZeroU32::new(per_second).unwrap(), NonZeroU32::new(burst).unwrap())
+    }
+
+    #[test]
+    fn a_burst_then_as_many_as_come_back() {
+        let clock = Arc::new(At(AtomicI64::new(1_000_000_000)));
+        let limits = RateLimits::new(rate(2, 3), rate(1, 1), clock.clone());
+        let one = ApiKeyId::new(uuid::Uuid::from_u128(1));
+        let allowed = |count: usize| (0..count).filter(|_| limits.caller(one).is_ok()).count();
+        assert_eq!(allowed(10), 3);
+        clock.0.fetch_add(1_000_000, Ordering::SeqCst);
+        assert_eq!(allowed(10), 2);
+        assert!(limits.caller(ApiKeyId::new(uuid::Uuid::from_u128(2))).is_ok(), "others have their own");
+        let problem = limits.caller(one).unwrap_err();
+        assert_eq!((problem.status, problem.retry_after), (429, Some(1)));
+    }
+
+    #[test]
+    fn addresses_of_one_network_share_a_bucket() {
+        let limits = RateLimits::new(rate(1, 1), rate(1, 1), Arc::new(At(AtomicI64::new(5_000_000))));
+        let ask = |address: &str| limits.stranger(Some(address.parse().unwrap())).is_ok();
+        assert!(ask("2001:db8::1"));
+        assert!(!ask("2001:db8::ffff:1"), "the same /64");
+        assert!(ask("2001:db8:0:1::1"));
+        assert!(ask("192.0.2.1") && ask("192.0.2.2") && !ask("::ffff:192.0.2.1"));
+        assert!(limits.stranger(None).is_ok() && limits.stranger(None).is_err(), "nobody knows where from");
+    }
+}
