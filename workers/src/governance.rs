@@ -284,9 +284,13 @@ mod tests {
     #[test]
     fn one_cosigner_alone_holds_up_what_loosens_and_no_brake() {
         let objections = |objecting: usize, asked| Objections { parties: vec!["a".into(); objecting], asked };
-        for (objecting, asked, loosening, brake) in
-            [(0, 0, false, false), (0, 3, false, false), (1, 3, true, false), (2, 3, true, false), (3, 3, true, true)]
-        {
+        for (objecting, asked, loosening, brake) in [
+            (0, 0, false, false),
+            (0, 3, false, false),
+            (1, 3, true, false),
+            (2, 3, true, false),
+            (3, 3, true, true),
+        ] {
             let said = objections(objecting, asked);
             assert_eq!((said.hold_up(false), said.hold_up(true)), (loosening, brake), "{said:?}");
         }

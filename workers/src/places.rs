@@ -36,7 +36,9 @@ pub(crate) struct ToSign {
 
 /// As many sessions are under way here as may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{0} signing sessions are under way here, which is as many as may be; it has its turn when one has ended")]
+#[error(
+    "{0} signing sessions are under way here, which is as many as may be; it has its turn when one has ended"
+)]
 pub(crate) struct NoPlace(usize);
 
 tokio::task_local! {

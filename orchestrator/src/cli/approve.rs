@@ -108,7 +108,8 @@ pub async fn run(approve: Approve, output: Output) -> anyhow::Result<()> {
 pub(super) fn ordered(transfer: &Value, intent: Intent) -> anyhow::Result<SignedIntent> {
     let (mut initiator, mut signature) = ([0; 32], [0; 64]);
     let text = |name: &str| transfer[name].as_str().unwrap_or_default().to_owned();
-    hex::decode_to_slice(text("initiator"), &mut initiator).context("the server's answer has no initiator")?;
+    hex::decode_to_slice(text("initiator"), &mut initiator)
+        .context("the server's answer has no initiator")?;
     hex::decode_to_slice(text("initiatorSignature"), &mut signature)
         .context("the server's answer has no initiatorSignature")?;
     let order = SignedIntent { intent, initiator: InitiatorKey(initiator), signature };
@@ -124,12 +125,7 @@ pub(super) fn initiator<'s>(log: &'s State, order: &SignedIntent) -> Result<&'s 
 }
 
 /// What the policy says, by what is known on this machine: no prices, balances, screenings or earlier transfers.
-fn decide(
-    log: &State,
-    order: &SignedIntent,
-    initiator: &User,
-    now: Timestamp,
-) -> anyhow::Result<Decision> {
+fn decide(log: &State, order: &SignedIntent, initiator: &User, now: Timestamp) -> anyhow::Result<Decision> {
     let published = log.policy().context("no policy is in force")?;
     let request = Request::new(&order.intent, initiator, log.address_book())
         .map_err(|invalid| NotSigned(invalid.to_string()))?;
@@ -144,7 +140,9 @@ fn explain(decision: &Decision) -> Vec<String> {
     }
     match &decision.outcome {
         Outcome::Denied { reasons } => {
-            lines.extend(reasons.iter().map(|reason| format!("not permitted by what is known here: {reason}")));
+            lines.extend(
+                reasons.iter().map(|reason| format!("not permitted by what is known here: {reason}")),
+            );
         }
         Outcome::Allowed(Allowed { requirements, delay_seconds, signers }) => {
             for required in requirements {

@@ -43,7 +43,7 @@ async fn ordered(dir: &std::path::Path) -> (Server, TestDesk, Transfer) {
         kept::append(&mut tx, head, pair[0].0.digest(), &pair[1].0, pair[1].1).await.unwrap();
     }
     let descriptor = "xrp:63456/xrp-ed25519/0".parse().unwrap();
-    let id = |n| uuid::Uuid::from_u128(0x0193_6d0e_0000_7000_8000_0000_0000_0000 + n);
+    let id = |n: u128| uuid::Uuid::from_u128(0x0193_6d0e_0000_7000_8000_0000_0000_0000 + n);
     let wallet = WalletId::new(id(1));
     let named = Wallet { id: wallet, name: "desk".into(), descriptor, created_at: desk.now };
     wallets::insert(&mut tx, &named).await.unwrap();
@@ -97,7 +97,8 @@ fn vote(server: &Server, desk: &TestDesk, transfer: &Transfer, user: &str, vote:
 
 fn who(explanation: &Value, code: &str) -> Vec<String> {
     let obstacles = explanation["obstacles"].as_array().cloned().unwrap_or_default();
-    let found = obstacles.iter().filter(|it| it["code"] == code).flat_map(|it| it["who"].as_array().unwrap().clone());
+    let found =
+        obstacles.iter().filter(|it| it["code"] == code).flat_map(|it| it["who"].as_array().unwrap().clone());
     found.map(|user| user.as_str().unwrap().to_owned()).collect()
 }
 
@@ -135,7 +136,11 @@ async fn votes__should_be_taken_until_a_block_holds_the_payment() {
     let (_, again) = server.post(&path, &vote(&server, &desk, &transfer, all[1], Vote::Approve)).await;
     assert_eq!((&again["progress"]["rejectedBy"], &again["missing"]), (&json!([]), &json!([])), "{again}");
     let explained = server.get(&explanation).await;
-    assert_eq!((&explained["code"], &explained["obstacles"]), (&json!("AUTHORIZED"), &Value::Null), "{explained}");
+    assert_eq!(
+        (&explained["code"], &explained["obstacles"]),
+        (&json!("AUTHORIZED"), &Value::Null),
+        "{explained}"
+    );
 
     // Sent: a replacement may need a signature.
     let sent = [Fact::Signed, Fact::MaybeSent { reason: None }, Fact::Sent];

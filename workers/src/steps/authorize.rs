@@ -168,11 +168,7 @@ pub(super) fn until(due: Timestamp, now: Timestamp) -> Duration {
 }
 
 /// Leaves the transfer where it is, and says why. Writes nothing if that is what was said before.
-pub(super) async fn hold(
-    context: &Context,
-    transfer: Transfer,
-    waits: Waits,
-) -> Result<Progress, StepError> {
+pub(super) async fn hold(context: &Context, transfer: Transfer, waits: Waits) -> Result<Progress, StepError> {
     let Waits { sub_status, reason, pause, ruling } = waits;
     let fact = Fact::Waiting { sub_status, reason };
     let said = transfer.already_says(&fact);
@@ -202,9 +198,14 @@ pub(super) struct Basis {
 pub(super) enum Standing {
     Holds(Basis),
     /// What had authorized it does no longer: it is decided anew.
-    Lapsed { reason: String },
+    Lapsed {
+        reason: String,
+    },
     /// Only the hour is in the way: it keeps its place, and nothing is reserved until then.
-    Closed { reason: String, opens: Timestamp },
+    Closed {
+        reason: String,
+        opens: Timestamp,
+    },
 }
 
 impl Basis {
@@ -247,11 +248,7 @@ pub(super) async fn standing(context: &Context, transfer: &Transfer) -> Result<S
 }
 
 /// Whether it was authorized by the policy in force, so that the sums that this one limits have it.
-async fn is_decided_by(
-    context: &Context,
-    transfer: &Transfer,
-    judged: &Judged,
-) -> Result<bool, StepError> {
+async fn is_decided_by(context: &Context, transfer: &Transfer, judged: &Judged) -> Result<bool, StepError> {
     let version = judged.state.policy().map(|published| published.version);
     let ruled = approvals::ruling(&context.store, transfer.id).await?;
     Ok(ruled.is_some_and(|(ruled, _)| ruled.code == AUTHORIZED && ruled.policy == version))
@@ -259,10 +256,7 @@ async fn is_decided_by(
 
 /// Whether a transfer of which a signature may exist may be signed once more. It can neither go back nor end by what people decide now: it
 /// waits for what is missing (votes are taken), while whatever may be signed already is looked after.
-pub(super) async fn again(
-    context: &Context,
-    transfer: &Transfer,
-) -> Result<Result<Basis, Waits>, StepError> {
+pub(super) async fn again(context: &Context, transfer: &Transfer) -> Result<Result<Basis, Waits>, StepError> {
     let Some(governance) = &context.governance else {
         return Ok(Ok(Basis { evidence: None, head: None }));
     };
@@ -288,7 +282,9 @@ pub(super) async fn again(
             let ruling = judged.ruling();
             let reason = ruling.reason.clone().unwrap_or_default();
             let sub_status = match fact {
-                Fact::Rejected { sub_status: Some(sub_status), .. } | Fact::Expired { sub_status } => sub_status,
+                Fact::Rejected { sub_status: Some(sub_status), .. } | Fact::Expired { sub_status } => {
+                    sub_status
+                }
                 _ => SubStatus::AuthorizationLapsed,
             };
             Waits { sub_status, reason, pause: LOOK, ruling }

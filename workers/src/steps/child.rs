@@ -149,8 +149,7 @@ pub(super) async fn sign(
         unsigned: child.unsigned.clone(),
         authorization,
     };
-    let signatures: Vec<SignatureBytes> = match place.wait(context.signer.sign(&package, &payloads)).await
-    {
+    let signatures: Vec<SignatureBytes> = match place.wait(context.signer.sign(&package, &payloads)).await {
         Ok(signatures) => signatures,
         Err(error) => {
             tracing::info!(transaction = %child.id, %error, "the child was not signed");

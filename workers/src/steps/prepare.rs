@@ -56,9 +56,7 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
     let waited = halted::held(transfer.sub_status)
         || authorize::waited(transfer.sub_status)
         || transfer.sub_status == Some(SubStatus::SignerNotYet);
-    if !waited
-        && let Some(progress) = cooling(context, &transfer, context.settings.retry)
-    {
+    if !waited && let Some(progress) = cooling(context, &transfer, context.settings.retry) {
         return Ok(progress);
     }
     match draft_for(context, &transfer).await {

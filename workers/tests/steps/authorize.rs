@@ -2,19 +2,21 @@
 
 use crate::support::world::World;
 use bursar_domain::{
+    asset::Asset,
     governance::{
         approval::{Approval, ApprovalPayload, Vote},
         change::Change,
         freeze::Scope,
         log::{EntryDigest, Head},
         policy::Policy,
+        quote::{Quote, SignedQuote},
         testing::{TestDesk, key},
     },
     ids::TransferId,
     lifecycle::{Status, SubStatus},
     time::Clock as _,
 };
-use bursar_store::{Store, approvals, governance as kept, halts, halts::HaltCode, jobs};
+use bursar_store::{Store, approvals, governance as kept, halts, halts::HaltCode, jobs, quotes};
 use bursar_workers::{engine::Next, governance::Governance};
 use serde_json::{Value, json};
 use std::{sync::atomic::Ordering, time::Duration};
@@ -71,6 +73,25 @@ impl Governed {
         let mut tx = self.world.store().write().await.unwrap();
         approvals::insert(&mut tx, transfer, &approval, now).await.unwrap();
         jobs::nudge(&mut tx, transfer, now).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    /// What an ETH costs, by this user.
+    async fn quote(&self, price: &str, by: &str) {
+        let now = self.world.clock.now();
+        let quote = Quote {
+            genesis: self.desk.pinned(),
+            asset: Asset::Eth,
+            decimals: 18,
+            currency: "CHF".parse().unwrap(),
+            price: price.parse().unwrap(),
+            quoted_at: now,
+            expires_at: now.plus(Duration::from_secs(600)),
+        };
+        let signed = SignedQuote { signature: key(by).sign(&quote.digest()), quote };
+        let mut tx = self.world.store().write().await.unwrap();
+        assert!(quotes::put(&mut tx, &signed, now).await.unwrap());
+        quotes::nudge_waiting(&mut tx, Asset::Eth, now).await.unwrap();
         tx.commit().await.unwrap();
     }
 
@@ -278,6 +299,52 @@ async fn velocity__should_ask_for_approvals_where_its_rule_does() {
     assert_eq!(governed.status(third).await, WAITS);
     governed.vote(third, "client.approver", Vote::Approve).await;
     governed.world.assert_paid_once(third).await;
+}
+
+/// What was paid before there was a rule about it counts, or every new limit could be exceeded once more.
+#[tokio::test]
+async fn velocity__should_be_known_to_a_rule_that_is_published_later() {
+    let mut governed = Governed::with(&[]).await;
+    for name in ["first", "second"] {
+        let id = governed.world.submit(name).await;
+        governed.world.assert_paid_once(id).await;
+    }
+    let allow = json!({ "id": "allow", "then": { "kind": "ALLOW" } });
+    governed.publish(&[allow, limit(deny())]).await;
+    let third = governed.world.submit("third").await;
+    assert_eq!(governed.status(third).await.0, Status::Blocked);
+    governed.world.clock.advance(Duration::from_secs(3600));
+    let later = governed.world.submit("later").await;
+    assert!(governed.status(later).await.0 >= Status::Queued, "the window has rolled on");
+}
+
+/// Each of these transfers pays 1000 wei, which are worth a hundredth at ten trillion for an ETH.
+#[tokio::test]
+async fn price__should_be_what_a_service_signed_and_go_to_the_co_signers() {
+    let mut governed = Governed::with(&[]).await;
+    let mut large = require(1, None);
+    large["when"] = json!({ "amount": { "in": "FIAT", "above": "1" } });
+    let rules = json!([{ "id": "allow", "then": { "kind": "ALLOW" } }, large]);
+    let policy = json!({ "currency": "CHF", "priceMaxAgeSeconds": 60, "prices": { "by": ["client.service"] }, "rules": rules });
+    governed.desk.publish(serde_json::from_value(policy).unwrap());
+    governed.store().await;
+    let unpriced = governed.world.submit("unpriced").await;
+    assert_eq!(governed.status(unpriced).await, WAITS, "above every limit");
+    governed.quote("10000000000000", "client.operator").await;
+    assert_eq!(governed.status(unpriced).await, WAITS, "the policy names somebody else");
+    governed.quote("10000000000000", "client.service").await;
+    governed.world.assert_paid_once(unpriced).await;
+    let quote = governed.world.signer.evidence_shown(unpriced).unwrap().quote.unwrap();
+    assert_eq!(quote.signature.user.as_str(), "client.service");
+    governed.world.clock.advance(Duration::from_secs(1));
+    governed.quote("10000000000001", "client.service").await;
+    let dearer = governed.world.submit("dearer").await;
+    assert_eq!(governed.status(dearer).await, WAITS);
+    governed.world.clock.advance(Duration::from_secs(1));
+    governed.quote("9000000000000", "client.service").await;
+    governed.world.clock.advance(Duration::from_secs(61));
+    let stale = governed.world.submit("stale").await;
+    assert_eq!(governed.status(stale).await, WAITS);
 }
 
 /// The one engine, many workers: however the looks fall, the limit of two holds.

@@ -63,7 +63,8 @@ async fn approval_that_expires_after_a_session_began__should_be_given_anew() {
 }
 
 #[tokio::test]
-async fn policy_that_is_published_after_a_session_began__should_ask_for_new_approvals_and_count_the_transfer() {
+async fn policy_that_is_published_after_a_session_began__should_ask_for_new_approvals_and_count_the_transfer()
+{
     let (mut governed, id) = begun("new-policy").await;
     let limited = limit(deny());
     governed.publish(&[allow(), require(2, None), limited]).await;
@@ -195,7 +196,9 @@ async fn by_the_hour(begins_in: i64) -> Governed {
 async fn transfer_that_only_the_hour_denies__should_wait_for_it() {
     let governed = by_the_hour(2).await;
     let id = governed.world.submit("early").await;
-    let Next::LookAgain(pause) = governed.world.look(id).await.unwrap() else { panic!("it must be looked at") };
+    let Next::LookAgain(pause) = governed.world.look(id).await.unwrap() else {
+        panic!("it must be looked at")
+    };
     assert!(pause <= Duration::from_secs(2 * HOUR), "{pause:?}");
     assert_eq!(
         governed.world.status(id).await,
@@ -325,8 +328,7 @@ async fn log_that_cannot_be_relied_on__should_be_said_on_the_transfer() {
     desk.publish(serde_json::from_value(policy).unwrap());
     store(other.store(), &desk, 0).await;
     let good = governed.world.context.governance.take();
-    governed.world.context.governance =
-        Some(Governance::load(other.store(), desk.pinned()).await.unwrap());
+    governed.world.context.governance = Some(Governance::load(other.store(), desk.pinned()).await.unwrap());
     let failed = governed.world.look(id).await;
     assert!(matches!(failed, Err(StepError::Governance(_))), "{failed:?}");
     assert_eq!(

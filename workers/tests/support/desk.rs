@@ -56,8 +56,7 @@ impl Desk {
         let path = self.wallet.descriptor.path(Branch::Receive, index);
         let address = adapter::address(self.wallet.descriptor.network, &path);
         let (wallet, created_at) = (self.wallet.id, T0);
-        let record =
-            AddressRecord { id, wallet, path, address: address.clone(), label: None, created_at };
+        let record = AddressRecord { id, wallet, path, address: address.clone(), label: None, created_at };
         let mut tx = store.write().await.unwrap();
         addresses::insert(&mut tx, &record).await.unwrap();
         tx.commit().await.unwrap();

@@ -180,15 +180,22 @@ const fn remedy(sub_status: SubStatus) -> Option<(&'static str, Option<Role>)> {
             ("what the co-signers lack, by party and code; they are asked again", Some(Role::SignerCustodian))
         }
         Sub::SignersOffline => ("co-signers that are online", Some(Role::SignerCustodian)),
-        Sub::SignerTimeout | Sub::SigningFailed => {
-            ("nothing yet: it is tried again; if it lasts, look at the co-signers", Some(Role::SignerCustodian))
+        Sub::SignerTimeout | Sub::SigningFailed => (
+            "nothing yet: it is tried again; if it lasts, look at the co-signers",
+            Some(Role::SignerCustodian),
+        ),
+        Sub::SignerRejected => {
+            ("other rules of the co-signers, or another order", Some(Role::SignerCustodian))
         }
-        Sub::SignerRejected => ("other rules of the co-signers, or another order", Some(Role::SignerCustodian)),
-        Sub::SigningInconclusive => ("the chain, or a cancellation: `bursar transfers cancel`", Some(Role::Operator)),
+        Sub::SigningInconclusive => {
+            ("the chain, or a cancellation: `bursar transfers cancel`", Some(Role::Operator))
+        }
         Sub::GovernanceUnavailable => ("the database with the governance log, repaired", None),
         Sub::NodeUnavailable => ("a node that answers: see `bursar status`", None),
         Sub::InsufficientFunds => ("funds in the wallet, fee included", Some(Role::Operator)),
-        Sub::MaxFeeExceeded => ("lower fees on the chain, or an order with a higher maxFee", Some(Role::Operator)),
+        Sub::MaxFeeExceeded => {
+            ("lower fees on the chain, or an order with a higher maxFee", Some(Role::Operator))
+        }
         Sub::FeeCapReached | Sub::TooManyReplacements => {
             ("a block, or a cancellation: `bursar transfers cancel`", Some(Role::Operator))
         }

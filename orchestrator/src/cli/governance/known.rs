@@ -107,7 +107,9 @@ impl Known {
         let absolute = |folder: std::ffi::OsString| Some(PathBuf::from(folder)).filter(|it| it.is_absolute());
         let home = || Some(std::env::home_dir()?.join(".local/state"));
         let base = std::env::var_os("XDG_STATE_HOME").and_then(absolute).or_else(home);
-        Ok(base.context("there is no home directory: say with --state where to keep the verified log")?.join("bursar"))
+        Ok(base
+            .context("there is no home directory: say with --state where to keep the verified log")?
+            .join("bursar"))
     }
 }
 
@@ -138,7 +140,9 @@ async fn follow(client: &Client, log: &mut Exported, told: Head) -> anyhow::Resu
                 Some(mut state) => state.append(&entry, seen_at).map(|_| state),
             };
             let next = next.map_err(|refused_by| {
-                refused(format!("the server's log does not follow from what this machine has verified: {refused_by}"))
+                refused(format!(
+                    "the server's log does not follow from what this machine has verified: {refused_by}"
+                ))
             })?;
             if next.head().seq == told.seq {
                 agrees(next.head(), told)?;
@@ -199,7 +203,9 @@ impl<'a> Kept<'a> {
             text => text.with_context(|| format!("cannot read {}", file.display()))?,
         };
         let value = serde_json::from_slice(&text);
-        value.map(Some).with_context(|| format!("{} is damaged: remove it to fetch the log again", file.display()))
+        value
+            .map(Some)
+            .with_context(|| format!("{} is damaged: remove it to fetch the log again", file.display()))
     }
 
     /// All of it or nothing, readable by its owner only.
