@@ -5,6 +5,8 @@
 
 #[path = "e2e/apart.rs"]
 mod apart;
+#[path = "e2e/audit.rs"]
+mod audit;
 #[path = "e2e/bad_input.rs"]
 mod bad_input;
 #[path = "e2e/bench.rs"]

@@ -45,6 +45,7 @@ impl Case {
                 empty_block
                     || self.boundary.contains("store/src/jobs.rs:")
                     || self.boundary.contains("workers/src/reconciler.rs:")
+                    || self.boundary.contains("workers/src/sealer.rs:")
                     || self.boundary.contains("orchestrator/src/serve.rs:")
             }
         }
