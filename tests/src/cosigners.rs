@@ -160,6 +160,12 @@ max_fee = "1000000"
 
 [destinations]
 any = true
+
+# Tests take back and fill more in an hour than a desk does in a year.
+[fees_without_payment]
+window_seconds = 60
+count = 100000
+times_max_fee = 100000
 "#,
         initiator.public_key()
     )
