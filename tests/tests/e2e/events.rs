@@ -144,6 +144,12 @@ const ROUTES: &[(&str, &[&str])] = &[
     ("/v1/fills", &["post"]),
     ("/v1/events", &["get"]),
     ("/v1/events/stream", &["get"]),
+    ("/v1/webhooks", &["get", "post"]),
+    ("/v1/webhooks/{id}", &["get", "patch", "delete"]),
+    ("/v1/webhooks/{id}/deliveries", &["get"]),
+    ("/v1/webhooks/{id}/resend", &["post"]),
+    ("/v1/webhooks/{id}/secret", &["post"]),
+    ("/v1/webhooks/{id}/test", &["post"]),
 ];
 
 async fn documents(environment: &Environment) -> anyhow::Result<()> {
