@@ -11,7 +11,7 @@ use bursar_domain::{
         testing::{TestDesk, key},
         verdict::{SignedVerdict, Verdict},
     },
-    ids::{IdSource as _, TransferId, WalletId},
+    ids::{TransferId, WalletId},
     intent::{Destination, Intent, Payment, SignedIntent},
     lifecycle::{Status, Transfer},
     screening::{
