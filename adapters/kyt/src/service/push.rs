@@ -1,6 +1,6 @@
 //! Brings alerts to the orchestrator, one after the other, until it has taken each.
 //!
-//! `POST url` with a [`SignedAlert`](bursar_domain::screening::SignedAlert) in JSON, and `authorization: Bearer`. Any 2xx is taken. 400 and 422 say that it never will be: it is left out here,
+//! `POST url` with a [`SignedAlert`](bursar_domain::screening::SignedAlert) in JSON, and `authorization: Bearer`. Any 2xx is taken. 400, 409 and 422 say that it never will be: it is left out here,
 //! logged, and remains to be had at `GET /v1/alerts`. Everything else is tried again.
 
 use super::Screener;
@@ -126,9 +126,9 @@ impl Push {
             Err(error) => Pushed::Later(call::transport(&error).to_string()),
             Ok(response) => match response.status() {
                 status if status.is_success() => Pushed::Taken,
-                status @ (StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY) => {
-                    Pushed::Never(status)
-                }
+                status @ (StatusCode::BAD_REQUEST
+                | StatusCode::CONFLICT
+                | StatusCode::UNPROCESSABLE_ENTITY) => Pushed::Never(status),
                 status => Pushed::Later(format!("status {}", status.as_u16())),
             },
         }

@@ -115,6 +115,17 @@ pub fn address(address: &str) -> Inquiry {
     Inquiry::Address { network: network(), address: address.into() }
 }
 
+/// Of an earlier scene something may still be on its way to the disk.
+fn open(path: &std::path::Path) -> Book {
+    for _ in 0..400 {
+        if let Ok(book) = Book::open(path, Keep::default()) {
+            return book;
+        }
+        std::thread::sleep(Duration::from_millis(25));
+    }
+    Book::open(path, Keep::default()).expect("the store can be opened within 10 s")
+}
+
 /// Fast, and small enough to be exceeded.
 pub const LIMITS: Limits =
     Limits { timeout_millis: 2000, attempts: 3, backoff_millis: 1, max_answer_bytes: 64 * 1024 };
@@ -165,7 +176,7 @@ impl Scene {
         mapping: MappingConfig,
     ) -> Self {
         let clock = SetClock::new();
-        let book = Book::open(&dir.path().join("screener.redb"), Keep::default()).unwrap();
+        let book = open(&dir.path().join("screener.redb"));
         let (key, mapping) = (service_key(EntryDigest([3; 32])), Mapping::new(mapping).unwrap());
         let screener = Screener::new(provider, key, mapping, settings, clock.clone(), Arc::new(book));
         Self { screener: Arc::new(screener), clock, dir }
