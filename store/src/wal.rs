@@ -100,7 +100,7 @@ mod tests {
         let before = in_file();
         let commit = async || {
             let mut tx = store.write().await.unwrap();
-            crate::events::append(&mut tx, "a.b", None, Timestamp::UNIX_EPOCH, &payload).await.unwrap();
+            crate::events::append(&mut tx, "a.b", None, Timestamp(0), &payload).await.unwrap();
             tx.commit().await.unwrap();
         };
         for _ in 0..super::COMMITS {
