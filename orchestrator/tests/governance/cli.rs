@@ -294,7 +294,9 @@ async fn signing__should_be_refused_where_the_log_is_not_the_one_that_was_verifi
 
     // Others have gone on from there: another log, as long, and then longer.
     let strangers = tempfile::tempdir().unwrap();
-    fs::copy(dir.join("carl.pem"), strangers.path().join("carl.pem")).unwrap();
+    for key in ["carl.pem", "olga.pem"] {
+        fs::copy(dir.join(key), strangers.path().join(key)).unwrap();
+    }
     for (number, expected) in [(1, "withholds"), (2, "two logs"), (3, "does not follow")] {
         bursar(strangers.path(), Some(&old), &freeze(&format!("other-{number}"))).await.json();
         let refused = bursar(dir, Some(&old), &freeze("four")).await;

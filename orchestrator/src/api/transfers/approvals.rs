@@ -18,8 +18,9 @@ use bursar_domain::{
     audit::act::Signed,
     governance::{
         approval::{Approval, ApprovalPayload, Ballot, NotCounted, Progress, Vote},
+        authorization::Denied,
         log::Head,
-        policy::Allowed,
+        policy::{Allowed, Outcome},
         signature::Signature,
         state::State as LogState,
     },
@@ -281,7 +282,18 @@ async fn view(state: &ApiState, transfer: Transfer) -> Result<ApprovalsView, Pro
         let approvals = &judged.evidence.approvals;
         let count =
             |allowed: &Allowed| ballot.as_ref().map(|ballot| ballot.count(&allowed.requirements, approvals));
-        judged.allowed().and_then(count)
+        // Where somebody said no it does not come to that: then by what the policy asked for when it was decided, or at least who it was.
+        let decided = ruling.as_ref().and_then(|(ruling, _)| ruling.decision.as_ref());
+        let decided = decided.and_then(|decision| match &decision.outcome {
+            Outcome::Allowed(allowed) => Some(allowed),
+            Outcome::Denied { .. } => None,
+        });
+        match &judged.result {
+            Err(Denied::Rejected { user }) => decided
+                .and_then(count)
+                .or_else(|| Some(Progress { rejected_by: [user.clone()].into(), ..Progress::default() })),
+            _ => judged.allowed().and_then(count),
+        }
     } else {
         // By what it was decided, and not by what has changed since.
         ruling.as_ref().and_then(|(ruling, _)| ruling.progress.clone())
