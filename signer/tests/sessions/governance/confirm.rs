@@ -119,3 +119,45 @@ async fn payment__should_need_a_clear_yes_of_the_owners_verifier() {
     assert_eq!(asked["decision"]["outcome"]["kind"], "ALLOWED");
     assert_eq!(asked["purpose"], "pay");
 }
+
+/// Each answer takes a minute, and only so many of them are a yes.
+struct Slow {
+    clock: std::sync::Arc<crate::support::TestClock>,
+    yes: usize,
+    asked: std::sync::atomic::AtomicUsize,
+}
+
+impl wiremock::Respond for Slow {
+    fn respond(&self, _: &wiremock::Request) -> ResponseTemplate {
+        let before = self.asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        self.clock.advance(61);
+        let answer = if before < self.yes { "approve" } else { "reject" };
+        ResponseTemplate::new(200).set_body_json(json!({ "answer": answer }))
+    }
+}
+
+#[tokio::test]
+async fn verifiers_yes__should_be_asked_for_again_when_it_has_become_too_old() {
+    let mut scene = Scene::new(2, 2).await;
+    scene.teach();
+    let server = MockServer::start().await;
+    let (timeout, valid) = (Duration::from_secs(10), Duration::from_secs(60));
+    restart_with(&mut scene, Confirm::Verifier { url: server.uri(), timeout, valid }).await;
+    // Both say yes to the package, and no when the session begins.
+    for (yes, sequence) in [(2, 5), (usize::MAX, 6)] {
+        server.reset().await;
+        let slow = Slow { clock: scene.group.clock.clone(), yes, asked: 0.into() };
+        Mock::given(method("POST")).respond_with(slow).mount(&server).await;
+        let signed = scene.sign(&scene.package(&scene.order(1_000_000, sequence))).await;
+        let asked = server.received_requests().await.unwrap().len();
+        if yes == 2 {
+            let error = signed.expect_err("the later answer counts");
+            assert!(error.to_string().contains(Code::ConfirmationRejected.name()), "{error}");
+            assert_eq!(scene.group.sessions_burnt(), [0, 0]);
+            assert!(asked > 2, "{asked}");
+        } else {
+            signed.unwrap();
+            assert_eq!(asked, 4);
+        }
+    }
+}
