@@ -38,7 +38,7 @@ async fn bursar(dir: &Path, server: Option<&Server>, arguments: &str) -> Ran {
 async fn tool(dir: &Path, server: &Server, arguments: &str) -> Ran {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bursar"));
     command.current_dir(dir).arg("--json").args(arguments.split(' '));
-    command.env("BURSAR_URL", &server.url).env("BURSAR_KEY_FILE", dir.join("olga.pem"));
+    command.env("BURSAR_URL", &server.url).env("BURSAR_KEY_FILE", dir.join("otto.pem"));
     run(command).await
 }
 
@@ -193,7 +193,7 @@ async fn desk__should_be_founded_and_changed_from_the_command_line() {
     assert_eq!(bursar("address remove exchange --key anna.pem --yes").await.json()["effect"], "IN_FORCE");
 
     // A price is composed, signed and sent; this policy names nobody who quotes any.
-    let put = "price put --asset XRP --price 2.5 --key otto.pem";
+    let put = "price put --asset XRP --price 2.5 --currency USD --key otto.pem";
     assert_eq!(tool(dir, &server, put).await.problem(), "governance-price-no-source");
     let token = put.replace("XRP", &format!("erc20:0x{}", "11".repeat(20)));
     assert_eq!(tool(dir, &server, &token).await.code, 2, "nobody said how many decimals");
@@ -273,6 +273,8 @@ async fn signing__should_be_refused_where_the_log_is_not_the_one_that_was_verifi
     let second = bursar(dir, Some(&server), &freeze("two")).await;
     assert!(!second.err.contains("first time"), "{}", second.err);
     second.json();
+    // What is signed now is on top of the first two, which are verified by that.
+    bursar(dir, Some(&server), &freeze("three")).await.json();
 
     // The genesis alone, as from an old copy: behind.
     let genesis: Value = serde_json::from_str(&fs::read_to_string(dir.join("genesis.json")).unwrap()).unwrap();
@@ -287,7 +289,7 @@ async fn signing__should_be_refused_where_the_log_is_not_the_one_that_was_verifi
         (other, server)
     };
     let (_old, old) = elsewhere().await;
-    let refused = bursar(dir, Some(&old), &freeze("three")).await;
+    let refused = bursar(dir, Some(&old), &freeze("elsewhere")).await;
     assert_eq!(refused.code, 2, "{}", refused.err);
     assert!(refused.err.contains("withholds what came after"), "{}", refused.err);
     assert_eq!(old.get("/v1/governance").await["head"]["seq"], 0, "nothing was signed");
@@ -318,5 +320,5 @@ async fn signing__should_be_refused_where_the_log_is_not_the_one_that_was_verifi
     assert!(refused.code == 2 && refused.err.contains("has begun a new log"), "{}", refused.err);
     bursar(dir, Some(&server), &format!("{} --genesis {digest}", freeze("seven"))).await.json();
     bursar(dir, Some(&server), &freeze("eight")).await.json();
-    assert_eq!(server.get("/v1/governance").await["head"]["seq"], 4);
+    assert_eq!(server.get("/v1/governance").await["head"]["seq"], 5);
 }
