@@ -58,6 +58,9 @@ pub const PREFIX: &str = "bursar_";
 /// The largest body that is read to be held against its digest; handlers allow less, or as much.
 const MAX_BODY: usize = 1024 * 1024;
 
+/// As much is read of a request that nobody vouches for; handlers allow less.
+const MAX_STRANGE_BODY: usize = 512 * 1024;
+
 /// How requests are let in.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -230,7 +233,11 @@ pub async fn limit_strangers(State(state): State<ApiState>, request: Request, ne
     if let Err(problem) = state.auth.limits.stranger(address) {
         return problem.into_response();
     }
-    let mut request = Request::from_parts(parts, body);
+    // Read to its end where that is near: who is answered before that may find the connection closed instead.
+    let Ok(body) = axum::body::to_bytes(body, MAX_STRANGE_BODY).await else {
+        return Problem::too_large().into_response();
+    };
+    let mut request = Request::from_parts(parts, body.into());
     request.extensions_mut().insert(Origin(address));
     next.run(request).await
 }

@@ -277,7 +277,8 @@ async fn signing__should_be_refused_where_the_log_is_not_the_one_that_was_verifi
     bursar(dir, Some(&server), &freeze("three")).await.json();
 
     // The genesis alone, as from an old copy: behind.
-    let genesis: Value = serde_json::from_str(&fs::read_to_string(dir.join("genesis.json")).unwrap()).unwrap();
+    let genesis: Value =
+        serde_json::from_str(&fs::read_to_string(dir.join("genesis.json")).unwrap()).unwrap();
     let entry: bursar_domain::governance::log::Entry = serde_json::from_value(genesis).unwrap();
     let elsewhere = async || {
         let other = tempfile::tempdir().unwrap();

@@ -81,7 +81,7 @@ async fn signed_request__should_be_taken_once_as_it_was_signed_and_in_time() {
     assert_eq!(Post::new(&server, &key("manager.owner").secret, now, 1).send(&server).await.0, THROUGH);
 
     for (seconds, status) in
-        [(-3600, REFUSED), (-300, REFUSED), (300, REFUSED), (-20, THROUGH), (20, THROUGH)]
+        [(-3600_i64, REFUSED), (-300, REFUSED), (300, REFUSED), (-20, THROUGH), (20, THROUGH)]
     {
         let nonce = 50 + u8::try_from(seconds.rem_euclid(97)).unwrap();
         let sent = Post::new(&server, signer, later(seconds), nonce).send(&server).await;
