@@ -157,20 +157,15 @@ pub async fn insert_signature(
 const CHECKPOINT: &str = "SELECT sequence, desk, hash, made_at FROM audit_checkpoints";
 
 /// Checkpoints after `sequence`, in order, with their signatures.
-pub async fn checkpoints(
-    store: &Store,
-    after: u64,
-    limit: u32,
-) -> Result<Vec<StoredCheckpoint>, StoreError> {
+pub async fn checkpoints(store: &Store, after: u64, limit: u32) -> Result<Vec<StoredCheckpoint>, StoreError> {
     const OPERATION: &str = "audit_checkpoints.list";
-    let rows = sqlx::query(AssertSqlSafe(format!(
-        "{CHECKPOINT} WHERE sequence > $1 ORDER BY sequence LIMIT $2"
-    )))
-    .bind(to_int(OPERATION, after)?)
-    .bind(i64::from(limit))
-    .fetch_all(&mut *store.reader().await?)
-    .await
-    .during(OPERATION)?;
+    let rows =
+        sqlx::query(AssertSqlSafe(format!("{CHECKPOINT} WHERE sequence > $1 ORDER BY sequence LIMIT $2")))
+            .bind(to_int(OPERATION, after)?)
+            .bind(i64::from(limit))
+            .fetch_all(&mut *store.reader().await?)
+            .await
+            .during(OPERATION)?;
     let mut found: Vec<StoredCheckpoint> = rows
         .iter()
         .map(|row| Ok(StoredCheckpoint { checkpoint: decode_checkpoint(row)?, signatures: Vec::new() }))

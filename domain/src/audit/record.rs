@@ -1,6 +1,9 @@
 //! The lines of an export: one JSON object each.
 
-use super::{ChainHash, Entry, Place, checkpoint::{Checkpoint, CheckpointSignature}};
+use super::{
+    ChainHash, Entry, Place,
+    checkpoint::{Checkpoint, CheckpointSignature},
+};
 use crate::{
     governance::{log::EntryDigest, signature::Signature},
     intent::SignedIntent,
@@ -29,11 +32,18 @@ pub enum Record {
         exported_at: Timestamp,
     },
     /// An entry of the governance log, always from the first on.
-    Governance { seq: u64, document: String, signatures: Vec<Signature>, seen_at: Timestamp },
+    Governance {
+        seq: u64,
+        document: String,
+        signatures: Vec<Signature>,
+        seen_at: Timestamp,
+    },
     Entry(EntryRecord),
     Checkpoint(CheckpointRecord),
     /// The last line: a file without it was cut off.
-    End { last: Place },
+    End {
+        last: Place,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -345,9 +345,9 @@ impl Verifier {
         let CheckpointRecord { checkpoint, signatures } = record;
         let sequence = checkpoint.sequence;
         let fail = |fault| Err(Broken { place: Where::Checkpoint { sequence }, fault });
-        let older = self.previous.is_some_and(|previous| {
-            checkpoint.sequence <= previous.sequence || checkpoint.at < previous.at
-        });
+        let older = self
+            .previous
+            .is_some_and(|previous| checkpoint.sequence <= previous.sequence || checkpoint.at < previous.at);
         if older {
             return fail(Fault::CheckpointTime);
         }

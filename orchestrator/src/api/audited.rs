@@ -84,7 +84,8 @@ struct Noted;
 
 /// Behind authentication: what is written for a request that may change something is its caller's.
 pub async fn act(State(audited): State<Audited>, request: Request, next: Next) -> Response {
-    let Some(caller) = request.extensions().get::<Caller>().cloned().filter(|_| changes(request.method())) else {
+    let Some(caller) = request.extensions().get::<Caller>().cloned().filter(|_| changes(request.method()))
+    else {
         return next.run(request).await;
     };
     let origin = origin(&request, caller.address, &caller.proof);
@@ -92,10 +93,8 @@ pub async fn act(State(audited): State<Audited>, request: Request, next: Next) -
     let doer = Doer::asked(Act { actor: actor(&caller), origin }, now);
     let mut response = act::by(doer.clone(), next.run(request)).await;
     let status = response.status();
-    let refused = matches!(
-        status,
-        StatusCode::FORBIDDEN | StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY
-    );
+    let refused =
+        matches!(status, StatusCode::FORBIDDEN | StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY);
     // A refusal that has an event of its own, such as that of a governance change, is not told twice.
     if refused && !doer.told() {
         note(&audited, &audited.known, doer, status, now).await;
@@ -135,7 +134,12 @@ async fn note(audited: &Audited, budget: &Budget, doer: Arc<Doer>, status: Statu
     }
 }
 
-async fn tell(audited: &Audited, status: StatusCode, left_out: u64, now: Timestamp) -> Result<(), StoreError> {
+async fn tell(
+    audited: &Audited,
+    status: StatusCode,
+    left_out: u64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let payload = json!({ "status": status.as_u16(), "leftOutBefore": left_out });
     let mut tx = audited.state.context.store.write().await?;
     events::append(&mut tx, REFUSED, None, now, &payload).await?;

@@ -4,11 +4,7 @@
 use crate::world::{self, Wallet, completed, until};
 use anyhow::{Context as _, ensure};
 use bursar_tests::{
-    Environment,
-    cosigners::signer,
-    environment::program,
-    initiator::tagged,
-    orchestrator::run_json,
+    Environment, cosigners::signer, environment::program, initiator::tagged, orchestrator::run_json,
     recipients,
 };
 use serde_json::Value;
@@ -81,7 +77,10 @@ async fn audit_log__should_be_signed_by_co_signers_and_show_what_was_changed() -
         let (code, said) = verify(&whole, &keys)?;
         ensure!(code == Some(0) && said["whole"] == true, "{code:?} {said}");
         ensure!(said["last"]["sequence"] == last && said["confirmed"]["sequence"] == last, "{said}");
-        ensure!(said["unsigned"] == 0 && said["confirmedBy"].as_array().is_some_and(|by| by.len() == 3), "{said}");
+        ensure!(
+            said["unsigned"] == 0 && said["confirmedBy"].as_array().is_some_and(|by| by.len() == 3),
+            "{said}"
+        );
         // The order's, verified from the file alone.
         ensure!(said["signatures"] == 1, "{said}");
         who_asked_is_told(environment, &id).await?;
@@ -97,7 +96,8 @@ async fn audit_log__should_be_signed_by_co_signers_and_show_what_was_changed() -
         // A line of the file.
         let text = fs::read_to_string(&whole)?;
         let edited = whole.with_file_name("edited.jsonl");
-        let line = text.lines().find(|line| line.contains("transfer.submitted")).context("the order's line")?;
+        let line =
+            text.lines().find(|line| line.contains("transfer.submitted")).context("the order's line")?;
         fs::write(&edited, text.replace(line, &line.replace(r"XRP", r"XRQ")))?;
         let number = serde_json::from_str::<Value>(line)?["sequence"].clone();
         let (code, said) = verify(&edited, &keys)?;
@@ -129,7 +129,9 @@ async fn who_asked_is_told(environment: &Environment, id: &str) -> anyhow::Resul
     let entries = page["items"].as_array().context("items")?;
     let find = |kind: &str, transfer: &Value| {
         let found = entries.iter().find(|entry| entry["type"] == kind && entry["transferId"] == *transfer);
-        let act = found.and_then(|entry| entry["act"].as_str()).with_context(|| format!("no act of {kind}: {page}"));
+        let act = found
+            .and_then(|entry| entry["act"].as_str())
+            .with_context(|| format!("no act of {kind}: {page}"));
         Ok::<Value, anyhow::Error>(serde_json::from_str(act?)?)
     };
     let submitted = find("transfer.submitted", &id.into())?;
@@ -141,8 +143,13 @@ async fn who_asked_is_told(environment: &Environment, id: &str) -> anyhow::Resul
     ensure!(moved["actor"]["kind"] == "ENGINE", "{moved}");
     // What has no event of its own is told nevertheless.
     let made = entries.iter().filter(|entry| entry["type"] == "audit.act");
-    ensure!(made.clone().any(|entry| entry["payload"].as_str().is_some_and(|text| text.contains("POST /v1/wallets"))), "{page}");
-    let page: Value = environment.api.client.get("/v1/audit/checkpoints", &[("limit", "200".to_owned())]).await?;
+    ensure!(
+        made.clone()
+            .any(|entry| entry["payload"].as_str().is_some_and(|text| text.contains("POST /v1/wallets"))),
+        "{page}"
+    );
+    let page: Value =
+        environment.api.client.get("/v1/audit/checkpoints", &[("limit", "200".to_owned())]).await?;
     let newest = page["items"].as_array().and_then(|items| items.last()).context("no checkpoint")?;
     ensure!(newest["signatures"].as_array().is_some_and(|signatures| signatures.len() == 3), "{newest}");
     Ok(())

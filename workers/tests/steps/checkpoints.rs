@@ -219,8 +219,9 @@ async fn party_far_behind__should_catch_up_in_steps() {
     checkpoints.plan().await.unwrap();
     assert_eq!(checkpoints.ask(ZERO).await.unwrap(), 1);
     desk.happen(MAX_STEP + 10).await;
-    let steps: Vec<u64> =
-        [checkpoints.plan().await, checkpoints.plan().await].map(|plan| plan.unwrap().map_or(0, |one| one.sequence)).into();
+    let steps: Vec<u64> = [checkpoints.plan().await, checkpoints.plan().await]
+        .map(|plan| plan.unwrap().map_or(0, |one| one.sequence))
+        .into();
     // The rest is not due yet.
     assert_eq!(steps, [MAX_STEP + 1, 0]);
     desk.clock.0.fetch_add(600_000_000, Ordering::SeqCst);
@@ -264,16 +265,25 @@ async fn log_that_was_put_back__should_be_told_by_who_remembers() {
     second.happen(2).await;
     checkpoints.plan().await.unwrap();
     let shorter = checkpoints.ask(ZERO).await.unwrap_err();
-    assert!(matches!(&shorter, CheckpointError::Refused { reason, .. } if reason.contains("up to entry 5")), "{shorter}");
+    assert!(
+        matches!(&shorter, CheckpointError::Refused { reason, .. } if reason.contains("up to entry 5")),
+        "{shorter}"
+    );
     second.happen(3).await;
     // The first three were written together there: the same words.
     checkpoints.plan().await.unwrap();
     let other = checkpoints.ask(ZERO).await.unwrap_err();
-    assert!(matches!(&other, CheckpointError::Refused { reason, .. } if reason.contains("another history")), "{other}");
+    assert!(
+        matches!(&other, CheckpointError::Refused { reason, .. } if reason.contains("another history")),
+        "{other}"
+    );
     second.happen(4).await;
     checkpoints.plan().await.unwrap();
     let longer = checkpoints.ask(ZERO).await.unwrap_err();
-    assert!(matches!(longer, CheckpointError::OtherHistory { place, .. } if place == last.place()), "{longer}");
+    assert!(
+        matches!(longer, CheckpointError::OtherHistory { place, .. } if place == last.place()),
+        "{longer}"
+    );
 }
 
 #[tokio::test]

@@ -102,7 +102,8 @@ fn sign(checkpoint: Checkpoint, parties: &[u16]) -> Record {
 /// An export with checkpoints at 4, 8 (two parties) and 10 (one party). Entries begin at line 3.
 fn export_of(entries: Vec<(Entry, Option<SignedIntent>)>, desk: &TestDesk) -> Vec<Record> {
     let genesis = desk.pinned();
-    let mut records = vec![Record::Header { format: 1, desk: genesis, after: Place::START, exported_at: FOUNDED }];
+    let mut records =
+        vec![Record::Header { format: 1, desk: genesis, after: Place::START, exported_at: FOUNDED }];
     for (seq, (entry, seen_at)) in desk.entries.iter().cloned().enumerate() {
         let (seq, log::Entry { document, signatures }) = (seq as u64, entry);
         records.push(Record::Governance { seq, document, signatures, seen_at });
@@ -256,7 +257,9 @@ fn a_file_that_was_cut_off_says_so() {
 #[test]
 fn a_chain_that_was_computed_anew_fails_at_the_next_checkpoint() {
     let desk = desk();
-    for (changed, place) in [(6, Where::Between { first: 5, last: 8 }), (1, Where::Between { first: 1, last: 4 })] {
+    for (changed, place) in
+        [(6, Where::Between { first: 5, last: 8 }), (1, Where::Between { first: 1, last: 4 })]
+    {
         let mut entries = entries(&desk);
         entries[changed - 1].0.payload = json!({ "number": 1000 }).to_string();
         let mut forged = export_of(entries, &desk);
@@ -341,16 +344,24 @@ fn signatures_in_entries_are_verified_against_the_governance_log() {
         order.signature[0] ^= 1;
         entries[1].0.signed = Some(serde_json::to_string(&Signed::intent(order)).unwrap());
     });
-    assert_eq!(forged, Broken { place: at(2), fault: Fault::Initiator(InvalidInitiatorSignature::Signature) });
-    let vote = with(&|entries| edit(&mut entries[2].0, &|signed| signed["approval"]["payload"]["vote"] = "REJECT".into()));
+    assert_eq!(
+        forged,
+        Broken { place: at(2), fault: Fault::Initiator(InvalidInitiatorSignature::Signature) }
+    );
+    let vote = with(&|entries| {
+        edit(&mut entries[2].0, &|signed| signed["approval"]["payload"]["vote"] = "REJECT".into())
+    });
     assert!(vote.place == at(3) && matches!(vote.fault, Fault::Signature(_)), "{vote}");
     let stranger = with(&|entries| {
         edit(&mut entries[2].0, &|signed| signed["approval"]["signature"]["user"] = "mallory".into());
     });
     assert!(stranger.place == at(3) && matches!(stranger.fault, Fault::Signature(_)), "{stranger}");
-    let beyond = with(&|entries| edit(&mut entries[2].0, &|signed| signed["approval"]["payload"]["head"]["seq"] = 9.into()));
+    let beyond = with(&|entries| {
+        edit(&mut entries[2].0, &|signed| signed["approval"]["payload"]["head"]["seq"] = 9.into())
+    });
     assert_eq!(beyond, Broken { place: at(3), fault: Fault::NoLog(9) });
-    let change = with(&|entries| edit(&mut entries[4].0, &|signed| signed["digest"] = "07".repeat(32).into()));
+    let change =
+        with(&|entries| edit(&mut entries[4].0, &|signed| signed["digest"] = "07".repeat(32).into()));
     assert_eq!(change, Broken { place: at(5), fault: Fault::OtherDesk });
     let unknown = with(&|entries| entries[8].0.signed = Some(r#"{"kind":"TRUST_ME"}"#.into()));
     assert!(unknown.place == at(9) && matches!(unknown.fault, Fault::Signed(_)), "{unknown}");
@@ -371,7 +382,10 @@ fn the_governance_log_in_the_file_is_replayed() {
         let mut records = export();
         governance(&mut records, seq, &|document| document.push(' '));
         let broken = broken(&records);
-        assert!(broken.place == Where::Governance { seq } && matches!(broken.fault, Fault::Governance(_)), "{broken}");
+        assert!(
+            broken.place == Where::Governance { seq } && matches!(broken.fault, Fault::Governance(_)),
+            "{broken}"
+        );
     }
     let mut without = export();
     without.retain(|record| !matches!(record, Record::Governance { seq: 1, .. }));

@@ -65,8 +65,8 @@ pub async fn run(command: Export, output: Output) -> anyhow::Result<()> {
     let after = audit_log::seal_of(&store, from - 1).await?;
     let after = after.with_context(|| format!("--from: the log ends with entry {}", sealed.sequence))?;
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&out);
-    let file =
-        file.with_context(|| format!("cannot create {} (an existing file is not overwritten)", out.display()))?;
+    let file = file
+        .with_context(|| format!("cannot create {} (an existing file is not overwritten)", out.display()))?;
     let mut lines = Lines { out: BufWriter::new(file), path: out };
     let desk = desk(&store).await?;
     if let Some(pinned) = config.governance.genesis.filter(|pinned| *pinned != desk) {
@@ -80,7 +80,9 @@ pub async fn run(command: Export, output: Output) -> anyhow::Result<()> {
     if missing > 0 {
         eprintln!("{missing} entries are missing from the database; `bursar audit verify` names the first");
     }
-    output.value(&json!({ "file": path, "from": from, "to": last.sequence, "hash": last.hash, "missing": missing }));
+    output.value(
+        &json!({ "file": path, "from": from, "to": last.sequence, "hash": last.hash, "missing": missing }),
+    );
     Ok(())
 }
 
@@ -115,8 +117,7 @@ async fn write_entries(
     let progress = std::io::stderr().is_terminal();
     while last.sequence < to {
         let places = audit_log::seals(store, last.sequence, PAGE).await?;
-        let mut entries: VecDeque<Entry> =
-            audit_log::entries(store, last.sequence, PAGE).await?.into();
+        let mut entries: VecDeque<Entry> = audit_log::entries(store, last.sequence, PAGE).await?.into();
         if places.is_empty() {
             break;
         }

@@ -92,7 +92,10 @@ fn next_line(lines: &mut impl BufRead) -> anyhow::Result<Option<Vec<u8>>> {
     if read == 0 {
         return Ok(None);
     }
-    ensure!(line.last() == Some(&b'\n') || (read as u64) < MAX_LINE, "a line is longer than {MAX_LINE} bytes");
+    ensure!(
+        line.last() == Some(&b'\n') || (read as u64) < MAX_LINE,
+        "a line is longer than {MAX_LINE} bytes"
+    );
     if line.last() == Some(&b'\n') {
         line.pop();
     }
