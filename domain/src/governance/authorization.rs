@@ -11,9 +11,7 @@ use super::{
     approval::{Approval, Ballot, Progress},
     directory::{PublicKey, User, UserId},
     log::Head,
-    policy::{
-        Allowed, Decision, Facts, Gap, Operation, Outcome, Policy, Request, evaluate, evaluate_fill,
-    },
+    policy::{Allowed, Decision, Facts, Gap, Operation, Outcome, Policy, Request, evaluate, evaluate_fill},
     quote::{QuoteCheck, SignedQuote},
     role::{Permission, Role},
     state::{PublishedPolicy, State},

@@ -30,8 +30,8 @@ pub use condition::{
 pub use effect::{Effect, GroupQuorum, Of, Requirement};
 pub use evaluate::{Allowed, Decision, DenyReason, Outcome, Required, evaluate};
 pub use explain::{Fired, Match};
-pub use fill::evaluate_fill;
 pub use facts::{Currency, Fact, FactName, Facts, Gap, Price, RiskBand};
+pub use fill::evaluate_fill;
 pub use request::{Listing, Operation, Payout, Request};
 pub use validate::{Problem, validate};
 pub use velocity::{VelocityGroup, VelocityQuery};

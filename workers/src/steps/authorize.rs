@@ -55,7 +55,7 @@ pub(super) fn decide(transfer: &Transfer) -> Fact {
 /// What follows from a judgement.
 enum Outcome {
     Moves(Fact),
-    Waits(Waits),
+    Waits(Box<Waits>),
 }
 
 /// Why it is not signed now, and when to look again although nothing nudged it.
@@ -80,7 +80,7 @@ async fn governed(
     }
     let screens = screened::asks_about(context, &transfer);
     match outcome(&judged, &transfer, screens, context.now()) {
-        Outcome::Waits(waits) => hold(context, transfer, waits).await,
+        Outcome::Waits(waits) => hold(context, transfer, *waits).await,
         Outcome::Moves(_) => settle(context, governance, transfer, &judged).await,
     }
 }
@@ -121,12 +121,12 @@ fn outcome(judged: &Judged, transfer: &Transfer, screens: bool, now: Timestamp) 
     let in_time = until(transfer.intent.intent.expires_at, now).min(LOOK);
     let waits = |sub_status, pause: Duration| {
         let (reason, ruling) = (reason.clone(), judged.ruling());
-        Outcome::Waits(Waits { sub_status, reason, pause: pause.min(in_time), ruling })
+        Outcome::Waits(Box::new(Waits { sub_status, reason, pause: pause.min(in_time), ruling }))
     };
     if let (Denied::Policy { .. }, Some(opens)) = (denied, judged.opens) {
         let (reason, pause) = (closed(&reason, opens), until(opens, now).min(in_time));
         let sub_status = SubStatus::AwaitingWindow;
-        return Outcome::Waits(Waits { sub_status, reason, pause, ruling: judged.ruling() });
+        return Outcome::Waits(Box::new(Waits { sub_status, reason, pause, ruling: judged.ruling() }));
     }
     match denied {
         Denied::Expired => Outcome::Moves(Fact::Expired { sub_status: SubStatus::IntentExpired }),
@@ -196,7 +196,7 @@ pub(super) struct Basis {
 
 /// How a transfer stands that was authorized, and that no co-signer has begun to sign.
 pub(super) enum Standing {
-    Holds(Basis),
+    Holds(Box<Basis>),
     /// What had authorized it does no longer: it is decided anew.
     Lapsed {
         reason: String,
@@ -226,7 +226,7 @@ impl Basis {
 /// what is decided by it is counted in the sums that it limits. What holds a transfer where it is, whatever its state, is none of that.
 pub(super) async fn standing(context: &Context, transfer: &Transfer) -> Result<Standing, StepError> {
     let Some(governance) = &context.governance else {
-        return Ok(Standing::Holds(Basis { evidence: None, head: None }));
+        return Ok(Standing::Holds(Box::new(Basis { evidence: None, head: None })));
     };
     let judged = authorization::judge(context, governance, transfer).await?;
     match &judged.result {
@@ -244,7 +244,7 @@ pub(super) async fn standing(context: &Context, transfer: &Transfer) -> Result<S
         }
         Ok(_) => {}
     }
-    Ok(Standing::Holds(Basis::of(judged)))
+    Ok(Standing::Holds(Box::new(Basis::of(judged))))
 }
 
 /// Whether it was authorized by the policy in force, so that the sums that this one limits have it.
@@ -277,7 +277,7 @@ pub(super) async fn again(context: &Context, transfer: &Transfer) -> Result<Resu
     }
     // (It cannot go back to be screened: that was looked after before.)
     Ok(Err(match outcome(&judged, transfer, false, now) {
-        Outcome::Waits(waits) => waits,
+        Outcome::Waits(waits) => *waits,
         Outcome::Moves(fact) => {
             let ruling = judged.ruling();
             let reason = ruling.reason.clone().unwrap_or_default();

@@ -38,7 +38,7 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
         return Ok(Progress::Moved);
     }
     let basis = match authorize::standing(context, &transfer).await? {
-        Standing::Holds(basis) => basis,
+        Standing::Holds(basis) => *basis,
         Standing::Lapsed { reason } => {
             advance(context, transfer, Fact::AuthorizationLapsed { reason }).await?;
             return Ok(Progress::Moved);

@@ -96,7 +96,7 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
         // Judged just before co-signers are asked again.
         true => None,
         false => match authorize::standing(context, &transfer).await? {
-            Standing::Holds(basis) => Some(basis),
+            Standing::Holds(basis) => Some(*basis),
             Standing::Lapsed { reason } => {
                 return give_up(context, transfer, &record, Fact::AuthorizationLapsed { reason }).await;
             }

@@ -203,8 +203,10 @@ fn a_filler_needs_an_initiator_no_freeze_and_a_policy_that_lets_this_one_pay_suc
     assert_eq!(scene.code(), "INITIATOR_SIGNATURE_INVALID");
     scene.signed = sign("client.operator", filler());
     let policy = |when: &str| {
-        let rule = format!(r#"{{ "id": "no", "when": {when}, "then": {{ "kind": "DENY", "reason": "no" }} }},"#);
-        serde_json::from_str::<Policy>(&POLICY.replace("\"rules\": [", &format!("\"rules\": [{rule}"))).unwrap()
+        let rule =
+            format!(r#"{{ "id": "no", "when": {when}, "then": {{ "kind": "DENY", "reason": "no" }} }},"#);
+        serde_json::from_str::<Policy>(&POLICY.replace("\"rules\": [", &format!("\"rules\": [{rule}")))
+            .unwrap()
     };
     for (when, code) in [
         (r#"{ "initiators": ["client.operator"] }"#, "POLICY_DENIED"),
