@@ -311,7 +311,8 @@ async fn price__should_be_taken_from_whom_the_policy_names_and_refused_from_othe
     assert_eq!((&taken.1["price"], &taken.1["service"]), (&json!("2514.07"), &json!("client.service")));
     let again = server.post("/v1/prices", &quote("client.service", same)).await;
     assert_eq!(again.0, StatusCode::OK, "{}", again.1);
-    let refused: [(&str, &dyn Fn(&mut Quote), (u16, &str)); 6] = [
+    type Case<'a> = (&'a str, &'a dyn Fn(&mut Quote), (u16, &'a str));
+    let refused: [Case; 6] = [
         ("platform.screening", same, (403, "governance-price-not-source")),
         ("client.operator", same, (403, "governance-price-not-source")),
         ("client.service", &|quote| quote.decimals = 6, (422, "governance-price-decimals")),

@@ -144,5 +144,6 @@ fn asks_again(error: &ClientError) -> bool {
     match error {
         ClientError::Unreachable { .. } | ClientError::Unexpected { .. } => true,
         ClientError::Refused { status, .. } => status.is_server_error(),
+        ClientError::Unsignable { .. } => false,
     }
 }
