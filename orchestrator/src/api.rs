@@ -7,6 +7,7 @@ pub mod audit;
 pub mod audited;
 pub mod auth;
 pub mod cases;
+pub mod deposits;
 pub mod events;
 pub mod extract;
 pub mod governance;
@@ -77,6 +78,8 @@ fn protected() -> OpenApiRouter<ApiState> {
         .routes(routes!(wallets::balances))
         .routes(routes!(wallets::deposits))
         .routes(routes!(addresses::create, addresses::list))
+        .routes(routes!(deposits::list))
+        .routes(routes!(deposits::get))
         .routes(routes!(assets::list))
         .routes(routes!(transfers::create::create, transfers::list::list))
         .routes(routes!(transfers::estimate::estimate))
@@ -127,6 +130,7 @@ fn compliance() -> OpenApiRouter<ApiState> {
         .routes(routes!(cases::note))
         .routes(routes!(cases::close))
 }
+        .routes(routes!(deposits::dispose))
 
 /// The governance log. A document may have 256 KiB, which JSON writes longer.
 fn governed() -> OpenApiRouter<ApiState> {

@@ -8,6 +8,7 @@ mod cases;
 mod audit;
 mod confirm;
 mod cosigners;
+mod deposits;
 mod events;
 mod governance;
 mod halts;
@@ -80,6 +81,9 @@ enum Command {
     Release(reviews::ReleaseArgs),
     RejectReview(reviews::RejectReview),
     /// What compliance looks into.
+    /// Money that came in, and what compliance decides about it.
+    #[command(subcommand)]
+    Deposits(deposits::Deposits),
     #[command(subcommand)]
     Cases(cases::Cases),
     /// Try the policy out, and see why it decided as it did.
@@ -217,6 +221,7 @@ async fn run(command: Command, output: Output) -> anyhow::Result<()> {
         Command::Policy(command) => policy::run(command, output).await,
         Command::Price(command) => price::run(command, output).await,
         Command::Events(command) => events::run(command, output).await,
+        Command::Deposits(command) => deposits::run(command, output).await,
         Command::Webhooks(command) => webhooks::run(command, output).await,
         Command::Reconcile(command) => reconcile::run(command, output).await,
         Command::Audit(command) => audit::run(command, output).await,

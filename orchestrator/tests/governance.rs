@@ -9,6 +9,8 @@ mod access;
 mod api;
 #[path = "governance/cli.rs"]
 mod cli;
+#[path = "governance/deposits.rs"]
+mod deposits;
 #[path = "governance/login.rs"]
 mod login;
 #[path = "governance/reviews.rs"]

@@ -2,7 +2,9 @@
 
 mod postgres;
 
-use crate::{Store, chain, gaps, halts, jobs, reservations, screenings, sweep, transfers, velocity, webhooks};
+use crate::{
+    Store, chain, gaps, halts, jobs, reservations, screenings, sweep, transfers, velocity, webhooks,
+};
 use sqlx::{AssertSqlSafe, Row};
 
 async fn plan(store: &Store, sql: &str) -> String {

@@ -10,6 +10,7 @@ use crate::{
     error::During,
     jobs,
     row::{Fields, to_int},
+    utxos,
 };
 use bursar_domain::{
     effects::Resource,
@@ -167,7 +168,23 @@ pub async fn held_after(
 pub(crate) const HELD_AFTER: &str = "SELECT transfer FROM reservations WHERE network = $1 AND account = $2 AND used = 0 \
      AND number > $3 ORDER BY number";
 
-/// Claims a resource for a transaction. `false`: it belongs to another transfer or is used up; nothing was written.
+/// The transfer that has reserved the resource.
+pub async fn owner(
+    tx: &mut WriteTx,
+    network: Network,
+    resource: &Resource,
+) -> Result<Option<TransferId>, StoreError> {
+    let row = sqlx::query("SELECT resource, transfer FROM reservations WHERE network = $1 AND resource = $2")
+        .bind(network.to_string())
+        .bind(resource.to_string())
+        .fetch_optional(tx.connection())
+        .await
+        .during("reservations.owner")?;
+    row.map(|row| Fields::new(&row, "reservations", "resource")?.parse("transfer")).transpose()
+}
+
+/// Claims a resource for a transaction. `false`: it belongs to another transfer, is used up, or is an output that is frozen; nothing was
+/// written. A transfer that had reserved an output before it was frozen can replace what it sent.
 pub(crate) async fn claim(
     tx: &mut WriteTx,
     network: Network,
@@ -180,6 +197,12 @@ pub(crate) async fn claim(
         Some((account, number)) => (Some(account.to_owned()), Some(to_int(OPERATION, number)?)),
         None => (None, None),
     };
+    if let Resource::Utxo(outpoint) = resource
+        && utxos::is_frozen(tx, network, outpoint).await?
+        && owner(tx, network, resource).await? != Some(transfer)
+    {
+        return Ok(false);
+    }
     let inserted = sqlx::query(
         "INSERT INTO reservations (network, resource, transfer, account, number, used) VALUES ($1, $2, $3, $4, $5, 0) \
          ON CONFLICT (network, resource) DO NOTHING",

@@ -8,6 +8,8 @@ mod audit_log;
 mod authorization;
 #[path = "conformance/chain.rs"]
 mod chain;
+#[path = "conformance/deposits.rs"]
+mod deposits;
 #[path = "conformance/events.rs"]
 mod events;
 #[path = "conformance/fixtures.rs"]

@@ -12,7 +12,7 @@ use bursar_domain::{
     network::Network,
     ports::NodeError,
 };
-use bursar_store::{StoreError, chain};
+use bursar_store::{StoreError, chain, deposits::holds};
 use tokio_util::sync::CancellationToken;
 
 /// How many block hashes are kept to find a fork; deeper reorganisations stop the follower with an error in plain sight.
@@ -125,6 +125,9 @@ pub async fn catch_up(
             }
             Err(error) => return Err(error.into()),
         };
+        if applied.deposits > 0 && context.screening.is_some() {
+            holds::screen_block(&mut tx, network, observed.block.height, now).await?;
+        }
         chain::set_final_height(&mut tx, network, final_height(&tips, observed.block.height)).await?;
         chain::nudge_confirming(&mut tx, network, now).await?;
         if observed.block.height.is_multiple_of(64) {

@@ -11,6 +11,7 @@ pub mod authorization;
 pub mod checkpoints;
 pub mod context;
 pub mod crash;
+pub mod deposits;
 pub mod engine;
 pub mod follower;
 pub mod frozen;

@@ -9,6 +9,8 @@ use crate::{
 };
 use bursar_domain::{
     account::{AccountQuery, AccountState},
+    amount::{Amount, Drops},
+    asset::Asset,
     effects::{Effects, Resource},
     intent::Intent,
     lifecycle::Transfer,
@@ -19,7 +21,9 @@ use bursar_domain::{
     wallet::{Branch, DerivationPath},
 };
 use bursar_store::{
-    addresses, reservations, utxos,
+    addresses,
+    deposits::holds,
+    reservations, utxos,
     wallets::{self, Wallet},
 };
 
@@ -145,10 +149,36 @@ async fn draft_on(context: &Context, intent: &Intent, usage: Use) -> Result<Draf
             let index = addresses::peek_index(&context.store, wallet.id, Branch::Change).await?;
             (None, Some(wallet.descriptor.path(Branch::Change, index)))
         }
-        state => (Some(number(context, intent, state).await?), None),
+        state => {
+            withhold(context, intent, state).await?;
+            (Some(number(context, intent, state).await?), None)
+        }
     };
     let (unsigned, effects) = build(ports, intent, &key, state, source, resource, change).await?;
     Ok(Draft { change: fresh_change(change, &effects), unsigned, effects, reading: Some(reading), turn })
+}
+
+/// Takes what is of deposits that are held off the account's balances: money of an account has no parts that could be left alone.
+async fn withhold(context: &Context, intent: &Intent, state: &mut AccountState) -> Result<(), StepError> {
+    let (store, network) = (&context.store, intent.network());
+    let less = |balance: Amount, held: Amount| balance.checked_sub(held).unwrap_or(Amount::ZERO);
+    match state {
+        // Its outputs are not offered at all.
+        AccountState::Bitcoin(_) => {}
+        AccountState::Ethereum(account) => {
+            let ether = holds::withheld(store, network, &account.address, Asset::Eth).await?;
+            account.balance = less(account.balance, ether);
+            if let Some(balance) = &mut account.token_balance {
+                *balance =
+                    less(*balance, holds::withheld(store, network, &account.address, intent.asset).await?);
+            }
+        }
+        AccountState::Xrp(account) => {
+            let held = holds::withheld(store, network, &account.address, Asset::Xrp).await?;
+            account.balance = less(account.balance.into(), held).try_into().unwrap_or(Drops(0));
+        }
+    }
+    Ok(())
 }
 
 /// What a replacement is to be.

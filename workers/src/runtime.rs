@@ -1,6 +1,6 @@
 //! Everything that works in the background, started and stopped as one.
 
-use crate::{context::Context, follower, queue, reconciler, screening::watch, sealer};
+use crate::{context::Context, deposits, follower, queue, reconciler, screening::watch, sealer};
 use std::time::Duration;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -24,6 +24,7 @@ impl Workers {
         tasks.spawn(reconciler::run(context.clone(), stop.clone()));
         tasks.spawn(sealer::run(context.clone(), stop.clone()));
         if let Some(screening) = context.screening.clone() {
+            tasks.spawn(deposits::run(context.clone(), screening.clone(), stop.clone()));
             tasks.spawn(watch::run(context.clone(), screening, stop.clone()));
         }
         tasks.spawn(queue::run(context, stop.clone(), hurry.clone()));

@@ -17,6 +17,8 @@ pub mod review;
 pub mod standing;
 pub mod watch;
 
+pub(crate) use asking::{outcome, outcome_of};
+
 use crate::crash;
 use bursar_domain::screening::{Answer, Inquiry, MAX_RETRY, ScreeningService, Unanswered};
 use std::{sync::Arc, time::Duration};
@@ -57,7 +59,7 @@ impl Screening {
     }
 
     /// What the service answers in time, if it can be an answer to this.
-    async fn ask(&self, inquiry: &Inquiry, round: u32) -> Result<Answer, Unanswered> {
+    pub(crate) async fn ask(&self, inquiry: &Inquiry, round: u32) -> Result<Answer, Unanswered> {
         // What the service would refuse for what it is is not worth a call, and never becomes right.
         inquiry.validate().map_err(|invalid| Unanswered::Unsupported(invalid.to_string()))?;
         let answer = self.service.screen(inquiry, round);
@@ -68,12 +70,12 @@ impl Screening {
     }
 
     /// The pause after this many attempts in vain.
-    fn pause(&self, attempts: u32) -> Duration {
+    pub(crate) fn pause(&self, attempts: u32) -> Duration {
         self.settings.retry.saturating_mul(1 << attempts.saturating_sub(1).min(10)).min(MAX_RETRY)
     }
 }
 
 /// Counts what came of a question; `kind` as in [`Inquiry::kind`].
-fn count(kind: &'static str, outcome: &'static str) {
+pub(crate) fn count(kind: &'static str, outcome: &'static str) {
     metrics::counter!("bursar_screenings_total", "kind" => kind, "outcome" => outcome).increment(1);
 }

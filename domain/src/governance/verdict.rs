@@ -3,9 +3,13 @@
 //! CLEAR lets the policy decide. REVIEW needs a release by a compliance officer and a compliance lead. BLOCK and a sanctions hit are final: nobody
 //! releases them. When no verdict is to be had (an outage), two leads can stand in for one, for a day at most; the risk is then UNKNOWN.
 
+mod disposition;
 mod rejection;
 mod release;
 
+pub use disposition::{
+    Disposition, DispositionAction, DispositionCheck, InvalidDisposition, SignedDisposition, UnknownAction,
+};
 pub use rejection::{InvalidRejection, Rejection, SignedRejection};
 pub use release::{InvalidRelease, MAX_BYPASS, Release, SignedRelease, VerdictDigest};
 

@@ -95,6 +95,8 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/v1/wallets/{id}", READ, Objects::Wallet),
     route("GET", "/v1/wallets/{id}/balances", READ, Objects::Wallet),
     route("GET", "/v1/wallets/{id}/deposits", READ, Objects::Wallet),
+    route("GET", "/v1/deposits", READ, Objects::Filtered),
+    route("GET", "/v1/deposits/{id}", READ, Objects::Filtered),
     route("POST", "/v1/wallets/{id}/addresses", OPERATE, Objects::Wallet),
     route("GET", "/v1/wallets/{id}/addresses", READ, Objects::Wallet),
     route("GET", "/v1/assets", READ, Objects::None),
@@ -130,6 +132,7 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/v1/screening/alerts", Rule::Callback, Objects::None),
     // events
     route("GET", "/v1/events", READ, Objects::All),
+    route("POST", "/v1/deposits/{id}/dispositions", WORK_CASES, Objects::Filtered),
     route("GET", "/v1/events/stream", READ, Objects::All),
     route("GET", "/v1/webhooks", Rule::Any(&[Permission::ReadAdministration]), Objects::All),
     route("POST", "/v1/webhooks", Rule::Any(&[Permission::Administer]), Objects::All),

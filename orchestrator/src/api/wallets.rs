@@ -4,6 +4,7 @@ use super::{
     ApiState,
     addresses::derive_next,
     auth::Caller,
+    deposits::{DepositView, view as view_deposit},
     extract::{Body, Path, Query, page_size},
     problem::Problem,
     wire::{PageOf, decimal, time},
@@ -17,7 +18,7 @@ use bursar_domain::{
 };
 use bursar_store::{
     addresses,
-    deposits::{self, DepositStatus},
+    deposits::{self, holds},
     utxos,
     wallets::{self, Wallet},
 };
@@ -160,6 +161,8 @@ pub struct Balance {
     /// Of which reserved by transfers under way (Bitcoin outputs).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reserved: Option<String>,
+    /// Of which cannot be spent, because of what a screening, an alert or compliance said of deposits, or because they are not screened yet.
+    pub withheld: String,
 }
 
 /// Confirmed balances, over all of the wallet's addresses.
@@ -181,7 +184,13 @@ pub async fn balances(
             }
             Chain::Ethereum | Chain::Xrp => (on_node(&state, &wallet, info.asset).await?, None),
         };
+        let store = &state.context.store;
+        let withheld = match chain {
+            Chain::Bitcoin => utxos::frozen(store, wallet.id).await?,
+            Chain::Ethereum | Chain::Xrp => holds::withheld_of(store, wallet.id, info.asset).await?,
+        };
         items.push(Balance {
+            withheld: decimal(withheld, Some(info)),
             asset: info.asset,
             symbol: info.symbol.clone(),
             amount: decimal(amount, Some(info)),
@@ -235,26 +244,6 @@ impl Paging {
     }
 }
 
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct DepositView {
-    #[schema(value_type = String)]
-    pub id: bursar_domain::ids::DepositId,
-    #[schema(value_type = String)]
-    pub wallet_id: WalletId,
-    #[schema(value_type = String)]
-    pub asset: Asset,
-    pub amount: String,
-    pub address: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tag: Option<u32>,
-    pub tx_id: String,
-    pub block_height: u64,
-    /// `DETECTED`, `CONFIRMING` or `COMPLETED` (in a final block).
-    #[schema(value_type = String)]
-    pub status: DepositStatus,
-}
-
 /// Incoming payments to the wallet that are in a block, newest first.
 #[utoipa::path(get, path = "/v1/wallets/{id}/deposits", tag = "wallets", security(("apiKey" = [])), params(("id" = String, Path), Paging),
     responses((status = 200, body = PageOf<DepositView>), (status = 400, body = Problem), (status = 401, body = Problem), (status = 404, body = Problem)))]
@@ -265,16 +254,7 @@ pub async fn deposits(
 ) -> Result<Json<PageOf<DepositView>>, Problem> {
     let wallet = find(&state, id).await?;
     let (cursor, limit) = paging.parts()?;
-    let page = deposits::list(&state.context.store, Some(wallet.id), cursor, limit).await?;
-    Ok(Json(PageOf::map(page, |deposit| DepositView {
-        id: deposit.id,
-        wallet_id: wallet.id,
-        amount: decimal(deposit.amount, state.assets.info(deposit.asset)),
-        asset: deposit.asset,
-        address: deposit.address,
-        tag: deposit.tag,
-        tx_id: deposit.tx_id,
-        block_height: deposit.block.height,
-        status: deposit.status,
-    })))
+    let filter = deposits::Filter { wallet: Some(wallet.id), status: None };
+    let page = deposits::list(&state.context.store, filter, cursor, limit).await?;
+    Ok(Json(PageOf::map(page, |deposit| view_deposit(&state, deposit))))
 }

@@ -26,6 +26,10 @@ fn wallet() -> WalletId {
     WalletId::new(uuid(1))
 }
 
+fn of(wallet: WalletId) -> deposits::Filter {
+    deposits::Filter { wallet: Some(wallet), ..Default::default() }
+}
+
 async fn start(store: &Store, network: Network) {
     let mut tx = store.write().await.unwrap();
     chain::start_at(&mut tx, network, &block_ref(1, "")).await.unwrap();
@@ -99,7 +103,7 @@ async fn deposits__should_come_and_go_with_their_blocks() {
     start(store, bitcoin()).await;
     let pay = || vec![observed("in", vec![], vec![credit(&address, 1, 5000)])];
     assert_eq!(apply(store, 2, pay()).await, Applied { deposits: 1, ..Applied::default() });
-    let listed = || async { deposits::list(store, Some(wallet()), None, 10).await.unwrap().items };
+    let listed = || async { deposits::list(store, of(wallet()), None, 10).await.unwrap().items };
     let first = listed().await.remove(0);
     assert_eq!((first.amount, first.status), (Amount::from_u64(5000), DepositStatus::Detected));
     assert_eq!(first.block, block_ref(2, ""));
@@ -128,11 +132,14 @@ async fn deposits__should_come_and_go_with_their_blocks() {
         (2..6).map(|n| observed(&format!("in{n}"), vec![], vec![credit(&address, n, n)])).collect(),
     )
     .await;
-    let page = deposits::list(store, None, None, 2).await.unwrap();
-    let rest = deposits::list(store, None, page.next.as_deref(), 10).await.unwrap();
+    let page = deposits::list(store, deposits::Filter::default(), None, 2).await.unwrap();
+    let rest = deposits::list(store, deposits::Filter::default(), page.next.as_deref(), 10).await.unwrap();
     let ids: Vec<_> = page.items.iter().chain(&rest.items).map(|deposit| deposit.tx_id.as_str()).collect();
     assert_eq!(ids, ["in5", "in4", "in3", "in2", "in"]);
-    assert!(matches!(deposits::list(store, None, Some("00"), 1).await, Err(StoreError::BadCursor)));
+    assert!(matches!(
+        deposits::list(store, deposits::Filter::default(), Some("00"), 1).await,
+        Err(StoreError::BadCursor)
+    ));
 }
 
 #[tokio::test]
@@ -158,7 +165,7 @@ async fn change__should_be_spendable_and_no_deposit() {
     let credits = vec![credit(&change, 2, 300), credit(&receive, 3, 400), credit(&other_wallet, 4, 1000)];
     let applied = apply(store, 3, vec![observed("ours", vec![utxo(1)], credits)]).await;
     assert_eq!(applied, Applied { touched: vec![transfer.id], deposits: 1, foreign_spends: vec![] });
-    let of_other = deposits::list(store, Some(WalletId::new(uuid(3))), None, 10).await.unwrap();
+    let of_other = deposits::list(store, of(WalletId::new(uuid(3))), None, 10).await.unwrap();
     assert_eq!(of_other.items[0].amount, Amount::from_u64(1000), "another wallet of ours was paid");
     assert_eq!(balance(store).await, (700, 0));
     let included = transactions::get(store, id).await.unwrap().unwrap().inclusion;

@@ -135,7 +135,7 @@ async fn check(steps: Vec<Step>) {
         tx.commit().await.unwrap();
 
         let available = utxos::available(store, wallet).await.unwrap();
-        let listed = deposits::list(store, None, None, 1000).await.unwrap();
+        let listed = deposits::list(store, deposits::Filter::default(), None, 1000).await.unwrap();
         let inclusion = transactions::get(store, transaction_id(20)).await.unwrap().unwrap().inclusion;
         let actual = Expected {
             unspent: available.iter().map(|utxo| (utxo.outpoint, utxo.value.0)).collect(),

@@ -36,7 +36,7 @@ async fn read_all(store: &Store) -> Result<(), StoreError> {
     utxos::available(store, wallet).await?;
     utxos::balance(store, wallet).await?;
     chain::cursor(store, bitcoin).await?;
-    deposits::list(store, None, None, 10).await?;
+    deposits::list(store, deposits::Filter::default(), None, 10).await?;
     jobs::claim(store, at(1000), Duration::from_secs(1), 10).await?;
     Ok(())
 }

@@ -3,16 +3,19 @@
 
 use crate::{context::Context, engine::StepError, governance::GovernanceError, transition::advance_in};
 use bursar_domain::{
+    effects::Resource,
     governance::{signature::Signature, verdict::NotScreened},
     ids::{CaseId, TransferId},
     lifecycle::{Fact, Status},
     network::Network,
     screening::{Alert, AlertSubject, InvalidAlert, SignedAlert},
+    time::Timestamp,
 };
 use bursar_store::{
-    StoreError, cases,
+    StoreError, WriteTx, cases,
     cases::{CaseSubject, Cause, KnownAlert},
-    events, screenings, transfers,
+    deposits::{self, Deposit, holds},
+    events, reservations, screenings, transfers, utxos,
 };
 use serde_json::json;
 
@@ -123,6 +126,7 @@ async fn take_verified(context: &Context, signed: &SignedAlert, origin: Origin) 
     };
     let reason = words(alert);
     let now = context.now();
+    let mut concerned: Vec<TransferId> = concerned;
     let mut tx = store.write().await?;
     match cases::known_alert(&mut tx, signed).await? {
         Some(KnownAlert::Same(case)) => return Ok(Taken { case, new: false }),
@@ -132,6 +136,14 @@ async fn take_verified(context: &Context, signed: &SignedAlert, origin: Origin) 
     let fresh = || CaseId::new(context.ids.uuid());
     let case = cases::open(&mut tx, fresh(), Cause::Alert, &subject, &reason, now).await?.id();
     cases::keep_alert(&mut tx, signed, case, now).await?;
+    let mut deposit = None;
+    if let AlertSubject::Deposit(id) = &alert.subject
+        && let Some(there) = deposits::get_in(&mut tx, *id).await?
+    {
+        let (held, spender) = freeze(&mut tx, &there, &reason, now).await?;
+        concerned.extend(spender);
+        deposit = Some(held);
+    }
     let (mut frozen, mut flagged) = (Vec::new(), Vec::new());
     for id in concerned {
         let Some(transfer) = transfers::get_in(&mut tx, id).await? else { continue };
@@ -149,11 +161,34 @@ async fn take_verified(context: &Context, signed: &SignedAlert, origin: Origin) 
             advance_in(&mut tx, transfer, Fact::AlertRaised, now).await.map_err(StepError::from)?;
         }
     }
-    let payload = told(alert, signature, origin, case, &frozen, &flagged);
+    let mut payload = told(alert, signature, origin, case, &frozen, &flagged);
+    payload["depositFrozen"] = json!(deposit);
     events::append(&mut tx, "screening.alert", named, now, &payload).await?;
     tx.commit().await?;
     tracing::warn!(alert = alert.id, %subject, %case, frozen = frozen.len(), flagged = flagged.len(), "screening alert: {reason}");
     Ok(Taken { case, new: true })
+}
+
+/// Freezes a deposit unless its output is spent; gives whether it did, and the transfer that spends it, or is about to.
+async fn freeze(
+    tx: &mut WriteTx,
+    deposit: &Deposit,
+    reason: &str,
+    now: Timestamp,
+) -> Result<(bool, Option<TransferId>), StoreError> {
+    let network = deposit.network;
+    let (spent, spender) = match &deposit.outpoint {
+        Some(outpoint) => {
+            let spender = reservations::owner(tx, network, &Resource::Utxo(*outpoint)).await?;
+            (utxos::is_spent(tx, network, outpoint).await?, spender)
+        }
+        None => (false, None),
+    };
+    if spent || !holds::freeze(tx, deposit, reason, now).await? {
+        return Ok((false, spender));
+    }
+    events::append(tx, "deposit.frozen", None, now, &crate::deposits::told(deposit, reason)).await?;
+    Ok((true, spender))
 }
 
 async fn verify(context: &Context, signed: &SignedAlert, origin: Origin) -> Result<(), AlertError> {

@@ -209,7 +209,7 @@ async fn case(
 }
 
 /// For the counter.
-pub(super) const fn outcome(failure: &Unanswered) -> &'static str {
+pub(crate) const fn outcome(failure: &Unanswered) -> &'static str {
     match failure {
         Unanswered::Timeout => "timeout",
         Unanswered::Unavailable(_) => "unavailable",
@@ -220,7 +220,7 @@ pub(super) const fn outcome(failure: &Unanswered) -> &'static str {
     }
 }
 
-pub(super) const fn outcome_of(screened: Screened) -> &'static str {
+pub(crate) const fn outcome_of(screened: Screened) -> &'static str {
     match screened {
         Screened::Clear => "clear",
         Screened::Review => "review",

@@ -24,6 +24,10 @@ use bursar_domain::{
 use bursar_store::{
     StoreError, WriteTx, cases,
     cases::{CaseSubject, Cause},
+    deposits::{
+        self,
+        holds::{self, HoldState},
+    },
     events, jobs,
     reviews::{self, Kept, StoredRelease},
     transactions, transfers,
@@ -307,7 +311,7 @@ fn not_held(transfer: &Transfer) -> ReviewError {
 }
 
 /// Closes a case. One of a transfer that is still held stays open: release the transfer or reject it. Where nothing is governed nobody can
-/// sign a release, so that closing the case of an alert lifts its freeze.
+/// sign a release, so that closing the case of an alert lifts its freeze, and closing that of a deposit lets it go.
 ///
 /// # Errors
 /// [`ReviewError`]; nothing was written then. [`ReviewError::Unknown`]: there is no such case.
@@ -338,6 +342,17 @@ pub async fn close(
             }
             false => {}
         }
+    }
+    if let CaseSubject::Deposit(deposit) = case.subject
+        && let Some(deposit) = deposits::get_in(&mut tx, deposit).await?
+        && let Some(hold) = deposit.hold.as_ref().filter(|hold| hold.state.holds())
+        && hold.state != HoldState::Isolated
+    {
+        if context.governance.is_some() {
+            let reason = "the deposit is still held: sign a disposition, which closes the case";
+            return Err(ReviewError::NotHeld(reason.into()));
+        }
+        holds::advance(&mut tx, &deposit, hold.state, HoldState::Released, Some(because), now).await?;
     }
     let closed = cases::close(&mut tx, id, by, because, now).await?.ok_or(ReviewError::Unknown)?;
     tx.commit().await?;

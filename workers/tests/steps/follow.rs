@@ -159,7 +159,7 @@ async fn deposit__should_be_completed_when_its_block_is_final() {
     world.chain.mine_deposit(&world.account);
     world.follow().await;
     for depth in 1..=DEPTH {
-        let page = deposits::list(world.store(), None, None, 10).await.unwrap();
+        let page = deposits::list(world.store(), deposits::Filter::default(), None, 10).await.unwrap();
         let [deposit] = &page.items[..] else { panic!("one deposit: {page:?}") };
         let expected = match depth {
             1 => DepositStatus::Detected,

@@ -1,6 +1,9 @@
 //! Screening: what has no answer waits for people, what is held is let go by their signatures only, and an answer counts no longer than it
 //! says.
 
+#[path = "screening_deposits.rs"]
+mod deposits;
+
 use crate::{
     shared::basics::lock,
     support::{

@@ -1,0 +1,222 @@
+//! What compliance decides about money that came in and is held.
+
+use crate::{
+    canonical::Canonical,
+    governance::{
+        approval::CLOCK_SKEW,
+        directory::{Directory, UserId, is_label},
+        log::EntryDigest,
+        role::Permission,
+        signature::{InvalidSignature, Signature},
+    },
+    ids::DepositId,
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr};
+
+const MAX_SIGNATURES: usize = 8;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum DispositionAction {
+    /// It is ours, as any other money.
+    Release,
+    /// It may be spent, in order to be paid back: that is ordered, approved and screened as any other payment.
+    Refund,
+    /// It is never spent.
+    Isolate,
+}
+impl fmt::Display for DispositionAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Release => "RELEASE",
+            Self::Refund => "REFUND",
+            Self::Isolate => "ISOLATE",
+        })
+    }
+}
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be RELEASE, REFUND or ISOLATE")]
+pub struct UnknownAction;
+impl FromStr for DispositionAction {
+    type Err = UnknownAction;
+    fn from_str(text: &str) -> Result<Self, UnknownAction> {
+        match text {
+            "RELEASE" => Ok(Self::Release),
+            "REFUND" => Ok(Self::Refund),
+            "ISOLATE" => Ok(Self::Isolate),
+            _ => Err(UnknownAction),
+        }
+    }
+}
+
+/// What is signed about a deposit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Disposition {
+    /// The governance log under which it counts.
+    pub genesis: EntryDigest,
+    pub deposit: DepositId,
+    pub action: DispositionAction,
+    /// For the record: 1 to 500 characters.
+    pub reason: String,
+    pub decided_at: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SignedDisposition {
+    pub disposition: Disposition,
+    pub signatures: Vec<Signature>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidDisposition {
+    #[error("is for another desk or another deposit")]
+    Other,
+    #[error("reason: must be 1 to 500 characters without control characters")]
+    Reason,
+    #[error("is from the future; the signer's clock is ahead")]
+    FromTheFuture,
+    #[error("was signed before the deposit came to be held as it is now; look at it, and sign anew")]
+    Old,
+    #[error("signatures: at most {MAX_SIGNATURES}")]
+    TooMany,
+    #[error("signature: {0}")]
+    Signature(#[from] InvalidSignature),
+    #[error("{0} may not decide about deposits: it takes a compliance officer and a compliance lead")]
+    NotCompliance(UserId),
+    #[error("must be signed by a compliance officer and a compliance lead, two people")]
+    OfficerAndLead,
+}
+
+/// What a disposition is held against.
+#[derive(Debug, Clone, Copy)]
+pub struct DispositionCheck<'a> {
+    pub directory: &'a Directory,
+    /// Of the log that the directory is of.
+    pub genesis: EntryDigest,
+    pub deposit: DepositId,
+    /// Since when the deposit is held as it is.
+    pub since: Timestamp,
+    pub now: Timestamp,
+}
+
+impl Disposition {
+    pub fn canonical(&self) -> Canonical {
+        let Self { genesis, deposit, action, reason, decided_at } = self;
+        Canonical::new("bursar/disposition/v1")
+            .bytes(&genesis.0)
+            .text(deposit)
+            .text(action)
+            .text(reason)
+            .number(decided_at.micros().cast_unsigned())
+    }
+
+    /// What each of the signatures is over.
+    pub fn digest(&self) -> [u8; 32] {
+        self.canonical().digest()
+    }
+}
+
+impl SignedDisposition {
+    /// Whether it counts: signed by an officer and a lead (or two leads), two people.
+    ///
+    /// # Errors
+    /// The first thing that is wrong; [`InvalidDisposition::OfficerAndLead`] where nothing is, but that signatures are missing.
+    pub fn verify(&self, check: &DispositionCheck) -> Result<(), InvalidDisposition> {
+        let Disposition { genesis, deposit, reason, decided_at, .. } = &self.disposition;
+        if *genesis != check.genesis || *deposit != check.deposit {
+            return Err(InvalidDisposition::Other);
+        }
+        if !is_label(reason, 500) {
+            return Err(InvalidDisposition::Reason);
+        }
+        if *decided_at > check.now.plus(CLOCK_SKEW) {
+            return Err(InvalidDisposition::FromTheFuture);
+        }
+        if *decided_at < check.since {
+            return Err(InvalidDisposition::Old);
+        }
+        if self.signatures.len() > MAX_SIGNATURES {
+            return Err(InvalidDisposition::TooMany);
+        }
+        let digest = self.disposition.digest();
+        let mut signers = Vec::with_capacity(self.signatures.len());
+        for signature in &self.signatures {
+            let user = signature.verify(check.directory, &digest)?.user;
+            if !user.may(Permission::ReleaseAsOfficer) {
+                return Err(InvalidDisposition::NotCompliance(user.id.clone()));
+            }
+            signers.push(user);
+        }
+        let pair = signers
+            .iter()
+            .filter(|user| user.may(Permission::ReleaseAsLead))
+            .any(|lead| signers.iter().any(|other| other.id != lead.id));
+        pair.then_some(()).ok_or(InvalidDisposition::OfficerAndLead)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::governance::testing::{FOUNDED, TestDesk, key};
+    use std::time::Duration;
+
+    #[test]
+    fn an_officer_and_a_lead_decide_and_only_what_they_sign() {
+        let desk = TestDesk::new(0);
+        let deposit = DepositId::new(uuid::Uuid::from_u128(7));
+        let disposition = Disposition {
+            genesis: desk.pinned(),
+            deposit,
+            action: DispositionAction::Release,
+            reason: "known sender".into(),
+            decided_at: FOUNDED,
+        };
+        let sign = |users: &[&str], disposition: &Disposition| SignedDisposition {
+            signatures: users.iter().map(|user| key(user).sign(&disposition.digest())).collect(),
+            disposition: disposition.clone(),
+        };
+        let check = DispositionCheck {
+            directory: desk.state.directory(),
+            genesis: desk.pinned(),
+            deposit,
+            since: FOUNDED,
+            now: FOUNDED,
+        };
+        let both = ["platform.officer", "platform.lead"];
+        assert_eq!(sign(&both, &disposition).verify(&check), Ok(()));
+        for too_few in [vec![], vec!["platform.lead"], vec!["platform.lead"; 2], vec!["platform.officer"; 2]]
+        {
+            let refused = sign(&too_few, &disposition).verify(&check);
+            assert_eq!(refused, Err(InvalidDisposition::OfficerAndLead), "{too_few:?}");
+        }
+        let stranger = sign(&["platform.lead", "client.approver"], &disposition).verify(&check);
+        assert!(matches!(stranger, Err(InvalidDisposition::NotCompliance(_))), "{stranger:?}");
+        let changes: [(fn(&mut Disposition), InvalidDisposition); 5] = [
+            (|other| other.genesis = EntryDigest::NONE, InvalidDisposition::Other),
+            (|other| other.deposit = DepositId::new(uuid::Uuid::from_u128(8)), InvalidDisposition::Other),
+            (|other| other.reason.clear(), InvalidDisposition::Reason),
+            (
+                |other| other.decided_at = FOUNDED.plus(CLOCK_SKEW + Duration::from_secs(1)),
+                InvalidDisposition::FromTheFuture,
+            ),
+            (|other| other.decided_at = Timestamp(FOUNDED.micros() - 1), InvalidDisposition::Old),
+        ];
+        for (change, expected) in changes {
+            let mut other = disposition.clone();
+            change(&mut other);
+            assert_eq!(sign(&both, &other).verify(&check), Err(expected));
+        }
+        let mut forged = sign(&both, &disposition);
+        forged.disposition.action = DispositionAction::Refund;
+        assert!(matches!(forged.verify(&check), Err(InvalidDisposition::Signature(_))));
+        for action in [DispositionAction::Release, DispositionAction::Refund, DispositionAction::Isolate] {
+            assert_eq!(action.to_string().parse(), Ok(action));
+            assert_eq!(serde_json::to_value(action).unwrap(), action.to_string());
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! What compliance decides about deposits, by the API: whose signatures count, and what is refused.
+
+use crate::server::{Server, TestClock, database, found};
+use bursar_domain::{
+    amount::Amount,
+    asset::Asset,
+    chain::{BlockRef, Credit, ObservedBlock, ObservedTransaction, TransactionOutcome},
+    governance::{
+        testing::{TestDesk, key},
+        verdict::{Disposition, DispositionAction},
+    },
+    ids::{AddressId, DepositId, IdSource as _, WalletId},
+    network::Network,
+    time::Clock as _,
+    wallet::{Branch, WalletDescriptor, WalletKind},
+};
+use bursar_store::{
+    Store,
+    addresses::{self, AddressRecord},
+    chain,
+    deposits::{self, Filter, holds},
+    wallets::{self, Wallet},
+};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use std::path::Path;
+
+struct Frozen {
+    server: Server,
+    desk: TestDesk,
+    deposit: DepositId,
+    wallet: WalletId,
+}
+
+impl Frozen {
+    /// A deposit in a final block, frozen.
+    async fn start(dir: &Path) -> Self {
+        let desk = TestDesk::new(0);
+        let store = Store::open(&database(dir)).await.unwrap();
+        found(&store, &desk.entries[0].0, desk.now).await;
+        let server = Server::start(dir, Some(desk.pinned()), TestClock::at(desk.now)).await;
+        let wallet = WalletId::new(server.context.ids.uuid());
+        receive(&server, wallet).await;
+        let deposit = deposits::list(&store, Filter::default(), None, 1).await.unwrap().items.remove(0);
+        let mut tx = store.write().await.unwrap();
+        assert!(holds::freeze(&mut tx, &deposit, "risk HIGH", desk.now).await.unwrap());
+        tx.commit().await.unwrap();
+        Self { server, desk, deposit: deposit.id, wallet }
+    }
+
+    fn path(&self) -> String {
+        format!("/v1/deposits/{}", self.deposit)
+    }
+    async fn shown(&self) -> Value {
+        self.server.get(&self.path()).await
+    }
+    fn disposition(&self, action: DispositionAction) -> Disposition {
+        Disposition {
+            genesis: self.desk.pinned(),
+            deposit: self.deposit,
+            action,
+            reason: "looked into".into(),
+            decided_at: self.server.clock.now(),
+        }
+    }
+    async fn hand_in(&self, caller: &str, body: &Value) -> (u16, String, Value) {
+        let path = format!("{}/dispositions", self.path());
+        let (status, body) = self.server.call_as(caller, Method::POST, &path, Some(body)).await;
+        let kind = body["type"].as_str().unwrap_or_default().trim_start_matches("urn:bursar:problem:");
+        (status.as_u16(), kind.to_owned(), body)
+    }
+    async fn sign(&self, action: DispositionAction, signers: &[&str]) -> (u16, String, Value) {
+        let disposition = self.disposition(action);
+        let signatures: Vec<_> = signers.iter().map(|user| key(user).sign(&disposition.digest())).collect();
+        let body = json!({ "disposition": disposition, "signatures": signatures });
+        self.hand_in("platform.officer", &body).await
+    }
+}
+
+async fn receive(server: &Server, wallet: WalletId) {
+    let (context, now) = (&server.context, server.clock.now());
+    let network: Network = "xrp:63456".parse().unwrap();
+    let descriptor = WalletDescriptor::new(network, WalletKind::XrpEd25519, 0).unwrap();
+    let record = AddressRecord {
+        id: AddressId::new(context.ids.uuid()),
+        wallet,
+        path: descriptor.path(Branch::Receive, 0),
+        address: "rOurs".into(),
+        label: None,
+        created_at: now,
+    };
+    let block = |height: u64| BlockRef { height, hash: format!("h{height}") };
+    let credit = Credit {
+        address: "rOurs".into(),
+        tag: Some(9),
+        asset: Asset::Xrp,
+        amount: Amount::from_u64(1_500_000),
+        outpoint: None,
+        index: 0,
+    };
+    let transaction = ObservedTransaction {
+        tx_id: "in".into(),
+        outcome: TransactionOutcome::Succeeded,
+        spends: vec![],
+        fee: None,
+        credits: vec![credit],
+    };
+    let observed = ObservedBlock {
+        block: block(2),
+        parent_hash: block(1).hash,
+        time: now,
+        transactions: vec![transaction],
+    };
+    let mut tx = server.store.write().await.unwrap();
+    let wallet = Wallet { id: wallet, name: "desk".into(), descriptor, created_at: now };
+    wallets::insert(&mut tx, &wallet).await.unwrap();
+    addresses::insert(&mut tx, &record).await.unwrap();
+    chain::start_at(&mut tx, network, &block(1)).await.unwrap();
+    chain::apply_block(&mut tx, network, &observed, now).await.unwrap();
+    chain::set_final_height(&mut tx, network, 2).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frozen_deposit__should_be_listed_and_let_go_by_two() {
+    let dir = tempfile::tempdir().unwrap();
+    let frozen = Frozen::start(dir.path()).await;
+    let found = async |query: &str| {
+        let page = frozen.server.get(&format!("/v1/deposits?{query}")).await;
+        page["items"].as_array().unwrap().len()
+    };
+    let wallet = frozen.wallet;
+    assert_eq!((found("status=FROZEN").await, found("status=COMPLETED").await), (1, 0));
+    assert_eq!(
+        (found(&format!("wallet={wallet}")).await, found(&format!("wallet={}", frozen.deposit)).await),
+        (1, 0)
+    );
+    let (status, body) =
+        frozen.server.call_as("platform.officer", Method::GET, "/v1/deposits?status=LOST", None).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{body}");
+    let shown = frozen.shown().await;
+    assert_eq!((&shown["status"], &shown["reason"]), (&json!("FROZEN"), &json!("risk HIGH")), "{shown}");
+    assert_eq!(shown["genesis"], json!(frozen.desk.pinned()));
+
+    let release = DispositionAction::Release;
+    assert_eq!(frozen.sign(release, &["platform.officer"]).await.0, 202);
+    // One person stays one, however often.
+    assert_eq!(frozen.sign(release, &["platform.officer", "platform.officer"]).await.0, 202);
+    assert_eq!(frozen.shown().await["status"], "FROZEN");
+    let (status, _, done) = frozen.sign(release, &["platform.lead"]).await;
+    assert_eq!((status, &done["signedBy"]), (201, &json!(["platform.officer", "platform.lead"])), "{done}");
+    let shown = frozen.shown().await;
+    assert_eq!(
+        (&shown["status"], &shown["disposition"]),
+        (&json!("COMPLETED"), &json!("RELEASE")),
+        "{shown}"
+    );
+    assert_eq!(frozen.server.events("deposit.disposition_signed").await.len(), 2);
+    let (status, kind, _) = frozen.sign(release, &["platform.lead"]).await;
+    assert_eq!((status, kind.as_str()), (409, "governance-disposition-not-possible"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn disposition__should_be_refused_to_everybody_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let frozen = Frozen::start(dir.path()).await;
+    let isolate = DispositionAction::Isolate;
+    assert_eq!(frozen.sign(isolate, &["platform.lead", "platform.lead"]).await.0, 202, "one lead twice");
+    for signer in ["client.operator", "client.approver", "platform.screening"] {
+        let (status, kind, body) = frozen.sign(isolate, &["platform.lead", signer]).await;
+        assert_eq!(
+            (status, kind.as_str()),
+            (403, "governance-disposition-not-compliance"),
+            "{signer}: {body}"
+        );
+    }
+    let (status, kind, _) = frozen.sign(isolate, &[]).await;
+    assert_eq!((status, kind.as_str()), (422, "governance-disposition-unsigned"));
+    let disposition = frozen.disposition(isolate);
+    let sign = |user: &str| json!(key(user).sign(&disposition.digest()));
+    let both = || json!([sign("platform.officer"), sign("platform.lead")]);
+    let mut forged = both();
+    forged[1]["evidence"]["signature"] = json!("00".repeat(64));
+    let mut other_action = json!(disposition);
+    other_action["action"] = json!("RELEASE");
+    let mut other_deposit = json!(disposition);
+    other_deposit["deposit"] = json!(DepositId::new(frozen.server.context.ids.uuid()));
+    for (disposition, signatures, status, expected) in [
+        (json!(disposition), forged, 422, "governance-disposition-signature"),
+        (other_action, both(), 422, "governance-disposition-signature"),
+        (other_deposit, both(), 409, "governance-disposition-other"),
+    ] {
+        let body = json!({ "disposition": disposition, "signatures": signatures });
+        let (found, kind, body) = frozen.hand_in("platform.lead", &body).await;
+        assert_eq!((found, kind.as_str()), (status, expected), "{body}");
+    }
+    let body = json!({ "disposition": disposition, "signatures": both() });
+    assert_eq!(frozen.hand_in("client.approver", &body).await.0, 403, "not theirs to hand in");
+    let mut unknown = body.clone();
+    unknown["disposition"]["more"] = json!(1);
+    assert_eq!(frozen.hand_in("platform.lead", &unknown).await.0, 400);
+    assert_eq!(frozen.shown().await["status"], "FROZEN");
+    assert_eq!(frozen.shown().await["disposition"], Value::Null);
+    // What is signed by both counts, once.
+    assert_eq!(frozen.hand_in("platform.lead", &body).await.0, 201);
+    assert_eq!(frozen.shown().await["disposition"], "ISOLATE");
+    assert_eq!(frozen.sign(DispositionAction::Release, &["platform.officer", "platform.lead"]).await.0, 409);
+}
