@@ -45,6 +45,10 @@ mod reorgs;
 mod replacement;
 #[path = "e2e/resources.rs"]
 mod resources;
+#[path = "e2e/refusals.rs"]
+mod refusals;
+#[path = "e2e/schemathesis.rs"]
+mod schemathesis;
 #[path = "e2e/world.rs"]
 mod world;
 #[path = "e2e/xrp_nodes.rs"]

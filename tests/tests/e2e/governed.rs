@@ -40,8 +40,13 @@ fn with_key(id: &str, role: Role, public_key: [u8; 32]) -> User {
     User { keys: vec![key], ..testing::user(id, PartyRole::Client, [role]) }
 }
 
-/// A desk whose log is in the database, with the environment's initiator and Anna, whose key is in a file.
 async fn govern(environment: &mut Environment, rules: Value) -> anyhow::Result<(TestDesk, PathBuf)> {
+    let policy = json!({ "currency": "USD", "priceMaxAgeSeconds": 60, "rules": rules });
+    govern_by(environment, policy).await
+}
+
+/// A desk whose log is in the database, with the environment's initiator and Anna, whose key is in a file.
+pub async fn govern_by(environment: &mut Environment, policy: Value) -> anyhow::Result<(TestDesk, PathBuf)> {
     let dir = environment.options.dir.canonicalize()?;
     let anna = dir.join("anna.pem");
     let anna_key = create_initiator_key(&anna)?.verifying_key().to_bytes();
@@ -52,7 +57,6 @@ async fn govern(environment: &mut Environment, rules: Value) -> anyhow::Result<(
     genesis.users.push(with_key(ANNA, Role::Approver, anna_key));
     genesis.groups[0].members.insert(ANNA.parse()?);
     let mut desk = TestDesk::found(genesis);
-    let policy = json!({ "currency": "USD", "priceMaxAgeSeconds": 60, "rules": rules });
     desk.publish(serde_json::from_value::<Policy>(policy)?);
 
     let entries: Vec<Value> =
