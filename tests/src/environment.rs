@@ -134,7 +134,7 @@ impl Environment {
     }
 
     /// Until all co-signers are online with a share of each key; with the development signer, until its keys are pinned.
-    async fn wait_for_keys(&self) -> anyhow::Result<()> {
+    pub async fn wait_for_keys(&self) -> anyhow::Result<()> {
         let parties = self.cosigners.count();
         let pinned = match self.options.signing {
             Signing::CoSigners => 0,
@@ -190,6 +190,6 @@ pub fn program(name: &str) -> anyhow::Result<PathBuf> {
     let running = std::env::current_exe().context("where does this program lie?")?;
     let found = running.ancestors().skip(1).take(2).map(|dir| dir.join(name)).find(|path| path.is_file());
     found.with_context(|| {
-        format!("{name} is not built: cargo build -p bursar -p bursar-signer -p bursar-regtest")
+        format!("{name} is not built: cargo build -p bursar -p bursar-signer -p bursar-regtest -p bursar-kyt")
     })
 }

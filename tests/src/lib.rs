@@ -5,6 +5,7 @@ pub mod api;
 pub mod bench;
 pub mod chaos;
 pub mod cosigners;
+pub mod desk;
 pub mod environment;
 pub mod initiator;
 pub mod ledger;
@@ -14,6 +15,7 @@ pub mod miner;
 pub mod orchestrator;
 pub mod program;
 pub mod recipients;
+pub mod screener;
 pub mod waiting;
 pub mod wallet;
 
