@@ -14,6 +14,7 @@ use bursar_domain::{
 };
 use bursar_tests::{Environment, cosigners::Signing, recipients};
 use ed25519_dalek::SigningKey;
+use rand::Rng as _;
 use reqwest::{RequestBuilder, header::HeaderMap};
 use serde_json::{Value, json};
 
@@ -105,7 +106,7 @@ fn signed(
     let mut headers = HeaderMap::new();
     let authority = environment.api.url.strip_prefix("http://");
     let target = Target { method: "POST", path, query: None, authority, headers: &headers };
-    let added = message::sign(by, &target, body.as_bytes(), at, rand::random())?;
+    let added = message::sign(by, &target, body.as_bytes(), at, rand::rngs::OsRng.r#gen())?;
     for (name, value) in added {
         headers.insert(name, value.parse()?);
     }
