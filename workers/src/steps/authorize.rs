@@ -17,6 +17,7 @@ use bursar_domain::{
         verdict::NotScreened,
     },
     lifecycle::{Fact, SubStatus, Transfer},
+    package::Purpose,
     time::Timestamp,
 };
 use bursar_store::{
@@ -255,11 +256,19 @@ async fn is_decided_by(context: &Context, transfer: &Transfer, judged: &Judged) 
 }
 
 /// Whether a transfer of which a signature may exist may be signed once more. It can neither go back nor end by what people decide now: it
-/// waits for what is missing (votes are taken), while whatever may be signed already is looked after.
-pub(super) async fn again(context: &Context, transfer: &Transfer) -> Result<Result<Basis, Waits>, StepError> {
+/// waits for what is missing (votes are taken), while whatever may be signed already is looked after. Policy says nothing about what pays
+/// nobody.
+pub(super) async fn again(
+    context: &Context,
+    transfer: &Transfer,
+    purpose: &Purpose,
+) -> Result<Result<Basis, Waits>, StepError> {
     let Some(governance) = &context.governance else {
         return Ok(Ok(Basis { evidence: None, head: None }));
     };
+    if *purpose == Purpose::Cancel {
+        return Ok(Ok(Basis { evidence: authorization::evidence(context, transfer).await?, head: None }));
+    }
     let mut judged = authorization::judge(context, governance, transfer).await?;
     let now = context.now();
     if judged.result.is_ok() && !is_decided_by(context, transfer, &judged).await? {

@@ -132,13 +132,13 @@ pub(super) async fn sign(
     let scheme = transfer.intent.intent.wallet.scheme();
     let key = context.group_key(scheme).await?.ok_or(StepError::NoKey(scheme))?;
     let offline = context.signer.online(scheme) < key.threshold;
-    if offline || halted::by(context, transfer).await?.is_some() {
+    if offline || halted::by(context, transfer, &child.purpose).await?.is_some() {
         return Ok(Signing::Later(context.settings.retry));
     }
     let Ok(place) = places::to_sign() else { return Ok(Signing::Later(context.settings.retry)) };
     let payloads = ports.adapter.signing_payloads(&child.unsigned, &key)?;
     let authorization = authorization::evidence(context, transfer).await?;
-    let attempt = begin_session(context, transfer, child.id).await?;
+    let attempt = begin_session(context, transfer, child).await?;
     tracing::info!(transaction = %child.id, parent = %parent.id, attempt, "asking the co-signers for a child");
     let package = SigningPackage {
         transfer: transfer.id,

@@ -1,10 +1,14 @@
 //! Whether a transfer may go on, or is frozen, or its account is halted. What is signed already is not asked: it is valid whatever we do.
+//!
+//! An alert or a freeze keeps money from being paid. What takes a payment back pays nobody, and is how one ends of which a signature may
+//! exist: only a halt keeps it.
 
 use crate::{context::Context, engine::StepError};
 use bursar_domain::{
     governance::freeze::Freeze,
     lifecycle::{SubStatus, Transfer},
     network::Chain,
+    package::Purpose,
 };
 use bursar_store::{
     Store, StoreError, WriteTx, addresses,
@@ -49,12 +53,18 @@ pub fn held(sub_status: Option<SubStatus>) -> bool {
     matches!(sub_status, Some(SubStatus::AccountHalted | SubStatus::Frozen | SubStatus::ScreeningAlert))
 }
 
-/// What keeps the transfer from being prepared or signed.
-pub async fn by(context: &Context, transfer: &Transfer) -> Result<Option<Hold>, StepError> {
-    if transfer.flags.frozen {
+/// What keeps a transaction of the transfer, made for this purpose, from being prepared or signed.
+pub async fn by(
+    context: &Context,
+    transfer: &Transfer,
+    purpose: &Purpose,
+) -> Result<Option<Hold>, StepError> {
+    let pays = *purpose != Purpose::Cancel;
+    if pays && transfer.flags.frozen {
         return Ok(Some(Hold::Alert));
     }
-    if let Some(governance) = &context.governance
+    if pays
+        && let Some(governance) = &context.governance
         && let Some(freeze) = governance.state(&context.store).await?.frozen(&transfer.intent.intent)
     {
         return Ok(Some(Hold::Freeze(freeze.clone())));
@@ -68,12 +78,15 @@ pub async fn by_in(
     tx: &mut WriteTx,
     context: &Context,
     transfer: &Transfer,
+    purpose: &Purpose,
 ) -> Result<Option<Hold>, StepError> {
+    let pays = *purpose != Purpose::Cancel;
     // An alert that came since the transfer was read has moved it, which the caller notices.
-    if transfer.flags.frozen {
+    if pays && transfer.flags.frozen {
         return Ok(Some(Hold::Alert));
     }
-    if let Some(governance) = &context.governance
+    if pays
+        && let Some(governance) = &context.governance
         && let Some(freeze) = governance.state_in(tx).await?.frozen(&transfer.intent.intent)
     {
         return Ok(Some(Hold::Freeze(freeze.clone())));

@@ -30,7 +30,7 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
     if expire_if_over(context, &transfer).await? {
         return Ok(Progress::Moved);
     }
-    if let Some(hold) = halted::by(context, &transfer).await? {
+    if let Some(hold) = halted::by(context, &transfer, &Purpose::Pay).await? {
         return wait(context, transfer, hold.sub_status(), hold).await;
     }
     if let Some(lapsed) = standing::lapsed(context, &transfer).await? {

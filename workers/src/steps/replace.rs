@@ -17,7 +17,6 @@ use super::{
     sign::{nudge_next, session_pause},
 };
 use crate::{
-    authorization,
     context::{ChainPorts, Context, Replacement},
     engine::StepError,
     places,
@@ -193,7 +192,7 @@ async fn pursue(
     if let Some(pause) = resting(context, ports, &transfer, pending, given_back) {
         return Ok(Pursued::Later(Box::new(transfer), pause));
     }
-    if let Some(hold) = halted::by(context, &transfer).await? {
+    if let Some(hold) = halted::by(context, &transfer, &goal.purpose).await? {
         return hinder(context, transfer, hold.sub_status(), hold, false).await;
     }
     let wanted = |record: &TransactionRecord| pending.is_some_and(|pending| pending.id == record.id);
@@ -390,13 +389,9 @@ async fn sign(
         let reason = format!("{online} of {} co-signers are online", key.threshold);
         return hinder(context, transfer, SubStatus::SignersOffline, reason, false).await;
     }
-    let authorization = match pending.purpose {
-        // Policy says nothing about what pays nobody.
-        Purpose::Cancel => authorization::evidence(context, &transfer).await?,
-        _ => match authorize::again(context, &transfer).await? {
-            Ok(basis) => basis.evidence,
-            Err(waits) => return hinder(context, transfer, waits.sub_status, waits.reason, false).await,
-        },
+    let authorization = match authorize::again(context, &transfer, &pending.purpose).await? {
+        Ok(basis) => basis.evidence,
+        Err(waits) => return hinder(context, transfer, waits.sub_status, waits.reason, false).await,
     };
     let place = match places::to_sign() {
         Ok(place) => place,
@@ -404,7 +399,7 @@ async fn sign(
     };
     let payloads = ports.adapter.signing_payloads(&pending.unsigned, &key)?;
     let started_before = pending.signing_started_at.is_some();
-    let attempt = begin_session(context, &transfer, pending.id).await?;
+    let attempt = begin_session(context, &transfer, pending).await?;
     tracing::info!(transaction = %pending.id, purpose = pending.purpose.name(), attempt, "asking the co-signers for a replacement");
     let package = SigningPackage {
         transfer: transfer.id,
@@ -437,14 +432,14 @@ async fn sign(
 pub(super) async fn begin_session(
     context: &Context,
     transfer: &Transfer,
-    transaction: TransactionId,
+    record: &TransactionRecord,
 ) -> Result<u32, StepError> {
     let mut tx = context.store.write().await?;
     still(&mut tx, transfer).await?;
-    if halted::by_in(&mut tx, context, transfer).await?.is_some() {
+    if halted::by_in(&mut tx, context, transfer, &record.purpose).await?.is_some() {
         return Err(MoveError::Stale.into());
     }
-    let attempt = transactions::start_signing(&mut tx, transaction, context.now()).await?;
+    let attempt = transactions::start_signing(&mut tx, record.id, context.now()).await?;
     tx.commit().await?;
     Ok(attempt)
 }

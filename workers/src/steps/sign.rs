@@ -22,9 +22,8 @@ use crate::{
 use bursar_domain::{
     effects::Validity,
     governance::authorization::Authorization,
-    ids::TransactionId,
     lifecycle::{Fact, Replacing, State, SubStatus, Transfer},
-    package::{SigningPackage, UnsignedTransaction},
+    package::{Purpose, SigningPackage, UnsignedTransaction},
     ports::{EVIDENCE_REFUSALS, SignError},
     signing::{GroupKey, SignatureBytes, SigningPayload},
     time::Timestamp,
@@ -86,7 +85,7 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
         return give_up(context, transfer, &record, Fact::Thawed { reason }).await;
     }
 
-    if let Some(hold) = halted::by(context, &transfer).await? {
+    if let Some(hold) = halted::by(context, &transfer, &record.purpose).await? {
         return wait(context, transfer, hold.sub_status(), hold).await;
     }
     if !signing_started && let Some(lapsed) = standing::lapsed(context, &transfer).await? {
@@ -177,7 +176,7 @@ pub(super) async fn again(
                       its resources stay reserved because whoever has it may send it again";
         return wait(context, transfer, SubStatus::SigningInconclusive, reason).await;
     }
-    if let Some(hold) = halted::by(context, &transfer).await? {
+    if let Some(hold) = halted::by(context, &transfer, &record.purpose).await? {
         return wait(context, transfer, hold.sub_status(), hold).await;
     }
     ask(context, ports, transfer, record, None).await
@@ -192,12 +191,16 @@ async fn ask(
     basis: Option<Basis>,
 ) -> Result<Progress, StepError> {
     let started_before = basis.is_none();
-    if started_before && let Some(progress) = screen::again(context, &transfer).await? {
+    // What pays nobody is asked about nowhere.
+    if started_before
+        && record.purpose != Purpose::Cancel
+        && let Some(progress) = screen::again(context, &transfer).await?
+    {
         return Ok(progress);
     }
     let basis = match basis {
         Some(basis) => basis,
-        None => match authorize::again(context, &transfer).await? {
+        None => match authorize::again(context, &transfer, &record.purpose).await? {
             Ok(basis) => basis,
             Err(waits) => {
                 let longest = session_pause(context, record.signing_attempts);
@@ -223,7 +226,7 @@ async fn ask(
         Err(full) => return wait(context, transfer, SubStatus::WaitsItsTurn, full).await,
     };
     let payloads = ports.adapter.signing_payloads(&record.unsigned, &key)?;
-    let (transfer, attempt) = start(context, transfer, record.id, &basis, started_before).await?;
+    let (transfer, attempt) = start(context, transfer, &record, &basis, started_before).await?;
     let session = Session { key, payloads, authorization: basis.evidence, place };
     propose(context, transfer, record, session, attempt, started_before).await
 }
@@ -269,7 +272,7 @@ pub(super) async fn start_with_package(
     record: &TransactionRecord,
     now: Timestamp,
 ) -> Result<(Transfer, Option<u32>), StepError> {
-    if halted::by_in(tx, context, &transfer).await?.is_some() {
+    if halted::by_in(tx, context, &transfer, &record.purpose).await?.is_some() {
         return Ok((transfer, None));
     }
     // Built on a reading that was kept for it, while the ledgers went on.
@@ -327,7 +330,7 @@ pub(super) async fn propose(
 async fn start(
     context: &Context,
     transfer: Transfer,
-    transaction: TransactionId,
+    record: &TransactionRecord,
     basis: &Basis,
     started_before: bool,
 ) -> Result<(Transfer, u32), StepError> {
@@ -335,11 +338,12 @@ async fn start(
     let mut tx = context.store.write().await?;
     still(&mut tx, &transfer).await?;
     // A halt or an entry of the log that was written since we looked: look again.
-    if halted::by_in(&mut tx, context, &transfer).await?.is_some() || !basis.stands(context, &mut tx).await? {
+    let held = halted::by_in(&mut tx, context, &transfer, &record.purpose).await?;
+    if held.is_some() || !basis.stands(context, &mut tx).await? {
         return Err(MoveError::Stale.into());
     }
-    let attempt = transactions::start_signing(&mut tx, transaction, now).await?;
-    tracing::info!(%transaction, attempt, "asking the co-signers");
+    let attempt = transactions::start_signing(&mut tx, record.id, now).await?;
+    tracing::info!(transaction = %record.id, attempt, "asking the co-signers");
     let transfer = match started_before {
         true => transfer,
         false => advance_in(&mut tx, transfer, Fact::SigningStarted, now).await?,
