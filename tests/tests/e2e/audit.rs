@@ -98,7 +98,7 @@ async fn audit_log__should_be_signed_by_co_signers_and_show_what_was_changed() -
         let edited = whole.with_file_name("edited.jsonl");
         let line =
             text.lines().find(|line| line.contains("transfer.submitted")).context("the order's line")?;
-        fs::write(&edited, text.replace(line, &line.replace(r"XRP", r"XRQ")))?;
+        fs::write(&edited, text.replace(line, &line.replace("transfer.submitted", "transfer.forgotten")))?;
         let number = serde_json::from_str::<Value>(line)?["sequence"].clone();
         let (code, said) = verify(&edited, &keys)?;
         ensure!(code == Some(7) && said["place"]["sequence"] == number, "{code:?} {said}");
