@@ -81,7 +81,6 @@ pub struct KeyView {
 const UNSCREENED: &str = "no KYT provider: transfers are marked NOT_SCREENED";
 const UNGOVERNED: &str = "no approval policy: transfers are marked NOT_AUTHORIZED; the initiator's signature and the co-signers' own \
                           rules decide";
-const NO_ROLES: &str = "API keys have no roles";
 
 /// Nodes, co-signers, keys and queue.
 #[utoipa::path(get, path = "/v1/status", tag = "operations", security(("apiKey" = [])),
@@ -127,7 +126,6 @@ pub async fn get(State(state): State<ApiState>) -> Result<Json<StatusView>, Prob
         not_enforced: [
             context.screening.is_none().then_some(UNSCREENED),
             context.governance.is_none().then_some(UNGOVERNED),
-            Some(NO_ROLES),
         ]
         .into_iter()
         .flatten()
