@@ -65,7 +65,8 @@ impl Policy {
                 DestinationTest::OneTime {} => Turn::Rises,
             })
         };
-        let allowed_before = allows().any(|rule| rule.when.holds_for_listed());
+        // Nothing less will do: of a transfer that pays others, too, an ALLOW for what is listed says nothing.
+        let allowed_before = allows().any(|rule| rule.when == Condition::default());
         self.rules
             .iter()
             .filter(|rule| rule.then.tightens() || !allowed_before)
@@ -93,11 +94,5 @@ impl Condition {
     /// Whether it may hold for a payment to an address that is not listed.
     const fn permits_unlisted(&self) -> bool {
         matches!(self.destination, None | Some(DestinationTest::OneTime {}))
-    }
-
-    /// Whether it holds for every payment to a listed address, whatever else is the case.
-    fn holds_for_listed(&self) -> bool {
-        let any_listed = Some(DestinationTest::AnyListed { for_at_least_seconds: 0 });
-        *self == Self::default() || *self == Self { destination: any_listed, ..Self::default() }
     }
 }
