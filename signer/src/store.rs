@@ -129,8 +129,9 @@ impl TookPart {
     const fn pays() -> Part {
         Part::Pays
     }
+    /// A filler pays nobody, so there is nothing to take back, whatever its purpose was.
     fn is_payment(&self) -> bool {
-        self.part == Part::Pays
+        self.part == Part::Pays && !self.fills
     }
 }
 

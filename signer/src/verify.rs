@@ -278,6 +278,10 @@ pub fn verify(
             within_limits(rules, rule, &remaining, &effects)?;
             Part::Pays
         }
+        Purpose::Cancel if intent.fills.is_some() => {
+            let reason = "purpose: a filler pays nobody, so there is nothing to cancel; offer more for it instead";
+            return refuse(Code::MalformedPackage, reason.into());
+        }
         Purpose::Cancel => {
             cancel_matches(intent, &effects).map_err(mismatch)?;
             within_fee(rule, effects.fee)?;

@@ -205,7 +205,7 @@ async fn filler__should_not_take_the_place_of_a_payment() {
     assert_eq!(decide(&group, &fill(&group, "fill-7", 7)), Err(RefusalCode::NonceTaken));
     // Whatever the orchestrator calls it.
     let cancels = SigningPackage { purpose: Purpose::Cancel, ..fill(&group, "fill-7", 7) };
-    assert_eq!(decide(&group, &cancels), Err(RefusalCode::NonceTaken));
+    assert_eq!(decide(&group, &cancels), Err(RefusalCode::MalformedPackage));
     // Another nonce, and the same one of the same account elsewhere, are not in question.
     decide(&group, &fill(&group, "fill-8", 8)).unwrap();
     let elsewhere = filler(&group, OTHER, "fill-7", 7);
@@ -226,7 +226,9 @@ async fn payment__should_not_be_signed_with_a_nonce_that_was_filled() {
     decide(&group, &raised).unwrap();
     remember(&group, &raised);
     let cancelled = replaced(&group, &first, Purpose::Cancel, 100);
-    decide(&group, &cancelled).unwrap();
+    assert_eq!(decide(&group, &cancelled), Err(RefusalCode::MalformedPackage), "there is nothing to cancel");
+    let allowed = group.daemons[&0].cosigner.decide(&first).unwrap();
+    assert!(!group.daemons[&0].cosigner.store.past(&allowed, None).unwrap().pays, "a filler is no payment");
     decide(&group, &fill(&group, "again-7", 7)).unwrap();
     let beyond = SigningPackage {
         intent: group
