@@ -16,6 +16,7 @@ use bursar_domain::{
     governance::{
         log::{Entry, EntryDigest, Head},
         policy::Effect,
+        signature::Signature,
         state::{Refused, State},
     },
     time::Timestamp,
@@ -32,12 +33,20 @@ pub struct Governance {
     log: RwLock<Option<Arc<Log>>>,
     /// Held by who extends it.
     extending: Mutex<()>,
-    proofs: Mutex<Allowance>,
+    proofs: Mutex<Proofs>,
 }
 
 /// How often an entry that contradicts the log is looked at closely, which means to replay the log up to it.
 const PROOFS: u32 = 8;
 const PROOF_EVERY: Duration = Duration::from_secs(10);
+
+/// How many more are looked at closely.
+struct Proofs {
+    /// Of what people of the desk have signed, by their keys of today.
+    signed: Allowance,
+    /// Of all else: keys that were there then and are gone now, and what anybody can make up.
+    others: Allowance,
+}
 
 /// The log up to some entry, and what it says.
 #[derive(Debug, Clone)]
@@ -107,7 +116,10 @@ impl Governance {
             pinned,
             log: RwLock::new(log),
             extending: Mutex::new(()),
-            proofs: Mutex::new(Allowance::of(PROOFS, PROOF_EVERY)),
+            proofs: Mutex::new(Proofs {
+                signed: Allowance::of(PROOFS, PROOF_EVERY),
+                others: Allowance::of(PROOFS, PROOF_EVERY),
+            }),
         })
     }
 
@@ -189,7 +201,7 @@ impl Governance {
         other: &Entry,
         now: Timestamp,
     ) -> Result<Option<Entry>, StoreError> {
-        if !self.proofs.lock().unwrap_or_else(PoisonError::into_inner).take(now) {
+        if !self.may_prove(other, now) {
             return Ok(None);
         }
         let mut entries = store.governance()?;
@@ -200,6 +212,17 @@ impl Governance {
         let before = State::replay(self.pinned, entries.iter().map(|seen| (&seen.entry, seen.seen_at)));
         let signed = before.is_ok_and(|state| state.check(other, now).is_ok());
         Ok(after.into_iter().next().map(|seen| seen.entry).filter(|_| signed))
+    }
+
+    /// Whether it may be looked at closely. What is forged uses up nothing of what true evidence needs.
+    fn may_prove(&self, other: &Entry, now: Timestamp) -> bool {
+        let digest = other.digest();
+        let signed = self.log().is_some_and(|log| {
+            let verifies = |one: &Signature| one.verify(log.state.directory(), &digest.0).is_ok();
+            !other.signatures.is_empty() && other.signatures.iter().all(verifies)
+        });
+        let mut left = self.proofs.lock().unwrap_or_else(PoisonError::into_inner);
+        if signed { left.signed.take(now) } else { left.others.take(now) }
     }
 
     /// Whether it was added; it is there already if not.

@@ -123,7 +123,9 @@ async fn forged_evidence_of_a_fork__should_be_ignored_and_true_evidence_be_told_
     let mut forged = honest.clone();
     forged.signatures[0] = key("client.owner").sign(&[0; 32]);
     let unable = other.entry(suspend("platform.viewer"), &["client.operator"]);
-    for entry in [unsigned, forged, unable] {
+    // However many of them there are, what is true is still looked at.
+    let flood = std::iter::repeat_n(forged.clone(), 50);
+    for entry in [unsigned, forged, unable].into_iter().chain(flood) {
         let taken = cosigner.learn(vec![entry]).unwrap();
         assert!(taken.left.is_some() && taken.contradicted.is_none(), "{taken:?}");
     }
