@@ -105,13 +105,18 @@ impl Desk {
         environment.orchestrator.kill9()?;
         let config = environment.orchestrator.config().to_owned();
         edit(&config, |table| {
-            table.insert("governance".into(), value(&json!({ "genesis": self.genesis }))?);
+            table.insert("governance".into(), section([("genesis", self.genesis.clone().into())]));
             // Bearer keys read, so that a look with curl stays easy.
             if let Some(toml::Value::Table(api)) = table.get_mut("api") {
                 api.insert("bearer".into(), true.into());
             }
-            let screening = json!({ "url": self.screener.url(), "token_file": self.screener.token_file(), "poll_seconds": 1 });
-            table.insert("screening".into(), value(&screening)?);
+            let token = self.screener.token_file().display().to_string();
+            let screening = [
+                ("url", self.screener.url().into()),
+                ("token_file", token.into()),
+                ("poll_seconds", 1.into()),
+            ];
+            table.insert("screening".into(), section(screening));
             Ok(())
         })?;
         let published = self.log_file();
@@ -125,7 +130,7 @@ impl Desk {
             let party = environment.cosigners.party(index).dir.clone();
             edit(&party.join("rules.toml"), |table| {
                 table.remove("initiators");
-                table.insert("governance".into(), value(&json!({ "genesis": self.genesis }))?);
+                table.insert("governance".into(), section([("genesis", self.genesis.clone().into())]));
                 Ok(())
             })?;
             run_json(signer_governance("load", &party)?.arg(&first))?;
@@ -316,6 +321,6 @@ fn edit(file: &Path, change: impl FnOnce(&mut toml::Table) -> anyhow::Result<()>
     Ok(fs::write(file, toml::to_string(&table)?)?)
 }
 
-fn value(json: &Value) -> anyhow::Result<toml::Value> {
-    Ok(toml::Value::try_from(json)?)
+fn section<const N: usize>(entries: [(&str, toml::Value); N]) -> toml::Value {
+    entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<toml::Table>().into()
 }

@@ -53,19 +53,15 @@ impl Screener {
         secret(&token)?;
         // What it was asked is about chains that began anew.
         remove(&data)?;
+        fs::create_dir(&data)?;
         write_list(&list, &[])?;
         let (file, config, log) = (dir.join("key.pem"), dir.join("screener.toml"), dir.join("screener.log"));
         // Port 0: any free one, which it tells.
-        let configuration = json!({
-            "listen": "127.0.0.1:0",
-            "data": data,
-            "token": { "file": token },
-            "genesis": genesis,
-            "poll_seconds": 5,
-            "key": { "file": file, "user": user, "id": "main" },
-            "provider": { "kind": "list", "file": list },
-        });
-        fs::write(&config, toml::to_string(&configuration)?)?;
+        let configuration = format!(
+            "listen = \"127.0.0.1:0\"\ndata = {data:?}\ntoken = {{ file = {token:?} }}\ngenesis = \"{genesis}\"\npoll_seconds = 5\n\n\
+             [key]\nfile = {file:?}\nuser = \"{user}\"\nid = \"main\"\n\n[provider]\nkind = \"list\"\nfile = {list:?}\n"
+        );
+        fs::write(&config, configuration)?;
         let mut serve = Command::new(program("bursar-screener")?);
         serve.args(["serve", "--json", "--config"]).arg(&config);
         remove(&log)?;

@@ -1,14 +1,17 @@
-//! `./dev demo`: one payment on each chain, from request to final block, through real co-signers.
+//! `./dev demo`: a governed desk that pays on each chain, from request to final block, through real co-signers; that holds one payment for
+//! review and blocks two; and that says why for each.
 
 use anyhow::{Context as _, ensure};
 use bursar::intake::TransferRequest;
 use bursar_domain::{amount::Amount, lifecycle::Status};
 use bursar_tests::{
     Environment, Options,
+    desk::{self, COMPLIANCE, Desk, Why},
     environment::{TOKEN, TOKEN_DECIMALS},
     initiator::{payment, request, tagged},
     program::{self, say},
     recipients::{self, BitcoinType},
+    screener::Listed,
 };
 use clap::Parser;
 use serde_json::{Value, json};
@@ -18,7 +21,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Starts a whole Bursar on loopback, pays on each chain, and checks the recipients' balances on the nodes.
+/// Starts a whole Bursar on loopback, under rules that two parties published; pays on each chain what is screened and approved, holds and
+/// blocks what is not; and checks the recipients' balances on the nodes.
 #[derive(Debug, Parser)]
 struct Args {
     /// Leave everything running and say how to use it.
@@ -46,35 +50,26 @@ fn main() -> ExitCode {
 async fn run(args: Args) -> anyhow::Result<()> {
     let started = Instant::now();
     let options = Options { say, ..Options::new(&args.dir) };
-    let environment = Environment::start(options).await?;
+    let mut environment = Environment::start(options).await?;
+    let desk = Desk::found(&mut environment, desk::policy()).await?;
     let wallets = Wallets::create(&environment).await?;
     wallets.fund(&environment).await?;
+    let mut demo = Demo { environment: &environment, desk, wallets };
     let result = tokio::select! {
         result = program::mine(&environment.nodes, Duration::from_secs(1)) => result.map(|never| match never {}),
-        result = show(&args, &environment, &wallets, started) => result,
+        result = demo.show(&args, started) => result,
     };
     say("stopping everything");
+    let screener = demo.desk.stop().await;
     let stopped = environment.stop().await;
-    result.and(stopped)
+    result.and(screener).and(stopped)
 }
 
-async fn show(
-    args: &Args,
-    environment: &Environment,
-    wallets: &Wallets,
-    started: Instant,
-) -> anyhow::Result<()> {
-    if !args.up {
-        let rows = pay_all(environment, wallets).await?;
-        summary(args, &rows, started.elapsed());
-    }
-    if args.up || args.keep {
-        explain(environment, wallets);
-        tokio::signal::ctrl_c().await?;
-    }
-    Ok(())
+struct Demo<'e> {
+    environment: &'e Environment,
+    desk: Desk,
+    wallets: Wallets,
 }
-
 struct Wallets {
     bitcoin: Value,
     ethereum: Value,
@@ -122,55 +117,188 @@ fn units(decimal: &str, decimals: u8) -> anyhow::Result<alloy::primitives::U256>
 struct Row {
     what: &'static str,
     transfer: Value,
-    signing: Duration,
-    to_final: Duration,
+    why: Why,
+    signing: Option<Duration>,
+    to_end: Duration,
 }
 
-async fn pay_all(environment: &Environment, wallets: &Wallets) -> anyhow::Result<Vec<Row>> {
-    let bitcoin = text(&wallets.bitcoin, "id")?;
-    let ethereum = text(&wallets.ethereum, "id")?;
-    let mut rows = Vec::new();
+/// One payment that is shown.
+struct Asked<'w> {
+    what: &'static str,
+    wallet: &'w Value,
+    request: TransferRequest,
+    /// How it is to end.
+    ends: Status,
+}
 
-    let to = recipients::bitcoin(BitcoinType::P2wpkh);
-    let asked = request(bitcoin, "BTC", vec![payment(&to, "0.25")], "0.001")?;
-    rows.push(pay(environment, "BTC payment", &wallets.bitcoin, asked).await?);
-    bitcoin_received(environment, &to, 25_000_000).await?;
-
-    let batch = [
-        (recipients::bitcoin(BitcoinType::P2tr), "0.011", 1_100_000),
-        (recipients::bitcoin(BitcoinType::P2sh), "0.022", 2_200_000),
-        (recipients::bitcoin(BitcoinType::P2pkh), "0.033", 3_300_000),
-    ];
-    let payments = batch.iter().map(|(to, amount, _)| payment(to, amount)).collect();
-    rows.push(
-        pay(environment, "BTC batch of 3", &wallets.bitcoin, request(bitcoin, "BTC", payments, "0.001")?)
-            .await?,
-    );
-    for (to, _, satoshi) in &batch {
-        bitcoin_received(environment, to, *satoshi).await?;
+impl Demo<'_> {
+    async fn show(&mut self, args: &Args, started: Instant) -> anyhow::Result<()> {
+        if !args.up {
+            let mut rows = self.pay_all().await?;
+            rows.extend(self.withhold().await?);
+            say("every recipient has exactly what was to be paid, by the nodes' own word");
+            summary(args, &rows, started.elapsed());
+        }
+        if args.up || args.keep {
+            self.explain();
+            tokio::signal::ctrl_c().await?;
+        }
+        Ok(())
     }
 
-    let to = recipients::ethereum();
-    let asked = request(ethereum, "ETH", vec![payment(&to, "1.5")], "0.01")?;
-    rows.push(pay(environment, "ETH payment", &wallets.ethereum, asked).await?);
-    let received = environment.nodes.anvil.balance(&to).await?;
-    ensure!(received == units("1.5", 18)?, "{to} has {received} wei");
+    /// What is screened clear, and what is small, on each chain.
+    async fn pay_all(&self) -> anyhow::Result<Vec<Row>> {
+        let Self { environment, wallets: Wallets { bitcoin, ethereum, xrp }, .. } = self;
+        let nodes = &environment.nodes;
+        let (btc_wallet, eth_wallet) = (text(bitcoin, "id")?, text(ethereum, "id")?);
+        let mut rows = Vec::new();
 
-    let to = recipients::ethereum();
-    let asked = request(ethereum, TOKEN, vec![payment(&to, "1234.567891")], "0.01")?;
-    rows.push(pay(environment, "ERC-20 payment", &wallets.ethereum, asked).await?);
-    let received = environment.nodes.anvil.token_balance(&environment.nodes.token, &to).await?;
-    ensure!(received == units("1234.567891", TOKEN_DECIMALS)?, "{to} has {received} token units");
+        let to = recipients::bitcoin(BitcoinType::P2wpkh);
+        let asked = request(btc_wallet, "BTC", vec![payment(&to, "0.25")], "0.001")?;
+        rows.push(self.pay("BTC payment", bitcoin, asked).await?);
+        bitcoin_received(environment, &to, 25_000_000).await?;
 
-    let (to, _) = recipients::xrp()?;
-    environment.nodes.xrpl.fund(&to, 20_000_000).await?;
-    let asked = request(text(&wallets.xrp, "id")?, "XRP", vec![tagged(&to, 4242, "123.456789")], "0.01")?;
-    rows.push(pay(environment, "XRP payment, tag 4242", &wallets.xrp, asked).await?);
-    let received = environment.nodes.xrpl.balance(&to).await?;
-    ensure!(received == 20_000_000 + 123_456_789, "{to} has {received} drops");
-    say("every recipient has exactly what was sent, by the nodes' own word");
-    Ok(rows)
+        let batch = [
+            (recipients::bitcoin(BitcoinType::P2tr), "0.011", 1_100_000),
+            (recipients::bitcoin(BitcoinType::P2sh), "0.022", 2_200_000),
+            (recipients::bitcoin(BitcoinType::P2pkh), "0.033", 3_300_000),
+        ];
+        let payments = batch.iter().map(|(to, amount, _)| payment(to, amount)).collect();
+        let asked = request(btc_wallet, "BTC", payments, "0.001")?;
+        rows.push(self.pay("BTC batch of 3", bitcoin, asked).await?);
+        for (to, _, satoshi) in &batch {
+            bitcoin_received(environment, to, *satoshi).await?;
+        }
+
+        let to = recipients::ethereum();
+        let asked = request(eth_wallet, "ETH", vec![payment(&to, "1.5")], "0.01")?;
+        rows.push(self.pay("ETH payment", ethereum, asked).await?);
+        let received = nodes.anvil.balance(&to).await?;
+        ensure!(received == units("1.5", 18)?, "{to} has {received} wei");
+
+        let to = recipients::ethereum();
+        let asked = request(eth_wallet, TOKEN, vec![payment(&to, "1234.567891")], "0.01")?;
+        rows.push(self.pay("ERC-20 payment", ethereum, asked).await?);
+        let received = nodes.anvil.token_balance(&nodes.token, &to).await?;
+        ensure!(received == units("1234.567891", TOKEN_DECIMALS)?, "{to} has {received} token units");
+
+        let to = self.account().await?;
+        let asked = self.xrp(tagged(&to, 4242, "123.456789"))?;
+        rows.push(self.pay("XRP payment, tag 4242", xrp, asked).await?);
+        let asked = self.xrp(payment(&to, "5"))?;
+        rows.push(self.pay("XRP payment, small", xrp, asked).await?);
+        self.xrp_received(&to, 123_456_789 + 5_000_000).await?;
+        Ok(rows)
+    }
+
+    /// What is held for review and released, what is blocked by the screening, and what the policy denies.
+    async fn withhold(&mut self) -> anyhow::Result<Vec<Row>> {
+        let (held, denied, blocked) = (self.account().await?, self.account().await?, recipients::ethereum());
+        let list = &mut self.desk.screener;
+        list.list(&held, Listed::Review, "paid by an address that a mixer paid")?;
+        list.list(&blocked, Listed::Sanctioned, "named in a list of sanctioned addresses")?;
+        let Self { wallets: Wallets { ethereum, xrp, .. }, environment, .. } = &*self;
+        let mut rows = Vec::new();
+
+        let asked = self.xrp(payment(&held, "77"))?;
+        rows.push(self.pay("XRP held for review", xrp, asked).await?);
+        self.xrp_received(&held, 77_000_000).await?;
+
+        let request = request(text(ethereum, "id")?, "ETH", vec![payment(&blocked, "0.5")], "0.01")?;
+        let asked =
+            Asked { what: "ETH to a listed address", wallet: ethereum, request, ends: Status::Rejected };
+        rows.push(self.follow(asked).await?);
+        let received = environment.nodes.anvil.balance(&blocked).await?;
+        ensure!(received.is_zero(), "{blocked} has {received} wei, and was to have nothing");
+
+        let request = self.xrp(payment(&denied, "600"))?;
+        let asked = Asked { what: "XRP above the limit", wallet: xrp, request, ends: Status::Blocked };
+        rows.push(self.follow(asked).await?);
+        self.xrp_received(&denied, 0).await?;
+        Ok(rows)
+    }
+
+    /// An XRP account that exists.
+    async fn account(&self) -> anyhow::Result<String> {
+        let (address, _) = recipients::xrp()?;
+        self.environment.nodes.xrpl.fund(&address, RESERVE).await?;
+        Ok(address)
+    }
+
+    fn xrp(&self, payment: bursar::intake::PaymentRequest) -> anyhow::Result<TransferRequest> {
+        request(text(&self.wallets.xrp, "id")?, "XRP", vec![payment], "0.01")
+    }
+
+    async fn xrp_received(&self, to: &str, drops: u64) -> anyhow::Result<()> {
+        let has = self.environment.nodes.xrpl.balance(to).await?;
+        ensure!(has == RESERVE + drops, "{to} has {has} drops, not {}", RESERVE + drops);
+        Ok(())
+    }
+
+    async fn pay(&self, what: &'static str, wallet: &Value, request: TransferRequest) -> anyhow::Result<Row> {
+        self.follow(Asked { what, wallet, request, ends: Status::Completed }).await
+    }
+
+    /// Asks for one payment and prints its timeline as it grows. Approvers and compliance do their part when it waits for them.
+    async fn follow(&self, asked: Asked<'_>) -> anyhow::Result<Row> {
+        let Asked { what, wallet, request, ends } = asked;
+        let Environment { api, initiator, .. } = self.environment;
+        say(&format!("\n{what}"));
+        let begun = Instant::now();
+        let created = api.pay(initiator, wallet, request).await.with_context(|| what)?;
+        let id = text(&created, "id")?.to_owned();
+        let (mut shown, mut approved, mut released) = (0, false, false);
+        loop {
+            let transfer = api.transfer(&id).await?;
+            shown = timeline(&transfer, shown, begun);
+            let status: Status = text(&transfer, "status")?.parse()?;
+            if status == ends {
+                let why = self.desk.why(&transfer).await?;
+                say(&format!("          why: {}", why.text));
+                return Ok(Row {
+                    what,
+                    signing: signing_time(&transfer),
+                    to_end: begun.elapsed(),
+                    transfer,
+                    why,
+                });
+            }
+            let state = format!("{status}: {} {}", transfer["subStatus"], transfer["reason"]);
+            ensure!(!status.is_terminal(), "{what} ended as {state}");
+            ensure!(begun.elapsed() < PATIENCE, "{what} is still {state}");
+            match transfer["subStatus"].as_str() {
+                Some("AWAITING_APPROVALS") if !approved => {
+                    self.desk.approve(&id).await?;
+                    approved = true;
+                }
+                Some("SCREENING_REVIEW") if !released => {
+                    self.release(&id).await?;
+                    released = true;
+                }
+                _ => tokio::time::sleep(Duration::from_millis(40)).await,
+            }
+        }
+    }
+
+    async fn release(&self, id: &str) -> anyhow::Result<()> {
+        let review = self.desk.review(id).await?;
+        let found = &review["transfer"]["screening"]["findings"][0];
+        let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let [officer, lead] = COMPLIANCE;
+        say(&format!(
+            "          review queue: {} of risk {}: {}; it needs {}",
+            word(&found["category"]),
+            word(&found["risk"]),
+            word(&found["description"]),
+            word(&review["transfer"]["needs"]["signatures"])
+        ));
+        say(&format!("          {officer} and {lead} release it"));
+        self.desk.release(id, "the recipient showed where it came from").await
+    }
 }
+
+/// What a fresh XRP account is given to exist, in drops.
+const RESERVE: u64 = 20_000_000;
 
 async fn bitcoin_received(environment: &Environment, to: &str, satoshi: u64) -> anyhow::Result<()> {
     let received = environment.nodes.bitcoind.balance(to).await?;
@@ -178,52 +306,20 @@ async fn bitcoin_received(environment: &Environment, to: &str, satoshi: u64) -> 
     Ok(())
 }
 
-/// Asks for one payment and prints its timeline as it grows.
-async fn pay(
-    environment: &Environment,
-    what: &'static str,
-    wallet: &Value,
-    asked: TransferRequest,
-) -> anyhow::Result<Row> {
-    let Environment { api, initiator, .. } = environment;
-    say(&format!("\n{what}"));
-    let begun = Instant::now();
-    let created = api.pay(initiator, wallet, asked).await.with_context(|| what)?;
-    let id = text(&created, "id")?.to_owned();
-    let mut shown = 0;
-    loop {
-        let transfer = api.transfer(&id).await?;
-        let timeline = transfer["timeline"].as_array().map(Vec::as_slice).unwrap_or_default();
-        for entry in timeline.iter().skip(shown) {
-            let word = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
-            say(&format!(
-                "  {:>6.2} s  {:<22} {} {}",
-                begun.elapsed().as_secs_f64(),
-                word("status"),
-                word("subStatus"),
-                word("reason")
-            ));
-        }
-        shown = timeline.len();
-        let status: Status = text(&transfer, "status")?.parse()?;
-        if status == Status::Completed {
-            let signing = signing_time(&transfer).unwrap_or_default();
-            return Ok(Row { what, transfer, signing, to_final: begun.elapsed() });
-        }
-        ensure!(
-            !status.is_terminal(),
-            "{what} ended as {status}: {} {}",
-            transfer["subStatus"],
-            transfer["reason"]
-        );
-        ensure!(
-            begun.elapsed() < PATIENCE,
-            "{what} is still {status}: {} {}",
-            transfer["subStatus"],
-            transfer["reason"]
-        );
-        tokio::time::sleep(Duration::from_millis(40)).await;
+/// Prints what came after the first `shown` entries; how many there are.
+fn timeline(transfer: &Value, shown: usize, begun: Instant) -> usize {
+    let timeline = transfer["timeline"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for entry in timeline.iter().skip(shown) {
+        let word = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
+        say(&format!(
+            "  {:>6.2} s  {:<22} {} {}",
+            begun.elapsed().as_secs_f64(),
+            word("status"),
+            word("subStatus"),
+            word("reason")
+        ));
     }
+    timeline.len()
 }
 
 /// From the first message to the co-signers to the assembled transaction.
@@ -240,17 +336,25 @@ fn summary(args: &Args, rows: &[Row], took: Duration) {
                 json!({
                     "what": row.what,
                     "status": row.transfer["status"],
+                    "why": row.why.text,
+                    "screening": row.why.screening["outcome"],
+                    "findings": row.why.screening["findings"],
+                    "releasedBy": row.why.released_by,
+                    "approvedBy": row.why.approved_by,
                     "txId": row.transfer["transaction"]["txId"],
                     "fee": row.transfer["transaction"]["fee"],
-                    "signingSeconds": row.signing.as_secs_f64(),
-                    "toFinalSeconds": row.to_final.as_secs_f64(),
+                    "signingSeconds": row.signing.map(|time| time.as_secs_f64()),
+                    "toEndSeconds": row.to_end.as_secs_f64(),
                 })
             })
             .collect();
         println!("{}", json!({ "transfers": rows, "seconds": took.as_secs_f64() }));
         return;
     }
-    println!("\n{:<22} {:<10} {:<22} {:>9} {:>9}  tx id", "transfer", "status", "fee", "signing", "final");
+    println!(
+        "\n{:<26} {:<10} {:<22} {:>9} {:>9}  tx id, and why",
+        "transfer", "status", "fee", "signing", "end"
+    );
     for row in rows {
         let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
         let asset = match row.what.split(' ').next() {
@@ -258,57 +362,87 @@ fn summary(args: &Args, rows: &[Row], took: Duration) {
             Some(asset) => asset,
             None => "",
         };
+        let fee = row.transfer["transaction"]["fee"].as_str();
         println!(
-            "{:<22} {:<10} {:<22} {:>7.2} s {:>7.2} s  {}",
+            "{:<26} {:<10} {:<22} {:>9} {:>7.2} s  {}",
             row.what,
             word(&row.transfer["status"]),
-            format!("{} {asset}", word(&row.transfer["transaction"]["fee"])),
-            row.signing.as_secs_f64(),
-            row.to_final.as_secs_f64(),
+            fee.map_or_else(|| "-".to_owned(), |fee| format!("{fee} {asset}")),
+            row.signing.map_or_else(|| "-".to_owned(), |time| format!("{:.2} s", time.as_secs_f64())),
+            row.to_end.as_secs_f64(),
             word(&row.transfer["transaction"]["txId"]),
         );
+        println!("{:<26} {}", "", row.why.text);
     }
-    println!(
-        "\nall completed in {:.1} s, starting included; not checked yet: KYT screening and approval policy",
-        took.as_secs_f64()
-    );
+    println!("\nall ended as they should, in {:.1} s, starting included", took.as_secs_f64());
 }
 
-fn explain(environment: &Environment, wallets: &Wallets) {
-    let Environment { orchestrator, nodes, initiator, .. } = environment;
-    let id = |wallet: &Value| wallet["id"].as_str().unwrap_or_default().to_owned();
-    println!(
-        r#"
+impl Demo<'_> {
+    fn explain(&self) {
+        let Environment { orchestrator, nodes, initiator, .. } = self.environment;
+        let (wallets, desk) = (&self.wallets, &self.desk);
+        let id = |wallet: &Value| wallet["id"].as_str().unwrap_or_default().to_owned();
+        println!(
+            r#"
 Everything is running; Ctrl-C ends it.
 
   export BURSAR_URL={url}
-  export BURSAR_API_KEY={key}
+  export BURSAR_KEY_FILE={initiator}      # olga, who orders: signs each request
+  export BURSAR_GENESIS={genesis}
+  export BURSAR_STATE={state}
   alias bursar=target/debug/bursar
 
-  bursar status
+  bursar whoami
   bursar wallets list
-  bursar transfers create --key {initiator} --wallet {bitcoin} \
-      --asset BTC --to {recipient}=0.01 --max-fee 0.001 --watch
-  bursar events --follow
+  bursar transfers create --key $BURSAR_KEY_FILE --wallet {bitcoin} \
+      --asset BTC --to {recipient}=0.01 --max-fee 0.001
+
+It waits for two parties; each of these signs with a key of their own:
+
+  bursar approve <transfer id> --key {anna} --key-file {anna}
+  bursar approve <transfer id> --key {mark} --key-file {mark}
+  bursar policy explain <transfer id>
+
+Addresses in {list} are held or blocked (the file is read again when it
+changes); otto sees what is held, and releases it with lena:
+
+  bursar reviews --key-file {otto}
+  bursar release <transfer id> --key {otto} --key-file {otto} --reason "..."
+  bursar release <transfer id> --key {lena} --key-file {lena}
+
+Bearer keys read, and do nothing else:
+
+  export BURSAR_API_KEY={key}
   curl -H "Authorization: Bearer $BURSAR_API_KEY" $BURSAR_URL/v1/transfers
 
   API page   {url}/docs
   wallets    bitcoin {bitcoin}, ethereum {ethereum}, xrp {xrp}
+  people     {keys}, and their log {log_of_desk}
   nodes      bitcoind {btc_node} (user {user}, password {password}), anvil {eth_node}, XRP Ledger stand-in {xrp_node}
-  logs       {log}, and signer.log in each co-signer's folder beside it
+  logs       {log}, signer.log in each co-signer's folder beside it, and screener.log
 "#,
-        url = orchestrator.url(),
-        key = orchestrator.api_key(),
-        initiator = initiator.file().display(),
-        bitcoin = id(&wallets.bitcoin),
-        ethereum = id(&wallets.ethereum),
-        xrp = id(&wallets.xrp),
-        recipient = recipients::bitcoin(BitcoinType::P2tr),
-        btc_node = nodes.bitcoind.rpc_url(),
-        user = nodes.bitcoind.rpc_user(),
-        password = nodes.bitcoind.rpc_password(),
-        eth_node = nodes.anvil.rpc_url(),
-        xrp_node = nodes.xrpl.rpc_url(),
-        log = orchestrator.log_file().display(),
-    );
+            url = orchestrator.url(),
+            key = orchestrator.api_key(),
+            initiator = initiator.file().display(),
+            genesis = desk.genesis,
+            state = desk.state_folder("you").display(),
+            anna = desk.key_file("anna").display(),
+            mark = desk.key_file("mark").display(),
+            otto = desk.key_file("otto").display(),
+            lena = desk.key_file("lena").display(),
+            list = desk.screener.list_file().display(),
+            keys = desk.folder().join("keys").display(),
+            log_of_desk = desk.folder().join("log.json").display(),
+            bitcoin = id(&wallets.bitcoin),
+            ethereum = id(&wallets.ethereum),
+            xrp = id(&wallets.xrp),
+            recipient = recipients::bitcoin(BitcoinType::P2tr),
+            btc_node = nodes.bitcoind.rpc_url(),
+            user = nodes.bitcoind.rpc_user(),
+            password = nodes.bitcoind.rpc_password(),
+            eth_node = nodes.anvil.rpc_url(),
+            xrp_node = nodes.xrpl.rpc_url(),
+            log = orchestrator.log_file().display(),
+        );
+    }
 }

@@ -58,7 +58,8 @@ impl Why {
             .map(|vote| word(&vote["user"]))
             .collect();
         match (transfer["status"].as_str(), transfer["reason"].as_str()) {
-            (Some("BLOCKED"), Some(reason)) => parts.push(format!("denied by policy: {reason}")),
+            // It begins with who denied it.
+            (Some("BLOCKED"), Some(reason)) => parts.push(reason.to_owned()),
             (Some("COMPLETED"), _) if approved_by.is_empty() => {
                 parts.push("small, so the policy asks nobody".to_owned());
             }
