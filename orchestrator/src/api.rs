@@ -77,9 +77,9 @@ fn protected() -> OpenApiRouter<ApiState> {
         .routes(routes!(wallets::get))
         .routes(routes!(wallets::balances))
         .routes(routes!(wallets::deposits))
-        .routes(routes!(addresses::create, addresses::list))
         .routes(routes!(deposits::list))
         .routes(routes!(deposits::get))
+        .routes(routes!(addresses::create, addresses::list))
         .routes(routes!(assets::list))
         .routes(routes!(transfers::create::create, transfers::list::list))
         .routes(routes!(transfers::estimate::estimate))
@@ -129,8 +129,8 @@ fn compliance() -> OpenApiRouter<ApiState> {
         .routes(routes!(cases::get))
         .routes(routes!(cases::note))
         .routes(routes!(cases::close))
-}
         .routes(routes!(deposits::dispose))
+}
 
 /// The governance log. A document may have 256 KiB, which JSON writes longer.
 fn governed() -> OpenApiRouter<ApiState> {

@@ -80,10 +80,10 @@ enum Command {
     Screenings(reviews::Screenings),
     Release(reviews::ReleaseArgs),
     RejectReview(reviews::RejectReview),
-    /// What compliance looks into.
     /// Money that came in, and what compliance decides about it.
     #[command(subcommand)]
     Deposits(deposits::Deposits),
+    /// What compliance looks into.
     #[command(subcommand)]
     Cases(cases::Cases),
     /// Try the policy out, and see why it decided as it did.
@@ -217,11 +217,11 @@ async fn run(command: Command, output: Output) -> anyhow::Result<()> {
         Command::Screenings(command) => reviews::screenings(command, output).await,
         Command::Release(command) => reviews::release(command, output).await,
         Command::RejectReview(command) => reviews::reject(command, output).await,
+        Command::Deposits(command) => deposits::run(command, output).await,
         Command::Cases(command) => cases::run(command, output).await,
         Command::Policy(command) => policy::run(command, output).await,
         Command::Price(command) => price::run(command, output).await,
         Command::Events(command) => events::run(command, output).await,
-        Command::Deposits(command) => deposits::run(command, output).await,
         Command::Webhooks(command) => webhooks::run(command, output).await,
         Command::Reconcile(command) => reconcile::run(command, output).await,
         Command::Audit(command) => audit::run(command, output).await,

@@ -129,10 +129,10 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/v1/cases/{id}", READ_COMPLIANCE, Objects::All),
     route("POST", "/v1/cases/{id}/notes", WORK_CASES, Objects::All),
     route("POST", "/v1/cases/{id}/close", WORK_CASES, Objects::All),
+    route("POST", "/v1/deposits/{id}/dispositions", WORK_CASES, Objects::Filtered),
     route("POST", "/v1/screening/alerts", Rule::Callback, Objects::None),
     // events
     route("GET", "/v1/events", READ, Objects::All),
-    route("POST", "/v1/deposits/{id}/dispositions", WORK_CASES, Objects::Filtered),
     route("GET", "/v1/events/stream", READ, Objects::All),
     route("GET", "/v1/webhooks", Rule::Any(&[Permission::ReadAdministration]), Objects::All),
     route("POST", "/v1/webhooks", Rule::Any(&[Permission::Administer]), Objects::All),

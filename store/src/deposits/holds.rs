@@ -227,9 +227,10 @@ pub async fn withheld(
     address: &str,
     asset: Asset,
 ) -> Result<Amount, StoreError> {
+    // CROSS: SQLite begins with what is held, which is little, and not with every deposit of the network.
     let rows = sqlx::query(
-        "SELECT d.id, d.amount FROM deposit_holds h JOIN deposits d ON d.id = h.deposit \
-         WHERE h.holds = 1 AND d.network = $1 AND d.address = $2 AND d.asset = $3",
+        "SELECT d.id, d.amount FROM deposit_holds h CROSS JOIN deposits d \
+         WHERE h.holds = 1 AND d.id = h.deposit AND d.network = $1 AND d.address = $2 AND d.asset = $3",
     )
     .bind(network.to_string())
     .bind(address.to_owned())
@@ -243,8 +244,8 @@ pub async fn withheld(
 /// As [`withheld`], of all accounts of a wallet.
 pub async fn withheld_of(store: &Store, wallet: WalletId, asset: Asset) -> Result<Amount, StoreError> {
     let rows = sqlx::query(
-        "SELECT d.id, d.amount FROM deposit_holds h JOIN deposits d ON d.id = h.deposit \
-         WHERE h.holds = 1 AND d.wallet = $1 AND d.asset = $2",
+        "SELECT d.id, d.amount FROM deposit_holds h CROSS JOIN deposits d \
+         WHERE h.holds = 1 AND d.id = h.deposit AND d.wallet = $1 AND d.asset = $2",
     )
     .bind(wallet.to_string())
     .bind(asset.to_string())
