@@ -21,6 +21,8 @@ mod cosigners;
 mod crash_points;
 #[path = "e2e/crashes.rs"]
 mod crashes;
+#[path = "e2e/desk.rs"]
+mod desk;
 #[path = "e2e/development_signer.rs"]
 mod development_signer;
 #[path = "e2e/events.rs"]
