@@ -85,9 +85,10 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
     let housekeeping = tokio::spawn(keep_house(context.clone(), metrics.clone()));
     let workers = (role != Role::Api).then(|| Workers::start(context.clone()));
     let webhooks = config.webhooks.open().context("[webhooks]")?;
-    let deliverer = webhooks.clone().filter(|_| role != Role::Api).map(|webhooks| {
-        tokio::spawn(bursar_workers::webhooks::run(context.clone(), webhooks, stop.clone()))
-    });
+    let deliverer = webhooks
+        .clone()
+        .filter(|_| role != Role::Api)
+        .map(|webhooks| tokio::spawn(bursar_workers::webhooks::run(context.clone(), webhooks, stop.clone())));
     let listen = match role {
         Role::Worker => config.worker.listen.map(|address| ("worker.listen", address)),
         Role::All | Role::Api => Some(("api.listen", config.api.listen)),
@@ -119,7 +120,11 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
                 }
             };
             let graceful = stop.clone().cancelled_owned();
-            Some(tokio::spawn(axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>()).with_graceful_shutdown(graceful).into_future()))
+            Some(tokio::spawn(
+                axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
+                    .with_graceful_shutdown(graceful)
+                    .into_future(),
+            ))
         }
     };
 
@@ -173,11 +178,17 @@ async fn keep_house(context: bursar_workers::Context, metrics: PrometheusHandle)
 
 async fn forget_answers(context: &bursar_workers::Context, now: Timestamp) -> Result<(), StoreError> {
     let oldest = Timestamp(now.micros().saturating_sub(ANSWERS_KEPT.as_micros() as i64));
-    let mut tx = context.store.write().await?;
-    idempotency::purge(&mut tx, oldest).await?;
-    nonces::purge(&mut tx, now).await?;
-    sessions::purge(&mut tx, oldest).await?;
-    tx.commit().await
+    // In steps, between which others write.
+    loop {
+        let mut tx = context.store.write().await?;
+        let answers = idempotency::purge(&mut tx, oldest).await?;
+        let spent = nonces::purge(&mut tx, now).await?;
+        sessions::purge(&mut tx, oldest).await?;
+        tx.commit().await?;
+        if answers.max(spent) < nonces::FORGOTTEN_AT_ONCE {
+            return Ok(());
+        }
+    }
 }
 
 async fn bind_relay(config: &RelayConfig) -> anyhow::Result<(Coordinator, RelayTask)> {

@@ -1,6 +1,6 @@
 //! `Idempotency-Key`: a repeated request gets the answer of the first.
 
-use crate::{Store, StoreError, WriteTx, error::During, row::Fields};
+use crate::{Store, StoreError, WriteTx, error::During, nonces::FORGOTTEN_AT_ONCE, row::Fields};
 use bursar_domain::{ids::ApiKeyId, time::Timestamp};
 use sqlx::AnyConnection;
 
@@ -100,12 +100,16 @@ pub async fn complete(
     }
 }
 
-/// Forgets keys from before `older_than`, and tells how many.
+/// Forgets keys from before `older_than`, at most [`FORGOTTEN_AT_ONCE`], and tells how many.
 pub async fn purge(tx: &mut WriteTx, older_than: Timestamp) -> Result<u64, StoreError> {
-    let deleted = sqlx::query("DELETE FROM idempotency_keys WHERE created_at < $1")
-        .bind(older_than.micros())
-        .execute(tx.connection())
-        .await
-        .during("idempotency_keys.purge")?;
+    let deleted = sqlx::query(
+        "DELETE FROM idempotency_keys WHERE (api_key, idempotency_key) IN \
+         (SELECT api_key, idempotency_key FROM idempotency_keys WHERE created_at < $1 ORDER BY created_at LIMIT $2)",
+    )
+    .bind(older_than.micros())
+    .bind(FORGOTTEN_AT_ONCE as i64)
+    .execute(tx.connection())
+    .await
+    .during("idempotency_keys.purge")?;
     Ok(deleted.rows_affected())
 }

@@ -22,13 +22,20 @@ pub async fn spend(
     Ok(inserted.rows_affected() == 1)
 }
 
-/// Forgets what nothing would accept any more, and tells how many.
+/// The most that is forgotten in one transaction, so that others wait for it briefly.
+pub const FORGOTTEN_AT_ONCE: u64 = 1000;
+
+/// Forgets what nothing would accept any more, at most [`FORGOTTEN_AT_ONCE`], and tells how many.
 pub async fn purge(tx: &mut WriteTx, now: Timestamp) -> Result<u64, StoreError> {
-    let deleted = sqlx::query("DELETE FROM nonces WHERE expires_at < $1")
-        .bind(now.micros())
-        .execute(tx.connection())
-        .await
-        .during("nonces.purge")?;
+    let deleted = sqlx::query(
+        "DELETE FROM nonces WHERE (subject, nonce) IN \
+         (SELECT subject, nonce FROM nonces WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)",
+    )
+    .bind(now.micros())
+    .bind(FORGOTTEN_AT_ONCE as i64)
+    .execute(tx.connection())
+    .await
+    .during("nonces.purge")?;
     Ok(deleted.rows_affected())
 }
 

@@ -34,7 +34,7 @@ use axum::{
 };
 use bursar_domain::{
     governance::{directory::PublicKey, role::Role, state::State as LogState},
-    ids::{TransferId, WalletId},
+    ids::{ApiKeyId, TransferId, WalletId},
     time::{Clock, Timestamp},
 };
 use bursar_store::{
@@ -124,11 +124,12 @@ pub struct Authentication {
     clock: Arc<dyn Clock>,
     limits: RateLimits,
     /// Nonces of signed requests that only read, until they are too old. A repetition elsewhere would read what its sender has seen.
-    read: Mutex<HashMap<[u8; 32], Timestamp>>,
+    /// By caller, so that nobody uses up another's.
+    read: Mutex<HashMap<ApiKeyId, HashMap<[u8; 32], Timestamp>>>,
 }
 
-/// The most nonces of reading requests that are remembered; who is over is told to come again.
-const MAX_READ: usize = 200_000;
+/// The most nonces of reading requests that are remembered of one caller; who is over is told to come again.
+const MAX_READ: usize = 50_000;
 
 impl Default for Authentication {
     fn default() -> Self {
@@ -152,10 +153,11 @@ impl Authentication {
         peer::address(&parts.extensions, &parts.headers, &self.settings.trusted_proxies)
     }
 
-    /// Spends the nonce of a request that only reads. `None`: too many are remembered.
-    fn first_read(&self, digest: [u8; 32], until: Timestamp) -> Option<bool> {
+    /// Spends the nonce of a caller's request that only reads. `None`: too many of that caller's are remembered.
+    fn first_read(&self, caller: ApiKeyId, digest: [u8; 32], until: Timestamp) -> Option<bool> {
         // Whole after each use, so that a poisoned lock does not matter.
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = all.entry(caller).or_default();
         if read.len() >= MAX_READ {
             let now = self.now();
             read.retain(|_, until| *until >= now);
@@ -196,15 +198,19 @@ pub async fn guard(State(state): State<ApiState>, request: Request, next: Next) 
     };
     let address = state.auth.address(&parts);
     let known = match peer::admits(&state.auth.settings.allow, address) {
-        true => authenticate(&state, &parts, body, address).await,
+        true => authenticate(&state, &parts, address).await,
         false => return not_from_there().into_response(),
     };
-    let (caller, body) = match known {
+    let (caller, signed) = match known {
         Ok(known) => known,
         Err(refused) => return turn_away(&state, refused, address).into_response(),
     };
+    // Before the body is read and the nonce spent: who asks too often, or what it may not, makes no work.
     let admitted = match state.auth.limits.caller(caller.id).and_then(|()| route.rule.admit(&caller)) {
-        Ok(()) => may_see(&state, route, &caller, &mut parts).await,
+        Ok(()) => match whole(&state, &parts, body, &caller, signed).await {
+            Ok(body) => may_see(&state, route, &caller, &mut parts).await.map(|()| body),
+            Err(refused) => return turn_away(&state, refused, address).into_response(),
+        },
         Err(problem) => Err(problem),
     };
     let mut response = match admitted {
@@ -214,7 +220,7 @@ pub async fn guard(State(state): State<ApiState>, request: Request, next: Next) 
             }
             problem.into_response()
         }
-        Ok(()) => {
+        Ok(body) => {
             parts.extensions.insert(caller.clone());
             next.run(Request::from_parts(parts, body)).await
         }
@@ -290,35 +296,36 @@ pub(super) async fn log(state: &ApiState) -> Result<Option<Arc<LogState>>, Refus
     }
 }
 
+/// Who calls. Of a signed request, the body and the nonce are still to be looked at ([`whole`]).
 async fn authenticate(
     state: &ApiState,
     parts: &Parts,
-    body: Body,
     address: Option<IpAddr>,
-) -> Result<(Caller, Body), Refused> {
+) -> Result<(Caller, Option<Signed>), Refused> {
     let headers = &parts.headers;
     let (signed, bearer) = (message::is_signed(headers), headers.contains_key(header::AUTHORIZATION));
     if signed && bearer {
         return Err(Refused::Unreadable);
     }
-    let (caller, limits, body) = if signed {
-        by_signature(state, parts, body, address).await?
+    let (caller, limits, signed) = if signed {
+        let (caller, limits, signed) = by_signature(state, parts).await?;
+        (caller, limits, Some(signed))
     } else if bearer {
         let (caller, limits) = by_bearer(state, bearer_token(headers)?).await?;
-        (caller, limits, body)
+        (caller, limits, None)
     } else {
         let token = session::cookie(headers).ok_or(Refused::Missing)?;
         if !is_safe(&parts.method) && !session::proves_same_site(headers, token) {
             return Err(Refused::Forged);
         }
         let (caller, limits) = by_session(state, token).await?;
-        (caller, limits, body)
+        (caller, limits, None)
     };
     if !peer::admits(&limits.networks, address) {
         return Err(Refused::Address);
     }
     let wallets = limits.wallets.map(Arc::new);
-    Ok((Caller { address, wallets, ..caller }, body))
+    Ok((Caller { address, wallets, ..caller }, signed))
 }
 
 fn is_safe(method: &Method) -> bool {
@@ -332,12 +339,7 @@ fn bearer_token(headers: &HeaderMap) -> Result<&str, Refused> {
     token.filter(|token| token.starts_with(PREFIX)).ok_or(Refused::Unreadable)
 }
 
-async fn by_signature(
-    state: &ApiState,
-    parts: &Parts,
-    body: Body,
-    address: Option<IpAddr>,
-) -> Result<(Caller, Limits, Body), Refused> {
+async fn by_signature(state: &ApiState, parts: &Parts) -> Result<(Caller, Limits, Signed), Refused> {
     let Parts { method, uri, headers, .. } = parts;
     let auth = &state.auth;
     let signed = Signed::read(headers)?;
@@ -357,14 +359,22 @@ async fn by_signature(
     }
     let proof = Proof::Signature { key: signed.key, digest: hash(&base) };
     let (caller, limits) = holder(state, &signed.key, proof).await?;
-    // Before the nonce is spent and the body read: who may not call from here makes no work.
-    if !peer::admits(&limits.networks, address) {
-        return Err(Refused::Address);
-    }
+    Ok((caller, limits, signed))
+}
+
+/// The body of a request whose sender is known and may ask this: what was signed, and for the first time.
+async fn whole(
+    state: &ApiState,
+    parts: &Parts,
+    body: Body,
+    caller: &Caller,
+    signed: Option<Signed>,
+) -> Result<Body, Refused> {
+    let Some(signed) = signed else { return Ok(body) };
     let body = axum::body::to_bytes(body, MAX_BODY).await.map_err(|_| Refused::TooLarge)?;
-    signed.check_body(headers, &body)?;
-    first_time(state, &signed, is_safe(method)).await?;
-    Ok((caller, limits, Body::from(body)))
+    signed.check_body(&parts.headers, &body)?;
+    first_time(state, caller.id, &signed, is_safe(&parts.method)).await?;
+    Ok(Body::from(body))
 }
 
 /// Whose key it is.
@@ -429,10 +439,11 @@ async fn by_session(state: &ApiState, token: &str) -> Result<(Caller, Limits), R
 }
 
 /// Takes each nonce of a key once. Those of requests that change something are spent in the database, which all processes share.
-async fn first_time(state: &ApiState, signed: &Signed, reads: bool) -> Result<(), Refused> {
+async fn first_time(state: &ApiState, caller: ApiKeyId, signed: &Signed, reads: bool) -> Result<(), Refused> {
     let (key, until) = (hex::encode(signed.key), signed.forgotten_at());
     if reads {
-        return match state.auth.first_read(hash(format!("{key} {}", signed.nonce).as_bytes()), until) {
+        let digest = hash(format!("{key} {}", signed.nonce).as_bytes());
+        return match state.auth.first_read(caller, digest, until) {
             Some(true) => Ok(()),
             Some(false) | None => Err(Refused::Replayed),
         };
@@ -476,5 +487,23 @@ async fn may_see(state: &ApiState, route: &Route, caller: &Caller, parts: &mut P
     match wallet {
         Some(wallet) if caller.sees(wallet) => Ok(()),
         _ => Err(Problem::not_found(what)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_uses_up_what_is_remembered_of_anothers_reading() {
+        let auth = Authentication::default();
+        let [one, other] = [1, 2].map(|id| ApiKeyId::new(uuid::Uuid::from_u128(id)));
+        let until = auth.now().plus(Duration::from_secs(3600));
+        for nonce in 0..MAX_READ {
+            assert_eq!(auth.first_read(one, hash(&nonce.to_be_bytes()), until), Some(true));
+        }
+        assert_eq!(auth.first_read(one, [0; 32], until), None);
+        assert_eq!(auth.first_read(other, [0; 32], until), Some(true));
+        assert_eq!(auth.first_read(other, [0; 32], until), Some(false));
     }
 }
