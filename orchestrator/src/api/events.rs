@@ -13,10 +13,14 @@ use axum::{
     http::HeaderMap,
     response::sse::{self, KeepAlive, Sse},
 };
-use bursar_domain::ids::{ApiKeyId, TransferId};
+use bursar_domain::{
+    governance::role::Permission,
+    ids::{ApiKeyId, TransferId},
+};
 use bursar_store::events::{self, Event};
 use futures::Stream;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::{
     collections::BTreeMap,
     convert::Infallible,
@@ -36,20 +40,34 @@ pub struct EventView {
     #[schema(value_type = Option<String>)]
     pub transfer_id: Option<TransferId>,
     pub at: String,
+    /// `{"withheld": true}` in place of what the caller's roles do not read: of cases, screenings and webhooks.
     #[schema(value_type = Object)]
     pub payload: serde_json::Value,
 }
 
-impl From<Event> for EventView {
-    fn from(event: Event) -> Self {
+impl EventView {
+    /// What is withheld keeps its place and its kind, so that a reader sees no gap.
+    fn of(event: Event, caller: &Caller) -> Self {
+        let withheld = withheld_from(&event.kind, caller);
         Self {
-            sequence: event.sequence,
-            kind: event.kind,
             transfer_id: event.transfer,
             at: time(event.at),
-            payload: event.payload,
+            payload: if withheld { json!({ "withheld": true }) } else { event.payload },
+            sequence: event.sequence,
+            kind: event.kind,
         }
     }
+}
+
+/// Whether what an event tells is for others: what has routes that need a permission is not told to everybody here.
+fn withheld_from(kind: &str, caller: &Caller) -> bool {
+    let needed = match kind {
+        "transfer.release_signed" | "transfer.review_rejected" => Permission::ReadCompliance,
+        _ if kind.starts_with("case.") || kind.starts_with("screening.") => Permission::ReadCompliance,
+        _ if kind.starts_with("webhook.") => Permission::ReadAdministration,
+        _ => return false,
+    };
+    !caller.may(needed)
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -81,12 +99,14 @@ fn position(cursor: Option<&str>, name: &str) -> Result<i64, Problem> {
     responses((status = 200, body = EventPage), (status = 400, body = Problem), (status = 401, body = Problem)))]
 pub async fn list(
     State(state): State<ApiState>,
+    Extension(caller): Extension<Caller>,
     Query(after): Query<After>,
 ) -> Result<Json<EventPage>, Problem> {
     let from = position(after.cursor.as_deref(), "cursor")?;
     let events = events::after(&state.context.store, from, page_size(after.limit)?).await?;
     let next = events.last().map_or(from, |event| event.sequence).to_string();
-    Ok(Json(EventPage { items: events.into_iter().map(EventView::from).collect(), next }))
+    let items = events.into_iter().map(|event| EventView::of(event, &caller)).collect();
+    Ok(Json(EventPage { items, next }))
 }
 
 /// The most event streams that one caller may have open.
@@ -152,20 +172,25 @@ pub async fn stream(
         Some(id) => position(Some(id.to_str().unwrap_or("")), "Last-Event-ID")?,
         None => events::last(&state.context.store).await?,
     };
-    Ok(Sse::new(follow(state, from, place)).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
+    Ok(Sse::new(follow(state, from, place, caller)).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
 }
 
 /// How long the log is trusted to have told of every commit: another process's commits are found by asking again.
 const POLL: Duration = Duration::from_secs(1);
 
-fn follow(state: ApiState, from: i64, place: Place) -> impl Stream<Item = Result<sse::Event, Infallible>> {
-    let start = (state, from, std::collections::VecDeque::<Event>::new(), place);
+fn follow(
+    state: ApiState,
+    from: i64,
+    place: Place,
+    caller: Caller,
+) -> impl Stream<Item = Result<sse::Event, Infallible>> {
+    let start = (state, from, std::collections::VecDeque::<Event>::new(), (place, caller));
     let ends = tokio::time::Instant::now() + LASTS;
     futures::stream::unfold(start, move |(state, mut position, mut pending, place)| async move {
         while tokio::time::Instant::now() < ends {
             if let Some(event) = pending.pop_front() {
                 position = event.sequence;
-                let view = EventView::from(event);
+                let view = EventView::of(event, &place.1);
                 let frame = sse::Event::default().id(view.sequence.to_string()).event(view.kind.clone());
                 let frame = frame
                     .json_data(&view)
@@ -192,6 +217,38 @@ fn follow(state: ApiState, from: i64, place: Place) -> impl Stream<Item = Result
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::auth::Proof;
+    use bursar_domain::governance::role::Role;
+
+    #[test]
+    fn what_needs_a_permission_elsewhere_is_withheld_here_and_keeps_its_place() {
+        let caller = |role: Role| Caller {
+            id: ApiKeyId::new(uuid::Uuid::from_u128(1)),
+            name: None,
+            user: None,
+            key: None,
+            party: None,
+            roles: [role].into(),
+            proof: Proof::Bearer,
+            address: None,
+            wallets: None,
+        };
+        let told = |kind: &str, role: Role| {
+            let payload = json!({ "note": "private" });
+            let at = bursar_domain::time::Timestamp(1);
+            let event = Event { sequence: 7, kind: kind.to_owned(), transfer: None, at, payload };
+            let view = EventView::of(event, &caller(role));
+            assert_eq!((view.sequence, view.kind.as_str()), (7, kind));
+            view.payload == json!({ "note": "private" })
+        };
+        for kind in ["case.noted", "screening.alerted", "transfer.release_signed", "transfer.review_rejected"]
+        {
+            assert!(!told(kind, Role::Viewer) && !told(kind, Role::SecurityAdmin), "{kind}");
+            assert!(told(kind, Role::ComplianceOfficer) && told(kind, Role::Auditor), "{kind}");
+        }
+        assert!(!told("webhook.created", Role::Viewer) && told("webhook.created", Role::SecurityAdmin));
+        assert!(told("transfer.submitted", Role::Viewer));
+    }
 
     #[test]
     fn a_caller_has_so_many_streams_and_gets_a_place_back() {
