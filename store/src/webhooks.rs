@@ -193,10 +193,10 @@ async fn get_on(connection: &mut AnyConnection, id: &EndpointId) -> Result<Optio
 /// a later generation, and nothing of what waited.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] if there is one of this id, or there are [`MAX_ENDPOINTS`].
+/// [`StoreError::Conflict`] if there is one of this id, or [`MAX_ENDPOINTS`] are enabled: what is disabled keeps nobody out.
 pub async fn insert(tx: &mut WriteTx, endpoint: &Endpoint, now: Timestamp) -> Result<(), StoreError> {
     const OPERATION: &str = "webhook_endpoints.insert";
-    if list_in(tx).await?.len() >= MAX_ENDPOINTS {
+    if list_in(tx).await?.iter().filter(|one| one.disabled.is_none()).count() >= MAX_ENDPOINTS {
         let reason = format!("there are {MAX_ENDPOINTS} already; delete one");
         return Err(StoreError::Conflict { operation: OPERATION, reason });
     }

@@ -1,11 +1,12 @@
 //! Events that an endpoint is told once more.
 
 use super::EndpointId;
-use crate::{StoreError, WriteTx, error::During, row::Fields};
+use crate::{StoreError, WriteTx, error::During, events, row::Fields};
 use bursar_domain::{
     ids::{DepositId, TransferId},
     time::Timestamp,
 };
+use serde_json::json;
 use std::collections::BTreeSet;
 
 /// Which events.
@@ -21,7 +22,7 @@ pub enum Asked {
 /// The most that one request may ask for.
 pub const MAX_RESENT: usize = 1000;
 
-/// Has the endpoint told these events again, whether it wants their kinds or not is for `wants` to say. How many they are; `None`: more
+/// Has the endpoint told these events again, with the event `webhook.resent`, whether it wants their kinds or not is for `wants` to say. How many they are; `None`: more
 /// than [`MAX_RESENT`], and nothing was done.
 pub async fn resend(
     tx: &mut WriteTx,
@@ -51,6 +52,14 @@ pub async fn resend(
     }
     if !sequences.is_empty() {
         tx.will_wake_events();
+        let what = match asked {
+            Asked::Event(sequence) => json!({ "sequence": sequence }),
+            Asked::Transfer(id) => json!({ "transferId": id }),
+            Asked::Deposit(id) => json!({ "depositId": id }),
+            Asked::Between(from, until) => json!({ "from": from.micros(), "until": until.micros() }),
+        };
+        let payload = json!({ "webhookId": id.as_str(), "asked": what, "events": sequences.len() });
+        events::append(tx, "webhook.resent", None, now, &payload).await?;
     }
     Ok(Some(sequences.len()))
 }

@@ -284,6 +284,11 @@ async fn resend__should_find_events_by_number_transfer_deposit_and_time() {
         let found = resend(Asked::Between(at(from), at(until)), "tick").await;
         assert_eq!(found, expected, "{from}..{until}");
     }
+    let log = events::after(&database.store, 0, 200).await.unwrap();
+    let told: Vec<_> = log.iter().filter(|event| event.kind == "webhook.resent").collect();
+    assert_eq!(told.len(), 7, "once for each time that something was sent again");
+    let asked = json!({ "webhookId": "desk", "asked": { "sequence": timed[3] }, "events": 1 });
+    assert_eq!(told[0].payload, asked);
 }
 
 #[tokio::test]
@@ -345,4 +350,18 @@ async fn deliveries__should_page_newest_first() {
     assert_eq!((seen, rest.next), (sequences, None));
     let foreign = deliveries::list(&database.store, &id, Some("00"), 3).await;
     assert!(matches!(foreign, Err(StoreError::BadCursor)));
+}
+
+#[tokio::test]
+async fn disabled_endpoints__should_keep_nobody_out() {
+    let database = Database::open().await;
+    for number in 0..webhooks::MAX_ENDPOINTS {
+        endpoint(&database, &format!("one-{number}")).await;
+    }
+    let another = webhooks::get(&database.store, &id("one-1")).await.unwrap().unwrap();
+    let another = Endpoint { id: id("another"), ..another };
+    let mut tx = database.store.write().await.unwrap();
+    assert!(webhooks::insert(&mut tx, &another, at(2)).await.is_err());
+    assert!(webhooks::disable(&mut tx, &id("one-1"), "not named", at(2)).await.unwrap());
+    webhooks::insert(&mut tx, &another, at(2)).await.unwrap();
 }
