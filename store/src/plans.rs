@@ -43,7 +43,8 @@ const FREQUENT: &[(&str, &str)] = &[
     (chain::WATCHED_TRANSACTIONS, "transactions_watched"),
     (webhooks::deliveries::DUE, "webhook_deliveries_due"),
     (webhooks::deliveries::NEXT, "webhook_deliveries_due"),
-    (webhooks::deliveries::PENDING, "webhook_deliveries_due"),
+    (webhooks::deliveries::PENDING, "webhook_deliveries_"),
+    (webhooks::deliveries::OLDEST, "webhook_deliveries_pending"),
     (webhooks::BY_AGE, "webhook_deliveries_ended"),
 ];
 

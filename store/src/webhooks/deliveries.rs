@@ -192,16 +192,16 @@ pub(crate) const NEXT: &str = "SELECT endpoint, next_try FROM webhook_deliveries
 
 /// When the oldest event happened that this endpoint has not been told.
 pub async fn oldest(store: &Store, id: &EndpointId) -> Result<Option<Timestamp>, StoreError> {
-    let row = sqlx::query(
-        "SELECT e.sequence, e.at FROM webhook_deliveries d JOIN events e ON e.sequence = d.sequence \
-         WHERE d.endpoint = $1 AND d.state = 'PENDING' ORDER BY d.sequence LIMIT 1",
-    )
-    .bind(id.to_string())
-    .fetch_optional(&mut *store.reader().await?)
-    .await
-    .during("webhook_deliveries.oldest")?;
+    let row = sqlx::query(OLDEST)
+        .bind(id.to_string())
+        .fetch_optional(&mut *store.reader().await?)
+        .await
+        .during("webhook_deliveries.oldest")?;
     row.map(|row| Fields::new(&row, "webhook_deliveries", "sequence")?.time("at")).transpose()
 }
+
+pub(crate) const OLDEST: &str = "SELECT e.sequence, e.at FROM webhook_deliveries d JOIN events e ON e.sequence = d.sequence \
+     WHERE d.endpoint = $1 AND d.state = 'PENDING' ORDER BY d.sequence LIMIT 1";
 
 /// Writes down what came of a try, and what follows for the delivery. What is delivered stays so, whatever comes later of another try.
 /// `false`: there is no such delivery any more.
