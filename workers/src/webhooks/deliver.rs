@@ -1,7 +1,7 @@
 //! The task that delivers: one process at a time leads it, and two that both believe to lead send a message twice and lose none.
 //!
-//! A round writes down what ended, moves endpoints on in the log, and begins what is due; all writes of a round are one commit. Between
-//! sending and that commit a process may die: then the message is due still, and goes out again under the same id.
+//! A round writes down what ended, moves endpoints on in the log, and begins what is due. Between sending and the commit of what ended a
+//! process may die: then the message is due still, and goes out again under the same id.
 
 use super::{
     Webhooks, governed,
@@ -14,7 +14,7 @@ use bursar_domain::time::Timestamp;
 use bursar_store::{
     StoreError, WriteTx, events,
     webhooks::{
-        self, Endpoint, EndpointId, Keep,
+        self, Endpoint, EndpointId, Keep, Target,
         deliveries::{self, Attempt, Due, MAX_PENDING, Next},
     },
 };
@@ -34,6 +34,7 @@ const BATCH: usize = 200;
 const MAX_RUNNING: usize = 64;
 /// Rounds that something wakes are at least so far apart.
 const PACE: Duration = Duration::from_millis(50);
+const BETWEEN_SHOWS: Duration = Duration::from_secs(3);
 const BETWEEN_PRUNES: Duration = Duration::from_secs(60);
 const DRAINED_WITHIN: Duration = Duration::from_secs(10);
 /// What cannot be signed for now is left alone for so long.
@@ -58,6 +59,8 @@ struct Done {
     tries: u32,
     began: Timestamp,
     answer: Answer,
+    /// Where it went. What came of it says nothing of an endpoint that is elsewhere since.
+    target: Target,
 }
 
 /// Delivers until it is told to stop; then writes down what ends soon.
@@ -105,6 +108,7 @@ pub struct Deliverer {
     /// Up to where the log holds nothing for an endpoint that stands at the first number.
     scanned: BTreeMap<EndpointId, (i64, i64)>,
     pruned: Option<Timestamp>,
+    shown: Option<Timestamp>,
     governed: governed::Followed,
     /// Whether anybody is to be told anything.
     wanted: bool,
@@ -120,6 +124,7 @@ impl Deliverer {
             ended: Vec::new(),
             scanned: BTreeMap::new(),
             pruned: None,
+            shown: None,
             governed: governed::Followed::default(),
             wanted: false,
         }
@@ -135,7 +140,13 @@ impl Deliverer {
         }
         let leads = self.context.store.leads(TASK).await?;
         if leads {
-            self.governed.follow(&self.context, self.webhooks.keys.name()).await?;
+            // Who is named already is told on, whatever stands against another.
+            if let Err(error) = self.governed.follow(&self.context, self.webhooks.keys.name()).await {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "webhooks do not follow the governance log; trying again"
+                );
+            }
         }
         let endpoints = webhooks::list(&self.context.store).await?;
         let enabled: Vec<&Endpoint> =
@@ -187,22 +198,30 @@ impl Deliverer {
         }
     }
 
-    /// Writes down what ended, and moves these endpoints on in the log: one commit. Whether the log has more for them.
+    /// Writes down what ended, in one commit, and moves each of these endpoints on in the log, in one of its own, so that others write
+    /// in between. Whether the log has more for them.
     async fn write(&mut self, enabled: &[&Endpoint]) -> Result<bool, DeliverError> {
-        let mut plans = Vec::new();
+        self.write_ended().await?;
+        let mut more = false;
         for endpoint in enabled {
-            plans.extend(self.plan(endpoint).await?);
+            let Some(Plan { endpoint, from, to, sequences }) = self.plan(endpoint).await? else { continue };
+            let now = self.context.now();
+            let mut tx = self.context.store.write().await?;
+            deliveries::schedule(&mut tx, &endpoint, from, to, &sequences, now).await?;
+            tx.commit().await?;
+            more = true;
         }
-        if self.ended.is_empty() && plans.is_empty() {
-            return Ok(false);
+        Ok(more)
+    }
+
+    async fn write_ended(&mut self) -> Result<(), DeliverError> {
+        if self.ended.is_empty() {
+            return Ok(());
         }
         let now = self.context.now();
         let mut tx = self.context.store.write().await?;
         for done in &self.ended {
             record(&mut tx, done, self.webhooks.settings.disable_after, now).await?;
-        }
-        for Plan { endpoint, from, to, sequences } in &plans {
-            deliveries::schedule(&mut tx, endpoint, *from, *to, sequences, now).await?;
         }
         tx.commit().await?;
         for Done { endpoint, sequence, answer, .. } in self.ended.drain(..) {
@@ -210,7 +229,7 @@ impl Deliverer {
                 .increment(1);
             self.begun.remove(&(endpoint, sequence));
         }
-        Ok(!plans.is_empty())
+        Ok(())
     }
 
     /// What comes next in the log for an endpoint. Events that it does not want are passed without a word until there are many.
@@ -264,8 +283,12 @@ impl Deliverer {
     }
 
     /// What people watch.
-    async fn show(&self, endpoints: &[Endpoint]) -> Result<(), StoreError> {
+    async fn show(&mut self, endpoints: &[Endpoint]) -> Result<(), StoreError> {
         let now = self.context.now();
+        if self.shown.is_some_and(|at| now.since(at) < BETWEEN_SHOWS && at <= now) {
+            return Ok(());
+        }
+        self.shown = Some(now);
         let mut oldest = Duration::ZERO;
         for endpoint in endpoints {
             let waits = deliveries::oldest(&self.context.store, &endpoint.id).await?;
@@ -309,6 +332,7 @@ async fn attempt(webhooks: Arc<Webhooks>, endpoint: Endpoint, due: Due, began: T
     let answer = webhooks.send(&endpoint, &message, began).await;
     Done {
         endpoint: endpoint.id,
+        target: endpoint.target,
         sequence: due.event.sequence,
         attempts: due.attempts.saturating_add(1),
         tries: due.tries.saturating_add(1),
@@ -324,7 +348,7 @@ async fn record(
     disable_after: Duration,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let Done { endpoint: id, sequence, attempts, tries, began, answer } = done;
+    let Done { endpoint: id, sequence, attempts, tries, began, answer, target } = done;
     let next = match answer.outcome {
         Outcome::Delivered => Next::Delivered,
         // The fault is ours: no try of its schedule is used up, and the message waits until that is put right.
@@ -342,7 +366,9 @@ async fn record(
     if !deliveries::record(tx, id, *sequence, &attempt, next).await? {
         return Ok(());
     }
-    let Some(endpoint) = webhooks::get_in(tx, id).await? else { return Ok(()) };
+    let Some(endpoint) = webhooks::get_in(tx, id).await?.filter(|now| now.target == *target) else {
+        return Ok(());
+    };
     if answer.outcome == Outcome::Delivered {
         return deliveries::went_well(tx, id, now).await;
     }
