@@ -24,6 +24,7 @@ use bursar_store::{
 };
 use serde_json::json;
 use std::{
+    collections::BTreeMap,
     net::IpAddr,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
@@ -43,34 +44,48 @@ pub struct Audited {
 
 impl Audited {
     pub fn new(state: ApiState) -> Self {
-        Self { state, known: Arc::default(), unknown: Arc::default() }
+        Self { state, known: Arc::new(Budget::KNOWN), unknown: Arc::new(Budget::UNKNOWN) }
     }
 }
 
-/// Refusals that are written down: so many a minute, and how many were not.
-#[derive(Debug, Default)]
-struct Budget(Mutex<Window>);
+/// Refusals that are written down: so many in so long, and how many were not.
+#[derive(Debug)]
+struct Budget {
+    each: Duration,
+    rows: u32,
+    window: Mutex<Window>,
+}
 
-#[derive(Debug, Default, Clone, Copy)]
+/// How many were left out, by status.
+type LeftOut = BTreeMap<u16, u64>;
+
+#[derive(Debug)]
 struct Window {
     began: Option<Timestamp>,
     written: u32,
-    left_out: u64,
+    left_out: LeftOut,
 }
 
 impl Budget {
-    const EACH: Duration = Duration::from_secs(60);
-    const ROWS: u32 = 60;
+    const KNOWN: Self = Self::new(Duration::from_secs(60), 60);
+    /// The log is never cut: what strangers add to it stays small however long they try.
+    const UNKNOWN: Self = Self::new(Duration::from_secs(600), 1);
+
+    const fn new(each: Duration, rows: u32) -> Self {
+        Self { each, rows, window: Mutex::new(Window { began: None, written: 0, left_out: LeftOut::new() }) }
+    }
 
     /// Whether to write one more, and how many were left out since the last that was.
-    fn take(&self, now: Timestamp) -> Option<u64> {
+    fn take(&self, status: u16, now: Timestamp) -> Option<LeftOut> {
         // Whole after each use, so that a poisoned lock does not matter.
-        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if window.began.is_none_or(|began| now < began || now.since(began) >= Self::EACH) {
-            *window = Window { began: Some(now), written: 0, ..*window };
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        if window.began.is_none_or(|began| now < began || now.since(began) >= self.each) {
+            window.began = Some(now);
+            window.written = 0;
         }
-        if window.written >= Self::ROWS {
-            window.left_out = window.left_out.saturating_add(1);
+        if window.written >= self.rows {
+            let count = window.left_out.entry(status).or_default();
+            *count = count.saturating_add(1);
             return None;
         }
         window.written += 1;
@@ -128,8 +143,8 @@ pub async fn refusals(State(audited): State<Audited>, request: Request, next: Ne
 
 async fn note(audited: &Audited, budget: &Budget, doer: Arc<Doer>, status: StatusCode, now: Timestamp) {
     metrics::counter!("bursar_api_refused_total", "status" => status.as_str().to_owned()).increment(1);
-    let Some(left_out) = budget.take(now) else { return };
-    if let Err(error) = act::by(doer, tell(audited, status, left_out, now)).await {
+    let Some(left_out) = budget.take(status.as_u16(), now) else { return };
+    if let Err(error) = act::by(doer, tell(audited, status, &left_out, now)).await {
         tracing::warn!(%error, %status, "a refusal could not be written down");
     }
 }
@@ -137,10 +152,11 @@ async fn note(audited: &Audited, budget: &Budget, doer: Arc<Doer>, status: Statu
 async fn tell(
     audited: &Audited,
     status: StatusCode,
-    left_out: u64,
+    left_out: &LeftOut,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let payload = json!({ "status": status.as_u16(), "leftOutBefore": left_out });
+    let all = left_out.values().fold(0, |all: u64, count| all.saturating_add(*count));
+    let payload = json!({ "status": status.as_u16(), "leftOutBefore": all, "leftOutByStatus": left_out });
     let mut tx = audited.state.context.store.write().await?;
     events::append(&mut tx, REFUSED, None, now, &payload).await?;
     tx.commit().await
@@ -215,13 +231,21 @@ mod tests {
 
     #[test]
     fn refusals_are_written_within_bounds_and_what_is_left_out_is_counted() {
-        let (budget, start) = (Budget::default(), Timestamp::from_secs(1_000));
-        let written = (0..200).filter(|_| budget.take(start).is_some()).count();
+        let (budget, start) = (Budget::KNOWN, Timestamp::from_secs(1_000));
+        let written = (0..200).filter(|_| budget.take(401, start).is_some()).count();
         assert_eq!(written, 60);
-        assert_eq!(budget.take(start.plus(Duration::from_secs(59))), None);
-        assert_eq!(budget.take(start.plus(Duration::from_secs(60))), Some(141));
-        assert_eq!(budget.take(start.plus(Duration::from_secs(61))), Some(0));
+        assert_eq!(budget.take(429, start.plus(Duration::from_secs(59))), None);
+        let left_out = budget.take(401, start.plus(Duration::from_secs(60)));
+        assert_eq!(left_out, Some(LeftOut::from([(401, 140), (429, 1)])));
+        assert_eq!(budget.take(401, start.plus(Duration::from_secs(61))), Some(LeftOut::new()));
         // A clock that was set back begins anew.
-        assert_eq!(budget.take(Timestamp::from_secs(1)), Some(0));
+        assert_eq!(budget.take(401, Timestamp::from_secs(1)), Some(LeftOut::new()));
+    }
+
+    #[test]
+    fn strangers_add_a_row_in_ten_minutes() {
+        let (budget, start) = (Budget::UNKNOWN, Timestamp::from_secs(1_000));
+        let written = (0..3600).filter(|&at| budget.take(401, start.plus(Duration::from_secs(at))).is_some());
+        assert_eq!(written.count(), 6);
     }
 }
