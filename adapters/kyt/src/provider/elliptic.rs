@@ -27,7 +27,8 @@ use bursar_domain::{
     screening::{RiskBand, Unanswered},
     time::{Clock, Timestamp},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 use zeroize::Zeroizing;
 
@@ -113,16 +114,30 @@ struct Problem {
 }
 
 /// A list for transactions, two for wallets.
-#[derive(Deserialize)]
-#[serde(untagged)]
 enum Evaluation {
     Rules(Vec<Rule>),
-    Directions {
-        #[serde(default)]
-        source: Option<Vec<Rule>>,
-        #[serde(default)]
-        destination: Option<Vec<Rule>>,
-    },
+    Directions(Directions),
+}
+
+#[derive(Deserialize)]
+struct Directions {
+    #[serde(default)]
+    source: Option<Vec<Rule>>,
+    #[serde(default)]
+    destination: Option<Vec<Rule>>,
+}
+
+/// Not serde's `untagged`: what that buffers has no numbers any more where serde_json keeps them at arbitrary precision.
+impl<'de> Deserialize<'de> for Evaluation {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        let evaluation = if value.is_array() {
+            serde_json::from_value(value).map(Self::Rules)
+        } else {
+            serde_json::from_value(value).map(Self::Directions)
+        };
+        evaluation.map_err(D::Error::custom)
+    }
 }
 
 #[derive(Deserialize)]
@@ -349,7 +364,7 @@ impl Analysis {
         let rules = match self.evaluation_detail {
             None => Vec::new(),
             Some(Evaluation::Rules(rules)) => rules,
-            Some(Evaluation::Directions { source, destination }) => {
+            Some(Evaluation::Directions(Directions { source, destination })) => {
                 source.into_iter().flatten().chain(destination.into_iter().flatten()).collect()
             }
         };

@@ -63,7 +63,7 @@ struct Question<'a> {
 enum Answer {
     Pending {
         reference: String,
-        #[serde(default)]
+        #[serde(default, deserialize_with = "whole_seconds")]
         retry_after_seconds: Option<u64>,
     },
     Complete {
@@ -82,6 +82,14 @@ enum Answer {
     Unsupported { reason: String },
     /// It knows nothing of this.
     Unknown { reason: String },
+}
+
+/// By way of [`serde_json::Number`]: a tagged enum buffers its fields, and where serde_json keeps numbers at arbitrary precision only that
+/// reads one from the buffer.
+fn whole_seconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else { return Ok(None) };
+    let seconds = number.as_u64();
+    seconds.map(Some).ok_or_else(|| serde::de::Error::custom("expected whole seconds, 0 or more"))
 }
 
 #[derive(Deserialize)]
