@@ -404,11 +404,11 @@ impl Provider for Chainalysis {
     }
 
     async fn alerts(&self, cursor: Option<&str>) -> Result<RawPage, Unanswered> {
-        let since = cursor.unwrap_or("1970-01-01T00:00:00.000Z");
-        let (mut alerts, mut newest) = (Vec::new(), cursor.map(str::to_owned));
+        let Place { since, mut newest, first } = Place::parse(cursor);
+        let mut alerts = Vec::new();
         for page in 0..MAX_PAGES {
-            let offset = page * PAGE;
-            let query = format!("createdAt_gte={}&limit={PAGE}&offset={offset}", segment(since));
+            let offset = first.saturating_add(page * PAGE);
+            let query = format!("createdAt_gte={}&limit={PAGE}&offset={offset}", segment(&since));
             let found: MonitorPage = self.call(Request::get(format!("{}?{query}", self.alerts_path))).await?;
             let (count, total) = (found.data.len(), found.total);
             for alert in found.data {
@@ -419,12 +419,37 @@ impl Provider for Chainalysis {
                 }
                 alerts.push(self.raw(alert, created));
             }
-            if count == 0 || offset + count >= total {
+            if count == 0 || offset.saturating_add(count) >= total {
                 return Ok(RawPage { alerts, next: newest, more: false });
             }
         }
-        // More than fits into one go. The order of the pages is not promised, so the cursor stays where everything up to it is known.
-        Err(Unanswered::Unavailable(format!("more than {} alerts at once", MAX_PAGES * PAGE)))
+        // More than fits into one go. The order of the pages is not promised, so the next go reads on in the same list.
+        let first = first.saturating_add(MAX_PAGES * PAGE);
+        Ok(RawPage { alerts, next: Some(Place { since, newest, first }.to_string()), more: true })
+    }
+}
+
+/// How far the alerts were read: `createdAt` of the newest, or in the middle of a list that takes several goes `since offset newest`.
+struct Place {
+    since: String,
+    newest: Option<String>,
+    first: usize,
+}
+
+impl Place {
+    fn parse(cursor: Option<&str>) -> Self {
+        let mut parts = cursor.unwrap_or("1970-01-01T00:00:00.000Z").split(' ');
+        let since = parts.next().unwrap_or_default().to_owned();
+        let first = parts.next().and_then(|offset| offset.parse().ok()).unwrap_or(0);
+        let newest = parts.next().or(cursor.filter(|_| first == 0)).map(str::to_owned);
+        Self { since, newest, first }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { since, newest, first } = self;
+        write!(f, "{since} {first} {}", newest.as_deref().unwrap_or(since))
     }
 }
 

@@ -233,3 +233,34 @@ async fn alerts_are_read_page_by_page_from_where_it_was() {
     let query = requests.last().unwrap().url.query().unwrap().to_owned();
     assert!(query.contains("createdAt_gte=2026-01-03T00%3A00%3A00.000Z"), "{query}");
 }
+
+#[tokio::test]
+async fn more_alerts_than_fit_into_one_go_are_read_on_in_the_next() {
+    let stand_in = MockServer::start().await;
+    let alert = |n: usize, created: &str| {
+        value!({
+            "alertIdentifier": format!("a-{n}"), "level": "SEVERE", "category": "stolen funds", "createdAt": created,
+            "transferReference": format!("{TX}:{PAYEE}"), "transactionHash": TX, "transferOutputAddress": PAYEE
+        })
+    };
+    // The newest comes first: the order is not promised.
+    for page in 0..=20 {
+        let count = if page == 20 { 1 } else { 100 };
+        let created = if page == 0 { "2026-01-03T00:00:00.000Z" } else { "2026-01-02T00:00:00.000Z" };
+        let data: Vec<Value> = (0..count).map(|n| alert(page * 100 + n, created)).collect();
+        Mock::given(method("GET"))
+            .and(path("/api/kyt/v1/alerts"))
+            .and(query_param("createdAt_gte", "2026-01-01T00:00:00.000Z"))
+            .and(query_param("offset", (page * 100).to_string()))
+            .respond_with(json(200, value!({ "total": 2001, "data": data })))
+            .mount(&stand_in)
+            .await;
+    }
+    let provider = provider(&stand_in.uri());
+    let first = provider.alerts(Some("2026-01-01T00:00:00.000Z")).await.unwrap();
+    assert_eq!((first.alerts.len(), first.more), (2000, true));
+    let rest = provider.alerts(first.next.as_deref()).await.unwrap();
+    assert_eq!((rest.alerts.len(), rest.more), (1, false));
+    assert_eq!(rest.alerts[0].id, "a-2000");
+    assert_eq!(rest.next.as_deref(), Some("2026-01-03T00:00:00.000Z"));
+}
