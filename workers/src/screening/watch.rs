@@ -200,7 +200,8 @@ fn inquiry(transfer: &Transfer, record: &TransactionRecord) -> Option<Inquiry> {
     })
 }
 
-/// Takes the alerts since the last look; gives how many were new. One that may not count is left out, and counted.
+/// Takes the alerts since the last look; gives how many were new. One that makes no sense is left out, and counted;
+/// one whose signature does not count now is asked for again, from where it is.
 pub async fn poll(context: &Context, screening: &Screening) -> Result<usize, StepError> {
     let mut taken = 0;
     for _ in 0..PAGES {
@@ -226,6 +227,15 @@ pub async fn poll(context: &Context, screening: &Screening) -> Result<usize, Ste
                 Ok(alert) => taken += usize::from(alert.new),
                 // Try again, from the same place.
                 Err(AlertError::Step(error)) => return Err(error),
+                // Whose signatures count can change: it waits, and what comes after it, until this one does.
+                Err(refused @ (AlertError::NotScreener(_) | AlertError::NoScreener)) => {
+                    metrics::counter!("bursar_screening_alerts_stopped_total").increment(1);
+                    tracing::warn!(
+                        alert = signed.alert.id, %refused,
+                        "an alert's signature does not count; it and those after it wait until it does"
+                    );
+                    return Ok(taken);
+                }
                 Err(refused) => tracing::warn!(alert = signed.alert.id, %refused, "alert not taken"),
             }
         }
