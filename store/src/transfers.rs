@@ -314,6 +314,18 @@ pub async fn in_status(
     in_status_on(&mut *store.reader().await?, network, status).await
 }
 
+/// [`in_status`], as of this write.
+///
+/// # Errors
+/// [`StoreError`]
+pub async fn in_status_in(
+    tx: &mut WriteTx,
+    network: Network,
+    status: Status,
+) -> Result<Vec<TransferId>, StoreError> {
+    in_status_on(tx.connection(), network, status).await
+}
+
 pub(crate) const IN_STATUS: &str = "SELECT id FROM transfers WHERE network = $1 AND status = $2 ORDER BY id";
 
 pub(crate) async fn in_status_on(

@@ -111,11 +111,6 @@ async fn take_verified(context: &Context, signed: &SignedAlert, origin: Origin) 
         AlertSubject::Transfer(order) => screenings::transfer_of(store, *order).await?,
         AlertSubject::Deposit(_) | AlertSubject::Address { .. } => None,
     };
-    let concerned = match &alert.subject {
-        AlertSubject::Transfer(_) => named.into_iter().collect(),
-        AlertSubject::Address { network, address } => payers(context, *network, address).await?,
-        AlertSubject::Deposit(_) => Vec::new(),
-    };
     let subject = match (&alert.subject, named) {
         (AlertSubject::Transfer(_), Some(transfer)) => CaseSubject::Transfer(transfer),
         (AlertSubject::Transfer(order), None) => CaseSubject::Order(order.to_string()),
@@ -126,13 +121,17 @@ async fn take_verified(context: &Context, signed: &SignedAlert, origin: Origin) 
     };
     let reason = words(alert);
     let now = context.now();
-    let mut concerned: Vec<TransferId> = concerned;
     let mut tx = store.write().await?;
     match cases::known_alert(&mut tx, signed).await? {
         Some(KnownAlert::Same(case)) => return Ok(Taken { case, new: false }),
         Some(KnownAlert::Other) => return Err(AlertError::IdReused),
         None => {}
     }
+    let mut concerned: Vec<TransferId> = match &alert.subject {
+        AlertSubject::Transfer(_) => named.into_iter().collect(),
+        AlertSubject::Address { network, address } => payers(&mut tx, *network, address).await?,
+        AlertSubject::Deposit(_) => Vec::new(),
+    };
     let fresh = || CaseId::new(context.ids.uuid());
     let case = cases::open(&mut tx, fresh(), Cause::Alert, &subject, &reason, now).await?.id();
     cases::keep_alert(&mut tx, signed, case, now).await?;
@@ -210,18 +209,26 @@ async fn verify(context: &Context, signed: &SignedAlert, origin: Origin) -> Resu
 }
 
 /// Transfers that pay this address and have not ended: alerts are rare, and those are few.
-async fn payers(context: &Context, network: Network, address: &str) -> Result<Vec<TransferId>, StoreError> {
+async fn payers(tx: &mut WriteTx, network: Network, address: &str) -> Result<Vec<TransferId>, StoreError> {
     let mut found = Vec::new();
     for status in Status::all().filter(|status| !status.is_terminal()) {
-        for id in transfers::in_status(&context.store, network, status).await? {
-            let Some(transfer) = transfers::get(&context.store, id).await? else { continue };
+        for id in transfers::in_status_in(tx, network, status).await? {
+            let Some(transfer) = transfers::get_in(tx, id).await? else { continue };
             let payments = &transfer.intent.intent.payments;
-            if payments.iter().any(|payment| payment.destination.address == address) {
+            if payments.iter().any(|payment| same_address(&payment.destination.address, address)) {
                 found.push(id);
             }
         }
     }
     Ok(found)
+}
+
+/// Hexadecimal and bech32 addresses mean the same in either case (EIP-55, BIP-173); base58 ones do not.
+fn same_address(one: &str, other: &str) -> bool {
+    let folds = ["0x", "bc1", "tb1", "bcrt1"]
+        .into_iter()
+        .any(|start| one.get(..start.len()).is_some_and(|given| given.eq_ignore_ascii_case(start)));
+    one == other || folds && one.eq_ignore_ascii_case(other)
 }
 
 fn words(alert: &Alert) -> String {
@@ -245,4 +252,23 @@ fn told(
         "frozen": frozen,
         "flagged": flagged,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::same_address;
+
+    #[test]
+    fn an_address_is_the_same_in_the_other_case_where_its_form_says_so() {
+        for (one, other) in [
+            ("0xAb5801a7D398351b8bE11C439e05C5B3259aeC9B", "0xab5801a7d398351b8be11c439e05c5b3259aec9b"),
+            ("bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080", "BCRT1QW508D6QEJXTDG4Y5R3ZARVARY0C5XW7KYGT080"),
+        ] {
+            assert!(same_address(one, other) && same_address(other, one), "{one}");
+        }
+        let base58 = "rHb9CJAWyB4rj91VRWn96DkukG4bwdtyTh";
+        assert!(same_address(base58, base58));
+        assert!(!same_address(base58, &base58.to_ascii_lowercase()));
+        assert!(!same_address("tb1qa", "tb1qb"));
+    }
 }
