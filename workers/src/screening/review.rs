@@ -16,7 +16,7 @@ use bursar_domain::{
         role::Permission,
         signature::{InvalidSignature, Signature},
         state::State as LogState,
-        verdict::{InvalidRejection, InvalidRelease, Release, SignedRejection, SignedRelease},
+        verdict::{InvalidRejection, InvalidRelease, SignedRejection, SignedRelease},
     },
     ids::TransferId,
     lifecycle::{Fact, State, SubStatus, Transfer},
@@ -144,7 +144,7 @@ pub async fn release(
     }
     let mut moved = new;
     if missing.is_none() {
-        if what == Held::Alert && settles_alert(&mut tx, &transfer, &release.release.release).await? {
+        if what == Held::Alert && settles_alert(&mut tx, &transfer, &release).await? {
             let by = signers(&release.release);
             let subject = CaseSubject::Transfer(id);
             let because = &release.release.release.reason;
@@ -199,10 +199,17 @@ fn verify<'l>(
 }
 
 /// Whether the release was signed knowing the last alert: an older one, handed in once more, lifts nothing.
-async fn settles_alert(tx: &mut WriteTx, transfer: &Transfer, release: &Release) -> Result<bool, StoreError> {
+/// Its own date is the signers' word and may lie ahead, so that by this server's clock all of its signatures came after the alert too.
+async fn settles_alert(
+    tx: &mut WriteTx,
+    transfer: &Transfer,
+    release: &StoredRelease,
+) -> Result<bool, StoreError> {
     let case = cases::open_about(tx, &CaseSubject::Transfer(transfer.id), Cause::Alert).await?;
     let alerted = case.and_then(|case| case.alerted_at);
-    Ok(alerted.is_none_or(|alerted| release.released_at >= alerted))
+    Ok(alerted.is_none_or(|alerted| {
+        release.release.release.released_at >= alerted && release.received_at >= alerted
+    }))
 }
 
 async fn tell(
