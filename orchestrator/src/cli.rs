@@ -4,8 +4,8 @@
 
 pub mod admin;
 mod approve;
-mod cases;
 mod audit;
+mod cases;
 mod confirm;
 mod cosigners;
 mod deposits;
@@ -150,7 +150,9 @@ impl Connection {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the API wants to know who calls: give --key-file or BURSAR_KEY_FILE, or --api-key or BURSAR_API_KEY")]
+#[error(
+    "the API wants to know who calls: give --key-file or BURSAR_KEY_FILE, or --api-key or BURSAR_API_KEY"
+)]
 pub struct NoCredentials;
 
 /// A watched transfer ended, and not by being paid.
@@ -174,7 +176,11 @@ pub fn main(cli: Cli) -> ExitCode {
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.is::<NoCredentials>() || error.is::<InvalidConfig>() || error.is::<pay::InvalidRequest>() || error.is::<confirm::NotSigned>() {
+    if error.is::<NoCredentials>()
+        || error.is::<InvalidConfig>()
+        || error.is::<pay::InvalidRequest>()
+        || error.is::<confirm::NotSigned>()
+    {
         2
     } else if error.is::<NotPaid>() {
         5

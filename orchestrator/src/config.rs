@@ -1,8 +1,8 @@
 //! Configuration: a TOML file, overridden by the environment (`BURSAR_STORE__URL`, `BURSAR_API__LISTEN`, …), checked at the start
 //! with all errors at once.
 
-mod audit;
 mod api;
+mod audit;
 mod chains;
 mod governance;
 mod networks;
@@ -13,8 +13,8 @@ mod screening;
 mod signer;
 mod webhooks;
 
+pub use api::{ApiConfig, LimitsConfig, Network as CidrConfig, SessionsConfig};
 pub use audit::AuditConfig;
-pub use api::{ApiConfig, Network as CidrConfig, LimitsConfig, SessionsConfig};
 pub use chains::{BitcoinConfig, BitcoinLogin, EthereumConfig, Hidden, TokenConfig, XrpConfig};
 pub use governance::GovernanceConfig;
 pub use reconcile::ReconcileConfig;

@@ -114,7 +114,8 @@ pub async fn propose(
     by: ApiKeyId,
 ) -> Result<Taken, ChangeError> {
     let taken = take(context, governance, entry.clone(), by).await;
-    tell_refusal(context, governance, &taken, &entry, entry.signatures.first().map(|first| &first.user), by).await?;
+    tell_refusal(context, governance, &taken, &entry, entry.signatures.first().map(|first| &first.user), by)
+        .await?;
     taken
 }
 

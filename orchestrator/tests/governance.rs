@@ -17,9 +17,9 @@ mod login;
 mod reviews;
 #[path = "governance/server.rs"]
 mod server;
-#[path = "governance/webhooks.rs"]
-mod webhooks;
 #[path = "governance/signatures.rs"]
 mod signatures;
 #[path = "governance/votes.rs"]
 mod votes;
+#[path = "governance/webhooks.rs"]
+mod webhooks;

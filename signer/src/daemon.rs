@@ -255,10 +255,12 @@ impl Cosigner {
     /// When an order of somebody who may initiate was first shown here: delays count from then, also if this package is refused.
     fn remember(&self, package: &SigningPackage, log: &Log, now: Timestamp) -> Result<(), Refusal> {
         let order = &package.intent;
-        // Only orders that somebody meant, or anybody could fill the store.
-        if order.intent.validate().is_ok() && log.initiator(order).is_ok() && order.verify_signature().is_ok()
-        {
-            self.store.first_seen(order.intent.digest(), now).map_err(|error| internal(&error))?;
+        if !log.delays() || self.store.was_seen(order.intent.digest()).map_err(|error| internal(&error))? {
+            return Ok(());
+        }
+        // As if it had been shown without a package, or packages could fill the store.
+        if let Ok(Some(order)) = self.meant(log, order, now) {
+            self.store.shown(&[order], now).map_err(|error| internal(&error))?;
         }
         Ok(())
     }

@@ -37,7 +37,7 @@ mod orders;
 mod past;
 
 pub use checkpoints::Contradiction;
-pub use log::{Fork, Former, LocalFreeze, Pins, SeenEntry};
+pub use log::{Fork, Former, LocalFreeze, Pins, RestartRefused, SeenEntry};
 pub use orders::ShownOrder;
 pub use past::{Past, Spent};
 

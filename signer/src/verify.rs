@@ -279,7 +279,8 @@ pub fn verify(
             Part::Pays
         }
         Purpose::Cancel if intent.fills.is_some() => {
-            let reason = "purpose: a filler pays nobody, so there is nothing to cancel; offer more for it instead";
+            let reason =
+                "purpose: a filler pays nobody, so there is nothing to cancel; offer more for it instead";
             return refuse(Code::MalformedPackage, reason.into());
         }
         Purpose::Cancel => {

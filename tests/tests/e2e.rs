@@ -41,14 +41,14 @@ mod nodes;
 mod payments;
 #[path = "e2e/reconcile.rs"]
 mod reconcile;
+#[path = "e2e/refusals.rs"]
+mod refusals;
 #[path = "e2e/reorgs.rs"]
 mod reorgs;
 #[path = "e2e/replacement.rs"]
 mod replacement;
 #[path = "e2e/resources.rs"]
 mod resources;
-#[path = "e2e/refusals.rs"]
-mod refusals;
 #[path = "e2e/schemathesis.rs"]
 mod schemathesis;
 #[path = "e2e/world.rs"]

@@ -80,8 +80,10 @@ pub(crate) async fn tell(context: &Context, transfer: Transfer, error: &StepErro
         transfer.sub_status,
         Some(SubStatus::Unexplained | SubStatus::SigningInconclusive | SubStatus::SpentElsewhere)
     );
-    let here =
-        matches!(transfer.state, State::PendingAuthorization | State::Queued | State::PendingSignature { .. });
+    let here = matches!(
+        transfer.state,
+        State::PendingAuthorization | State::Queued | State::PendingSignature { .. }
+    );
     if for_a_person || !here {
         return Ok(());
     }

@@ -44,7 +44,7 @@ pub struct Audited {
 
 impl Audited {
     pub fn new(state: ApiState) -> Self {
-        Self { state, known: Arc::new(Budget::KNOWN), unknown: Arc::new(Budget::UNKNOWN) }
+        Self { state, known: Arc::new(Budget::known()), unknown: Arc::new(Budget::unknown()) }
     }
 }
 
@@ -67,9 +67,14 @@ struct Window {
 }
 
 impl Budget {
-    const KNOWN: Self = Self::new(Duration::from_secs(60), 60);
+    const fn known() -> Self {
+        Self::new(Duration::from_secs(60), 60)
+    }
+
     /// The log is never cut: what strangers add to it stays small however long they try.
-    const UNKNOWN: Self = Self::new(Duration::from_secs(600), 1);
+    const fn unknown() -> Self {
+        Self::new(Duration::from_secs(600), 1)
+    }
 
     const fn new(each: Duration, rows: u32) -> Self {
         Self { each, rows, window: Mutex::new(Window { began: None, written: 0, left_out: LeftOut::new() }) }
@@ -231,7 +236,7 @@ mod tests {
 
     #[test]
     fn refusals_are_written_within_bounds_and_what_is_left_out_is_counted() {
-        let (budget, start) = (Budget::KNOWN, Timestamp::from_secs(1_000));
+        let (budget, start) = (Budget::known(), Timestamp::from_secs(1_000));
         let written = (0..200).filter(|_| budget.take(401, start).is_some()).count();
         assert_eq!(written, 60);
         assert_eq!(budget.take(429, start.plus(Duration::from_secs(59))), None);
@@ -244,7 +249,7 @@ mod tests {
 
     #[test]
     fn strangers_add_a_row_in_ten_minutes() {
-        let (budget, start) = (Budget::UNKNOWN, Timestamp::from_secs(1_000));
+        let (budget, start) = (Budget::unknown(), Timestamp::from_secs(1_000));
         let written = (0..3600).filter(|&at| budget.take(401, start.plus(Duration::from_secs(at))).is_some());
         assert_eq!(written.count(), 6);
     }

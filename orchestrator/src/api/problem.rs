@@ -130,12 +130,14 @@ impl Problem {
     /// 409: its secret is a file that both sides have.
     pub fn webhook_secret_shared(name: &str) -> Self {
         let title = "This webhook's secret is shared by a file";
-        Self::new(StatusCode::CONFLICT, "webhook-secret-shared", title)
-            .detail(format!("the governance log names the secret {name}; replace its file, or the name in the log"))
+        Self::new(StatusCode::CONFLICT, "webhook-secret-shared", title).detail(format!(
+            "the governance log names the secret {name}; replace its file, or the name in the log"
+        ))
     }
     /// 409: nothing is sent to it.
     pub fn webhook_disabled() -> Self {
-        Self::new(StatusCode::CONFLICT, "webhook-disabled", "This webhook is disabled").detail("enable it first")
+        Self::new(StatusCode::CONFLICT, "webhook-disabled", "This webhook is disabled")
+            .detail("enable it first")
     }
     /// 429: the caller has as many event streams open as it may.
     pub fn too_many_streams(most: usize) -> Self {

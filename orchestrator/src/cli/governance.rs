@@ -373,7 +373,9 @@ async fn sign(digest: &str, signing: &Signing, output: Output) -> anyhow::Result
     let head = state.head();
     // What was overtaken since is refused by the server, with the reason.
     if document.seq > head.seq && (document.seq - 1 != head.seq || document.previous != head.digest) {
-        let reason = format!("it is meant for another log: it does not follow {head}, which this machine has verified");
+        let reason = format!(
+            "it is meant for another log: it does not follow {head}, which this machine has verified"
+        );
         return Err(NotSigned(reason).into());
     }
     confirm(&state, &document, digest, &signer.user, signing.yes, output)?;

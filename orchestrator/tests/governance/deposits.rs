@@ -9,7 +9,7 @@ use bursar_domain::{
         testing::{TestDesk, key},
         verdict::{Disposition, DispositionAction},
     },
-    ids::{AddressId, DepositId, IdSource as _, WalletId},
+    ids::{AddressId, DepositId, WalletId},
     network::Network,
     time::Clock as _,
     wallet::{Branch, WalletDescriptor, WalletKind},

@@ -99,6 +99,10 @@ enum LogCommand {
         /// The first entry of the log that it is to have, as rules.toml pins it.
         #[arg(long)]
         genesis: String,
+        /// `SEQ:DIGEST` of the newest entry that you have compared with the other parties: nothing is signed without it. May be left out
+        /// only for a genesis that this party never had a log of.
+        #[arg(long)]
+        trust: Option<String>,
         /// Does not ask.
         #[arg(long)]
         yes: bool,
@@ -221,7 +225,9 @@ impl GovernanceCommand {
                 common.say(&value, &format!("nothing is signed without {head}"));
                 Ok(())
             }
-            LogCommand::Restart { common, genesis, yes } => restart(&common, &genesis, yes),
+            LogCommand::Restart { common, genesis, trust, yes } => {
+                restart(&common, &genesis, trust.as_deref(), yes)
+            }
         }
     }
 }
@@ -284,7 +290,7 @@ fn show(common: &Common) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn restart(common: &Common, genesis: &str, yes: bool) -> anyhow::Result<()> {
+fn restart(common: &Common, genesis: &str, trust: Option<&str>, yes: bool) -> anyhow::Result<()> {
     let wrong = || Misconfigured::Other(format!("--genesis {genesis}: give a digest of 64 hex digits"));
     let genesis: EntryDigest = serde_json::from_value(json!(genesis)).map_err(|_| wrong())?;
     match common.rules()?.governance {
@@ -305,6 +311,7 @@ fn restart(common: &Common, genesis: &str, yes: bool) -> anyhow::Result<()> {
         bail!("{} is not there: there is no log to begin again", path.display());
     }
     let store = Store::open(&path).context("does a daemon run that has no control socket?")?;
+    let trusted = store.trust_to_restart(genesis, trust.map(parse_head).transpose()?)??;
     let entries = store.governance()?;
     let old = entries.first().map(|first| first.entry.digest());
     let had = old.map_or_else(|| "no log".to_owned(), |old| format!("{} entries from {old}", entries.len()));
@@ -319,14 +326,15 @@ fn restart(common: &Common, genesis: &str, yes: bool) -> anyhow::Result<()> {
          Its entries, contradictions and trusted head are put aside. What it signed, the fees and sums that it counts, when it first saw \
          orders, its own freeze and what its people said stay.\n\
          Delays of changes, and the ages of addresses, count anew from when entries come again (load --keep-times keeps them); {then}.\n\
-         Put on record what head the parties agree on: bursar-signer governance trust-head SEQ:DIGEST"
+         Nothing is signed until {trusted} is there."
     );
     if !yes && !typed("restart", "this cannot be taken back")? {
         bail!("nothing was changed");
     }
-    let former = store.restart_governance(SystemClock.now())?;
+    let former = store.restart_governance(&trusted, SystemClock.now())?;
     let value = json!({
         "genesis": genesis,
+        "trustedHead": trusted,
         "putAside": former.entries.len(),
         "contradictions": former.forks.len(),
         "policyNotBefore": former.policy.filter(|_| same),

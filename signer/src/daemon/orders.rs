@@ -73,7 +73,12 @@ impl Cosigner {
     }
 
     /// What is cheap is looked at first.
-    fn meant(&self, log: &Log, order: &SignedIntent, now: Timestamp) -> Result<Option<ShownOrder>, Refusal> {
+    pub(super) fn meant(
+        &self,
+        log: &Log,
+        order: &SignedIntent,
+        now: Timestamp,
+    ) -> Result<Option<ShownOrder>, Refusal> {
         let intent = &order.intent;
         let here = self.rules.networks.contains(&intent.network())
             && self.shares.contains_key(&intent.wallet.kind.scheme())

@@ -68,6 +68,22 @@ pub struct Former {
     pub policy: Option<u64>,
 }
 
+/// Why a log is not begun again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RestartRefused {
+    #[error(
+        "this party had a log of this genesis before: give --trust SEQ:DIGEST, the newest entry that you have compared with the other \
+         parties over another channel"
+    )]
+    TrustMissing,
+    #[error(
+        "--trust: entry {given} is before entry {least}, whose policy was in force here: give a newer one"
+    )]
+    TrustTooOld { given: u64, least: u64 },
+    #[error("--trust: entry 0 is the genesis itself: give the digest of --genesis, or a later entry")]
+    NotTheGenesis,
+}
+
 /// This party signs nothing since then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -151,9 +167,38 @@ impl Store {
         Ok(Pins { trusted: self.trusted_head()?, policy_floor })
     }
 
-    /// Empties the log, and what was decided about it. All of it is kept under [`former`](Self::former); what this party signed, saw, froze
+    /// The head without which nothing is to be signed when a log of `genesis` is begun: `trust`, which must be given unless this party never
+    /// had such a log. Nobody else could tell a log that was cut short, with what was suspended or frozen at its end undone.
+    pub fn trust_to_restart(
+        &self,
+        genesis: EntryDigest,
+        trust: Option<Head>,
+    ) -> Result<Result<Head, RestartRefused>, StoreError> {
+        let begins = |entries: &[SeenEntry]| entries.first().is_some_and(|it| it.entry.digest() == genesis);
+        let entries = self.governance()?;
+        let now = begins(&entries);
+        let known = now || self.former()?.iter().any(|former| begins(&former.entries));
+        let first = Head { seq: 0, digest: genesis };
+        let trust = match trust {
+            Some(trust) => trust,
+            None if known => return Ok(Err(RestartRefused::TrustMissing)),
+            None => first,
+        };
+        if trust.seq == 0 && trust != first {
+            return Ok(Err(RestartRefused::NotTheGenesis));
+        }
+        let policy = if now { newest_policy(genesis, &entries) } else { None };
+        // No higher: the log that the parties agree on may be the shorter one.
+        let least = self.pins(genesis)?.policy_floor.max(policy).unwrap_or(0);
+        if trust.seq < least {
+            return Ok(Err(RestartRefused::TrustTooOld { given: trust.seq, least }));
+        }
+        Ok(Ok(trust))
+    }
+
+    /// Empties the log, and what was decided about it; `trusted` is waited for from then on. All of it is kept under [`former`](Self::former); what this party signed, saw, froze
     /// and was told by its people stays as it is. A log that begins with the same entry must come to a policy that is no older.
-    pub fn restart_governance(&self, now: Timestamp) -> Result<Former, StoreError> {
+    pub fn restart_governance(&self, trusted: &Head, now: Timestamp) -> Result<Former, StoreError> {
         let (entries, forks) = (self.governance()?, self.forks()?);
         let genesis = entries.first().map(|first| first.entry.digest());
         let former = Former {
@@ -168,7 +213,7 @@ impl Store {
             write.open_table(GOVERNANCE)?.retain(|_, _| false)?;
             write.open_table(FORKS)?.retain(|_, _| false)?;
             let mut own = write.open_table(OWN)?;
-            own.remove(TRUSTED)?;
+            own.insert(TRUSTED, to_json(trusted).as_slice())?;
             if let (Some(genesis), Some(policy)) = (genesis, former.policy) {
                 let name = format!("{FLOOR}{genesis}");
                 let known = own.get(name.as_str())?.map(|row| from_json("own_decisions", row.value()));

@@ -149,17 +149,9 @@ impl Store {
         })
     }
 
-    /// Remembers when an order was first seen, and gives that time. On disk when it returns.
-    pub(crate) fn first_seen(&self, intent: IntentDigest, now: Timestamp) -> Result<Timestamp, StoreError> {
-        if let Some(known) = self.0.begin_read()?.open_table(SEEN)?.get(intent.0)? {
-            return Ok(Timestamp(known.value()));
-        }
-        let write = self.0.begin_write()?;
-        let known = write.open_table(SEEN)?.get(intent.0)?.map(|row| Timestamp(row.value()));
-        let first = known.unwrap_or(now);
-        write.open_table(SEEN)?.insert(intent.0, first.0)?;
-        commit(write, "first seen")?;
-        Ok(first)
+    /// Whether it is remembered when an order was first seen.
+    pub(crate) fn was_seen(&self, intent: IntentDigest) -> Result<bool, StoreError> {
+        Ok(self.0.begin_read()?.open_table(SEEN)?.get(intent.0)?.is_some())
     }
 
     /// Keeps an order for a person to look at, unless it is there.

@@ -45,9 +45,9 @@ async fn set_final(store: &Store, height: u64) {
     tx.commit().await.unwrap();
 }
 async fn only(store: &Store) -> Deposit {
-    let items = deposits::list(store, Filter::default(), None, 10).await.unwrap().items;
-    let [deposit] = &items[..] else { panic!("one deposit: {items:?}") };
-    deposit.clone()
+    let mut items = deposits::list(store, Filter::default(), None, 10).await.unwrap().items;
+    assert_eq!(items.len(), 1, "{items:?}");
+    items.remove(0)
 }
 async fn advance(store: &Store, deposit: &Deposit, from: HoldState, to: HoldState, now: i64) -> bool {
     let mut tx = store.write().await.unwrap();

@@ -17,8 +17,8 @@ use bursar_domain::{
 };
 use bursar_regtest::{Postgres, PostgresOptions};
 use bursar_tests::{
-    Environment, api::Api, cosigners::Signing, environment::program, initiator::payment, orchestrator::run_json,
-    recipients,
+    Environment, api::Api, cosigners::Signing, environment::program, initiator::payment,
+    orchestrator::run_json, recipients,
 };
 use futures::{StreamExt as _, TryStreamExt as _};
 use reqwest::Method;

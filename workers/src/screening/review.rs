@@ -41,7 +41,7 @@ pub enum Held {
     Review,
     /// An alert froze it, wherever it is.
     Alert,
-    /// Its signing session has begun, so it stays where it is.
+    /// Its signing session has begun, so it stays where it is; or it is sent, and its replacement waits.
     Session,
     /// No service is configured, and the policy asks for one.
     NoService,
@@ -59,8 +59,18 @@ pub fn held(transfer: &Transfer) -> Option<Held> {
             Some(SubStatus::ScreeningReview | SubStatus::ScreeningUnavailable | SubStatus::ScreeningBlocked),
         ) => Some(Held::Session),
         (State::PendingAuthorization, Some(SubStatus::AwaitingScreening)) => Some(Held::NoService),
+        (state, _) if state.is_replaceable() && keeps_replacement(transfer) => Some(Held::Session),
         _ => None,
     }
+}
+
+/// Whether what would take the place of its transaction, or pay for it, waits for a screening.
+fn keeps_replacement(transfer: &Transfer) -> bool {
+    let obstacle = transfer.replacing.obstacle.as_ref().map(|obstacle| obstacle.sub_status);
+    matches!(
+        obstacle,
+        Some(SubStatus::ScreeningReview | SubStatus::ScreeningUnavailable | SubStatus::ScreeningBlocked)
+    )
 }
 
 #[derive(Debug, thiserror::Error)]

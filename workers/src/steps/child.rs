@@ -9,15 +9,15 @@
 //! by what spends the change instead.
 
 use super::{
-    Progress, dead, halted, left, prepare::keep, replace::begin_session, sign::session_pause, variants,
+    Progress, REWORD, authorize, dead, halted, left, prepare::keep, replace::begin_session, screen,
+    sign::session_pause, variants,
 };
 use crate::{
-    authorization,
     context::{ChainPorts, Context},
     engine::StepError,
     follower, places,
     preflight::{DraftError, Wish, redraft},
-    transition::{advance_in, still},
+    transition::{advance, advance_in, still},
 };
 use bursar_domain::{
     chain::Liveness,
@@ -112,7 +112,7 @@ pub(super) async fn begin(
 pub(super) async fn sign(
     context: &Context,
     ports: &ChainPorts,
-    transfer: &Transfer,
+    transfer: &mut Transfer,
     parent: &TransactionRecord,
     variants: &[TransactionRecord],
 ) -> Result<Signing, StepError> {
@@ -135,9 +135,21 @@ pub(super) async fn sign(
     if offline || halted::by(context, transfer, &child.purpose).await?.is_some() {
         return Ok(Signing::Later(context.settings.retry));
     }
+    if let Some(screen::Kept { says, pause }) = screen::again(context, transfer).await? {
+        if let Some((sub_status, reason)) = says {
+            hinder(context, transfer, sub_status, reason).await?;
+        }
+        return Ok(Signing::Later(pause));
+    }
+    let authorization = match authorize::again(context, transfer, &child.purpose).await? {
+        Ok(basis) => basis.evidence,
+        Err(waits) => {
+            hinder(context, transfer, waits.sub_status, waits.reason).await?;
+            return Ok(Signing::Later(context.settings.retry));
+        }
+    };
     let Ok(place) = places::to_sign() else { return Ok(Signing::Later(context.settings.retry)) };
     let payloads = ports.adapter.signing_payloads(&child.unsigned, &key)?;
-    let authorization = authorization::evidence(context, transfer).await?;
     let attempt = begin_session(context, transfer, child).await?;
     tracing::info!(transaction = %child.id, parent = %parent.id, attempt, "asking the co-signers for a child");
     let package = SigningPackage {
@@ -154,6 +166,14 @@ pub(super) async fn sign(
         Err(error) => {
             tracing::info!(transaction = %child.id, %error, "the child was not signed");
             not_signed(context, child, &error).await?;
+            let told = match &error {
+                SignError::Refused { .. } => Some(SubStatus::SignerRejected),
+                SignError::NotNow { .. } => Some(SubStatus::SignerNotYet),
+                _ => None,
+            };
+            if let Some(sub_status) = told {
+                hinder(context, transfer, sub_status, error.to_string()).await?;
+            }
             return Ok(Signing::Later(session_pause(context, attempt)));
         }
     };
@@ -166,6 +186,28 @@ pub(super) async fn sign(
     tx.commit().await?;
     metrics::counter!("bursar_replacements_total", "purpose" => child.purpose.name()).increment(1);
     Ok(Signing::Moved)
+}
+
+/// Says why the child is not signed now, beside what is said of a replacement: that rests on as it did. Nothing is said of a transfer that
+/// has ended.
+async fn hinder(
+    context: &Context,
+    transfer: &mut Transfer,
+    sub_status: SubStatus,
+    reason: String,
+) -> Result<(), StepError> {
+    let known = transfer.replacing.obstacle.as_ref();
+    let said = known.is_some_and(|known| {
+        known.sub_status == sub_status
+            && (known.reason == reason || left(context.now(), known.at, REWORD).is_some())
+    });
+    if said || !transfer.state.is_replaceable() {
+        return Ok(());
+    }
+    let lasting = known.is_some_and(|known| known.lasting);
+    let fact = Fact::ReplacementHindered { sub_status, reason, lasting };
+    *transfer = advance(context, transfer.clone(), fact).await?;
+    Ok(())
 }
 
 /// Where nobody took part the session is taken back, and what was refused is given back.
@@ -282,7 +324,7 @@ pub async fn settle(context: &Context, transfer: &Transfer) -> Result<Progress, 
         release(context, child, Some(proof)).await?;
         return Ok(Progress::Moved);
     }
-    Ok(match sign(context, ports, transfer, parent, &variants).await? {
+    Ok(match sign(context, ports, &mut transfer.clone(), parent, &variants).await? {
         Signing::Moved => Progress::Moved,
         Signing::Later(pause) => Progress::Wait(pause),
         Signing::Nothing => Progress::Wait(context.settings.package_lifetime),

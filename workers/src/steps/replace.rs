@@ -14,6 +14,7 @@ use super::{
     child::{Obstacle, Signing},
     find, halted, left, live, ports,
     prepare::keep,
+    screen,
     sign::{nudge_next, session_pause},
 };
 use crate::{
@@ -73,7 +74,7 @@ impl Goal {
 
 pub async fn run(
     context: &Context,
-    transfer: Transfer,
+    mut transfer: Transfer,
     variants: &[TransactionRecord],
 ) -> Result<Side, StepError> {
     let (_, ports) = ports(context, &transfer)?;
@@ -96,7 +97,7 @@ pub async fn run(
     let mut pause = until_stuck;
     // A payment that is to be taken back is not hurried on.
     if !goal.as_ref().is_some_and(Goal::cancels) {
-        match child::sign(context, ports, &transfer, current, variants).await? {
+        match child::sign(context, ports, &mut transfer, current, variants).await? {
             Signing::Moved => return Ok(Side::Moved),
             Signing::Later(left) => pause = Some(pause.map_or(left, |pause| pause.min(left))),
             Signing::Nothing => {}
@@ -388,6 +389,17 @@ async fn sign(
         }
         let reason = format!("{online} of {} co-signers are online", key.threshold);
         return hinder(context, transfer, SubStatus::SignersOffline, reason, false).await;
+    }
+    if pending.purpose != Purpose::Cancel
+        && let Some(screen::Kept { says, pause }) = screen::again(context, &transfer).await?
+    {
+        let Some((sub_status, reason)) = says else {
+            return Ok(Pursued::Later(Box::new(transfer), pause));
+        };
+        return Ok(match hinder(context, transfer, sub_status, reason, false).await? {
+            Pursued::Later(transfer, _) => Pursued::Later(transfer, pause),
+            Pursued::Moved => Pursued::Moved,
+        });
     }
     let authorization = match authorize::again(context, &transfer, &pending.purpose).await? {
         Ok(basis) => basis.evidence,

@@ -1,7 +1,7 @@
 //! SUBMITTED → PENDING_SCREENING → PENDING_AUTHORIZATION, PENDING_REVIEW or REJECTED: an order is screened before anybody is asked to
 //! approve it. Where no service is configured it passes, and says that nothing was checked.
 
-use super::{Progress, authorize, expire_if_over, say};
+use super::{Progress, authorize, expire_if_over};
 use crate::{
     context::Context,
     engine::StepError,
@@ -96,9 +96,16 @@ async fn screened(
     Ok(pause.map_or(Progress::Moved, Progress::Wait))
 }
 
+/// What keeps a transfer from being signed once more, for the caller to tell.
+pub(super) struct Kept {
+    /// Absent where it was told before.
+    pub says: Option<(SubStatus, String)>,
+    pub pause: Duration,
+}
+
 /// What keeps a transfer whose session has begun from being handed to the co-signers once more: a screening that does not count any more, and
 /// the next one as far as it has come. `None`: it passes. The transfer stays where it is, because a signature may exist.
-pub(super) async fn again(context: &Context, transfer: &Transfer) -> Result<Option<Progress>, StepError> {
+pub(super) async fn again(context: &Context, transfer: &Transfer) -> Result<Option<Kept>, StepError> {
     let Some(screening) = context.screening.as_ref().filter(|_| standing::asks_about(context, transfer))
     else {
         return Ok(None);
@@ -123,12 +130,11 @@ pub(super) async fn again(context: &Context, transfer: &Transfer) -> Result<Opti
             match then {
                 Then::Stands(stands) => stands,
                 Then::Waits { sub_status, reason, pause } => {
-                    say(context, transfer.clone(), Fact::Waiting { sub_status, reason }).await?;
-                    return Ok(Some(Progress::Wait(pause)));
+                    return Ok(Some(Kept { says: Some((sub_status, reason)), pause }));
                 }
             }
         }
-        Some(Asked::NotDue(pause)) => return Ok(Some(Progress::Wait(pause))),
+        Some(Asked::NotDue(pause)) => return Ok(Some(Kept { says: None, pause })),
         None => stands,
     };
     let (sub_status, reason) = match stands {
@@ -142,8 +148,7 @@ pub(super) async fn again(context: &Context, transfer: &Transfer) -> Result<Opti
             (SubStatus::ScreeningUnavailable, reason)
         }
     };
-    say(context, transfer.clone(), Fact::Waiting { sub_status, reason }).await?;
-    Ok(Some(Progress::Wait(LOOK)))
+    Ok(Some(Kept { says: Some((sub_status, reason)), pause: LOOK }))
 }
 
 /// What waits for people is looked at this often although nothing nudged it.

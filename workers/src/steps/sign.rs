@@ -9,7 +9,7 @@ use super::{
     authorize::{self, Basis, Standing},
     cooling, dead, find, halted, in_block, ports, replace,
     replace::Side,
-    screen, variants, wait,
+    say, screen, variants, wait,
 };
 use crate::{
     context::{ChainPorts, Context},
@@ -194,9 +194,12 @@ async fn ask(
     // What pays nobody is asked about nowhere.
     if started_before
         && record.purpose != Purpose::Cancel
-        && let Some(progress) = screen::again(context, &transfer).await?
+        && let Some(screen::Kept { says, pause }) = screen::again(context, &transfer).await?
     {
-        return Ok(progress);
+        if let Some((sub_status, reason)) = says {
+            say(context, transfer, Fact::Waiting { sub_status, reason }).await?;
+        }
+        return Ok(Progress::Wait(pause));
     }
     let basis = match basis {
         Some(basis) => basis,

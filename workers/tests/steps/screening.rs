@@ -5,6 +5,7 @@
 mod deposits;
 
 use crate::{
+    replace::{FASTER, refused},
     shared::basics::lock,
     support::{
         screener::{Reply, SERVICE, Screener},
@@ -20,7 +21,7 @@ use bursar_domain::{
         verdict::{InvalidRelease, Rejection, Release, SignedRejection, SignedRelease, VerdictDigest},
     },
     ids::TransferId,
-    lifecycle::{State, Status, SubStatus},
+    lifecycle::{State, Status, SubStatus, Verb},
     network::Network,
     ports::SignError,
     screening::{Alert, AlertSubject, Inquiry, RiskBand, Screened, SignedAlert, Unanswered},
@@ -404,6 +405,43 @@ async fn alerts__should_count_by_the_services_signature_only() {
 }
 
 #[tokio::test]
+async fn polled_alert_whose_signature_does_not_count__should_wait_and_not_be_skipped() {
+    let screened = Desk::governed(1_000_000).await;
+    screened.world.signer.online.store(1, Ordering::SeqCst);
+    let id = screened.world.submit("rotated").await;
+    screened.status(id).await;
+    let good = screened.alert("rotated", id).await;
+    let by_other = screened.signed_alert("rotated", good.alert.subject.clone(), "client.service");
+    lock(&screened.screener.alerts).push(by_other);
+    let screening = screened.world.context.screening.clone().unwrap();
+    assert_eq!(watch::poll(&screened.world.context, &screening).await.unwrap(), 0);
+    assert!(!screened.world.transfer(id).await.flags.frozen);
+    lock(&screened.screener.alerts)[0] = good;
+    assert_eq!(watch::poll(&screened.world.context, &screening).await.unwrap(), 1);
+    assert!(screened.world.transfer(id).await.flags.frozen);
+}
+
+#[tokio::test]
+async fn release_dated_ahead__should_not_lift_an_alert_that_came_after_it() {
+    let screened = Desk::governed(1_000_000).await;
+    screened.screener.next([Reply::Says(Screened::Review)]);
+    let id = screened.world.submit("ahead").await;
+    assert_eq!(screened.status(id).await, HELD);
+    let mut release = screened.release(id, &[]).await.release;
+    release.released_at = release.released_at.plus(Duration::from_secs(60));
+    let sign = |user: &str| SignedRelease {
+        signatures: vec![key(user).sign(&release.digest())],
+        release: release.clone(),
+    };
+    screened.hand_in(id, &sign("platform.lead")).await.unwrap();
+    screened.world.clock.advance(Duration::from_secs(1));
+    screened.take(&screened.alert("after", id).await).await.unwrap();
+    let taken = screened.hand_in(id, &sign("platform.officer")).await.unwrap();
+    assert!(taken.missing.is_none());
+    assert!(screened.world.transfer(id).await.flags.frozen);
+}
+
+#[tokio::test]
 async fn verdict__should_go_to_the_co_signers_and_be_the_services() {
     let screened = Desk::governed(1_000_000).await;
     screened.screener.next([Reply::SignedBy("client.service"), Reply::SignedBy("client.operator")]);
@@ -547,6 +585,77 @@ async fn verdict_that_expires_after_a_session_began__should_be_renewed_where_it_
         packages[place].authorization.as_ref().unwrap().verdict.as_ref().unwrap().verdict.reference.clone()
     };
     assert_ne!(reference(0), reference(packages.len() - 1), "fresh evidence");
+}
+
+/// An alert keeps a payment from being signed, not from being taken back.
+#[tokio::test]
+async fn cancellation_under_an_alert__should_be_signed_and_end_what_may_be_signed() {
+    let screened = Desk::alone().await;
+    let aborted = || SignError::Aborted { reason: "line lost".into(), started: true };
+    screened.world.signer.fail([aborted()]);
+    let id = screened.world.submit("alerted").await;
+    screened.status(id).await;
+    let begun = |state: &State| matches!(state, State::PendingSignature { signing_started: true, .. });
+    assert!(begun(&screened.world.transfer(id).await.state));
+    let alert = screened.alert("one", id).await;
+    lock(&screened.screener.alerts).push(alert);
+    let screening = screened.world.context.screening.clone().unwrap();
+    assert_eq!(watch::poll(&screened.world.context, &screening).await.unwrap(), 1);
+    screened.world.later();
+    assert_eq!(screened.status(id).await, (Status::PendingSignature, Some(SubStatus::ScreeningAlert)));
+    screened.world.ask(id, Verb::Cancel).await.unwrap();
+    screened.world.later();
+    screened.world.look(id).await.unwrap();
+    screened.world.assert_ended(id, Status::Replaced).await;
+    assert_eq!(screened.world.chain.paid("alerted"), 0);
+}
+
+/// Sent, and its verdict is no longer good: whoever hurries it on has it screened first.
+#[tokio::test]
+async fn speed_up_with_a_stale_verdict__should_be_screened_anew_and_wait_for_people_in_sight() {
+    let screened = Desk::governed(100).await;
+    let id = screened.world.broadcast("stale").await;
+    screened.world.later();
+    screened.screener.next([Reply::Not(Unanswered::Refused("no credit".into()))]);
+    screened.world.ask(id, FASTER).await.unwrap();
+    let sessions = screened.world.signer.sessions();
+    screened.world.look(id).await.unwrap();
+    let obstacle = screened.world.transfer(id).await.replacing.obstacle.unwrap();
+    assert_eq!((obstacle.sub_status, obstacle.lasting), (SubStatus::ScreeningUnavailable, false));
+    assert_eq!(screened.world.status(id).await.0, Status::Broadcasting);
+    assert_eq!(screened.world.signer.sessions(), sessions, "handed to nobody");
+    assert_eq!(screened.screener.asked("OUTBOUND"), [0, 1]);
+    review::rescreen(&screened.world.context, id).await.unwrap();
+    screened.world.later();
+    screened.world.look(id).await.unwrap();
+    assert_eq!(screened.screener.asked("OUTBOUND"), [0, 1, 2]);
+    assert_eq!(screened.world.chain.waiting().len(), 1);
+    let records = screened.world.assert_ended(id, Status::Completed).await;
+    assert_eq!(records.len(), 2, "sped up");
+}
+
+/// A child needs what its parent needs.
+#[tokio::test]
+async fn child_with_a_stale_verdict__should_be_screened_before_co_signers_are_asked() {
+    let mut screened = Desk::governed(100).await;
+    screened.world.policy(|policy| policy.child_pays = true);
+    let id = screened.world.broadcast("child").await;
+    screened.world.signer.fail([refused(false)]);
+    screened.world.later();
+    // The replacement passes and is refused; the child's look comes when that answer is old as well.
+    screened.screener.next([Reply::Says(Screened::Clear)]);
+    let no_answer = SignError::Aborted { reason: "line lost".into(), started: false };
+    screened.world.signer.fail([no_answer]);
+    screened.world.ask(id, FASTER).await.unwrap();
+    screened.world.look(id).await.unwrap();
+    let sessions = screened.world.signer.sessions();
+    screened.screener.next([Reply::Says(Screened::Review)]);
+    screened.world.later();
+    screened.world.look(id).await.unwrap();
+    let obstacle = screened.world.transfer(id).await.replacing.obstacle.unwrap();
+    assert_eq!((obstacle.sub_status, obstacle.lasting), (SubStatus::ScreeningReview, true));
+    assert_eq!(screened.world.signer.sessions(), sessions, "handed to nobody");
+    screened.world.assert_ended(id, Status::Completed).await;
 }
 
 #[tokio::test]

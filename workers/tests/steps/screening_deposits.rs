@@ -150,10 +150,13 @@ async fn disposition__should_take_an_officer_and_a_lead() {
     assert_eq!(screened.screener.asked("DEPOSIT"), [0]);
     let (officer, lead) = ("platform.officer", "platform.lead");
     for too_few in [vec![officer], vec![lead, lead]] {
+        // Another disposition, and no signature that the one before lacks.
+        screened.world.later();
         let signed = screened.disposition(unanswered, DispositionAction::Release, &too_few);
         assert!(!screened.dispose(&signed).await.unwrap().complete, "{too_few:?}");
         assert_eq!(screened.deposit_status().await, DepositStatus::PendingScreening);
     }
+    screened.world.later();
     // The lead signs what the officer has begun.
     let first = screened.disposition(unanswered, DispositionAction::Release, &[officer]);
     let second = screened.disposition(unanswered, DispositionAction::Release, &[lead]);

@@ -280,7 +280,8 @@ fn a_chain_that_was_computed_anew_fails_at_the_next_checkpoint() {
 #[test]
 fn a_checkpoint_that_was_made_up_is_named() {
     let checkpoint = Where::Checkpoint { sequence: 8 };
-    let cases: [(fn(&mut CheckpointRecord), Fault); 6] = [
+    type Case = (fn(&mut CheckpointRecord), Fault);
+    let cases: [Case; 6] = [
         (|one| one.checkpoint.at = Timestamp(FOUNDED.0 + 1), Fault::Forged { party: PartyIndex(0) }),
         (|one| one.signatures[1].signature[3] ^= 1, Fault::Forged { party: PartyIndex(2) }),
         (|one| one.signatures[1].party = PartyIndex(1), Fault::ForeignKey { party: PartyIndex(1) }),
@@ -325,7 +326,8 @@ fn a_checkpoint_that_was_made_up_is_named() {
 #[test]
 fn signatures_in_entries_are_verified_against_the_governance_log() {
     let desk = desk();
-    let with = |change: &dyn Fn(&mut Vec<(Entry, Option<SignedIntent>)>)| {
+    type Entries = Vec<(Entry, Option<SignedIntent>)>;
+    let with = |change: &dyn Fn(&mut Entries)| {
         let mut entries = entries(&desk);
         change(&mut entries);
         broken(&export_of(entries, &desk))

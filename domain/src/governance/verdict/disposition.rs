@@ -196,7 +196,8 @@ mod tests {
         }
         let stranger = sign(&["platform.lead", "client.approver"], &disposition).verify(&check);
         assert!(matches!(stranger, Err(InvalidDisposition::NotCompliance(_))), "{stranger:?}");
-        let changes: [(fn(&mut Disposition), InvalidDisposition); 5] = [
+        type Case = (fn(&mut Disposition), InvalidDisposition);
+        let changes: [Case; 5] = [
             (|other| other.genesis = EntryDigest::NONE, InvalidDisposition::Other),
             (|other| other.deposit = DepositId::new(uuid::Uuid::from_u128(8)), InvalidDisposition::Other),
             (|other| other.reason.clear(), InvalidDisposition::Reason),

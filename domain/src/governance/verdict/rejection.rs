@@ -116,7 +116,8 @@ mod tests {
             let refused = verify(&sign(user, &rejection));
             assert!(matches!(refused, Err(InvalidRejection::NotCompliance(_))), "{user}: {refused:?}");
         }
-        let changes: [(fn(&mut Rejection), InvalidRejection); 4] = [
+        type Case = (fn(&mut Rejection), InvalidRejection);
+        let changes: [Case; 4] = [
             (|other| other.genesis = EntryDigest::NONE, InvalidRejection::Other),
             (|other| other.intent = IntentDigest([8; 32]), InvalidRejection::Other),
             (|other| other.reason.clear(), InvalidRejection::Reason),

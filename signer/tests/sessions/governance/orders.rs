@@ -120,5 +120,19 @@ async fn policy_without_delays__should_cost_no_write() {
     assert_eq!(cosigner.see(std::slice::from_ref(&order)), []);
     let allowed = cosigner.decide(&scene.package(&scene.order(1_000_000, 6))).unwrap();
     let past = cosigner.store.past(&allowed, None).unwrap();
-    assert!(past.seen_at.is_some(), "a package is remembered as before");
+    assert_eq!(past.seen_at, None, "nor does a package");
+}
+
+/// What is not taken note of when it is shown is not when it comes with a package.
+#[tokio::test]
+async fn package_that_nobody_would_sign__should_not_be_remembered() {
+    let scene = scene().await;
+    let cosigner = &scene.group.daemons[&0].cosigner;
+    let mut far = scene.order(1_000_000, 5);
+    far.intent.expires_at = scene.now().plus(scene.group.rules.max_expiry + Duration::from_secs(10));
+    let package = scene.package(&far);
+    assert_eq!(cosigner.decide(&package).unwrap_err().code, Code::ExpiryTooFar);
+    scene.group.clock.advance(20);
+    let [seen] = cosigner.see(std::slice::from_ref(&package.intent))[..] else { panic!("it is meant now") };
+    assert_eq!(seen.since, scene.now());
 }

@@ -3,23 +3,23 @@
 use super::{POLICY, Scene};
 use bursar_domain::governance::{
     change::{Change, Genesis},
-    log::Entry,
+    log::{Entry, Head},
     policy::Policy,
     testing::{TestDesk, genesis, key, rules},
 };
 use bursar_signer::{
     control::Request,
     governance::Governance,
-    store::{Former, Store},
+    store::{Former, RestartRefused, Store},
     verify::RefusalCode as Code,
 };
 
-async fn restarted(scene: &mut Scene) -> Former {
+async fn restarted(scene: &mut Scene, trusted: Head) -> Former {
     let (mut former, now) = (None, scene.now());
     for index in 0..2 {
         scene.group.stop(index).await;
         let store = Store::open(&scene.group.store_path(index)).unwrap();
-        former = Some(store.restart_governance(now).unwrap());
+        former = Some(store.restart_governance(&trusted, now).unwrap());
         drop(store);
         scene.group.start(index).await;
     }
@@ -49,7 +49,9 @@ async fn restarted_log__should_remember_payments_and_freezes_and_refuse_a_policy
     let all = scene.entries();
     // From here on the orchestrator shows the log as it was before the policy of today.
     *scene.book.0.lock().unwrap() = Vec::new();
-    let former = restarted(&mut scene).await;
+    // Nothing but the policy's place stands in its way.
+    let first = Head { seq: 0, digest: scene.desk.pinned() };
+    let former = restarted(&mut scene, first).await;
     assert_eq!(former.entries.len(), all.len());
     assert_eq!(former.policy, Some(scene.desk.state.policy().unwrap().version.seq));
     assert_eq!(former.trusted_head, Some(scene.desk.state.head()));
@@ -70,7 +72,7 @@ async fn restarted_log__should_remember_payments_and_freezes_and_refuse_a_policy
         assert_eq!(daemon.cosigner.decide(&rolled_back).unwrap_err().code, Code::GovernanceBehind);
     }
     // Restarting once more forgets nothing of that.
-    let former = restarted(&mut scene).await;
+    let former = restarted(&mut scene, first).await;
     assert_eq!(former.entries.len(), before);
     for daemon in scene.group.daemons.values() {
         assert_eq!(daemon.cosigner.learn(prefix(&scene.desk, before)).unwrap().left, None);
@@ -87,6 +89,39 @@ async fn restarted_log__should_remember_payments_and_freezes_and_refuse_a_policy
     scene.refused(&second, Code::WouldPayTwice).await;
     scene.refused(&scene.package(&scene.order(2_000_001, 7)), Code::PolicyDenied).await;
     scene.sign(&scene.package(&fresh)).await.unwrap();
+}
+
+/// Whoever shows a shorter log undoes what was suspended at its end.
+#[tokio::test]
+async fn restarted_log__should_be_waited_for_up_to_the_entry_that_was_verified() {
+    let mut scene = Scene::new(2, 2).await;
+    scene.teach();
+    let before = scene.desk.entries.len();
+    let package = scene.package(&scene.order(1_000_000, 5));
+    scene.desk.accept(Change::SuspendUser { user: key("manager.operator").user }, &["client.owner"]);
+    scene.teach();
+    let (genesis, head) = (scene.desk.pinned(), scene.desk.state.head());
+    let least = scene.desk.state.policy().unwrap().version.seq;
+    *scene.book.0.lock().unwrap() = Vec::new();
+    for _ in 0..2 {
+        scene.group.stop(0).await;
+        let store = Store::open(&scene.group.store_path(0)).unwrap();
+        let trust = |head| store.trust_to_restart(genesis, head).unwrap();
+        assert_eq!(trust(None), Err(RestartRefused::TrustMissing), "also when the log is empty");
+        let first = Head { seq: 0, digest: genesis };
+        assert_eq!(trust(Some(first)), Err(RestartRefused::TrustTooOld { given: 0, least }));
+        assert_eq!(trust(Some(Head { seq: 0, ..head })), Err(RestartRefused::NotTheGenesis));
+        assert_eq!(trust(Some(head)), Ok(head));
+        drop(store);
+        scene.group.start(0).await;
+        restarted(&mut scene, head).await;
+    }
+    for daemon in scene.group.daemons.values() {
+        assert_eq!(daemon.cosigner.learn(prefix(&scene.desk, before)).unwrap().left, None);
+        assert_eq!(daemon.cosigner.decide(&package).unwrap_err().code, Code::GovernanceBehind);
+    }
+    scene.teach();
+    scene.sign(&package).await.unwrap();
 }
 
 /// Another first entry is another desk, whose policies have places of their own.
@@ -120,7 +155,9 @@ async fn log_of_another_genesis__should_be_taken_after_a_restart_only() {
         scene.group.stop(index).await;
         let store = Store::open(&scene.group.store_path(index)).unwrap();
         assert!(Governance::replay(desk.pinned(), &store).is_err(), "not without a word of its people");
-        store.restart_governance(now).unwrap();
+        let trusted = store.trust_to_restart(desk.pinned(), None).unwrap().unwrap();
+        assert_eq!(trusted, Head { seq: 0, digest: desk.pinned() });
+        store.restart_governance(&trusted, now).unwrap();
         drop(store);
         scene.group.start(index).await;
     }

@@ -501,12 +501,6 @@ const ELSEWHERE_AT_A_CO_SIGNER: &[Excused] = &[
     },
     Excused {
         file: "signer/src/store/past.rs",
-        function: "first_seen",
-        commits: 1,
-        why: "seen again with the next package, which only delays it",
-    },
-    Excused {
-        file: "signer/src/store/past.rs",
         function: "ask_person",
         commits: 1,
         why: "an order that waits for a person's word is shown again with the next package",
