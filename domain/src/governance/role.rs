@@ -138,7 +138,7 @@ pub enum Permission {
     ReleaseAsLead,
     /// See transfers, wallets, events, the governance log, and how this installation is.
     Read,
-    /// See cases, screening findings and travel-rule data.
+    /// See cases and screening findings.
     ReadCompliance,
     /// See who did what, from where, and with which signature.
     ReadAudit,
