@@ -97,6 +97,10 @@ pub async fn dispose(
         Kept::Already(stored) => (stored, false),
         Kept::TooMany => return Err(DisposeError::TooMany),
     };
+    // Dated ahead, it would seem to know of what came after it.
+    if stored.received_at < hold.since {
+        return Err(InvalidDisposition::Old.into());
+    }
     let complete = is_complete(stored.signed.verify(&check))?;
     if !new && !complete {
         return Ok(Disposed { deposit, disposition: stored, complete });
