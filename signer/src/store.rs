@@ -15,7 +15,7 @@
 //! signature that is asked for now.
 //!
 //! **What only costs a fee** (fillers, and cancellations of what this party took no part in paying) is limited by number and sum for each
-//! wallet over a rolling window: [`burns`].
+//! wallet over a rolling window: `burns`.
 //!
 //! **Expired intents** are cancelled only by parties that took part in what is to be cancelled. Otherwise every intent that ever
 //! expired unused would be worth its `max_fee` to whoever wants to burn money.

@@ -6,7 +6,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`standing`] | holds what was answered against the log, the clock and the releases |
-//! | [`asking`] | asks one round, and writes down what came of it |
+//! | `asking` | asks one round, and writes down what came of it |
 //! | [`alerts`] | takes what the service says later |
 //! | [`review`] | releases, rejections, and screening again |
 //! | [`watch`] | the task beside the queue: registers what was paid, and polls for alerts |

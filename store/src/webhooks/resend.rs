@@ -23,7 +23,7 @@ pub enum Asked {
 pub const MAX_RESENT: usize = 1000;
 
 /// Has the endpoint told these events again, with the event `webhook.resent`, whether it wants their kinds or not is for `wants` to say. How many they are; `None`: more
-/// than [`MAX_RESENT`], and nothing was done.
+/// than `MAX_RESENT`, and nothing was done.
 pub async fn resend(
     tx: &mut WriteTx,
     id: &EndpointId,

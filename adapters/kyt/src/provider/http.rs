@@ -1,6 +1,6 @@
 //! A hook: any service that speaks the JSON of docs/screening.md.
 //!
-//! It is asked with `POST url` and the body [`Question`]; signed as a Standard Webhook where a secret is configured. It posts alerts, signed in
+//! It is asked with `POST url` and the body `Question`; signed as a Standard Webhook where a secret is configured. It posts alerts, signed in
 //! the same way, to `/v1/provider-callback/http`.
 
 use super::{
