@@ -197,7 +197,16 @@ impl Scene {
         self.desk.state.policy().unwrap().version
     }
 
+    /// A co-signer that has just begun is brought level over its link meanwhile.
     async fn sign(&self, package: &SigningPackage) -> Result<SignedTransaction, SignError> {
+        for _ in 0..100 {
+            match self.group.sign(package).await {
+                Err(SignError::NotNow { reason, started: false, .. }) if reason.contains("log is empty") => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                other => return other,
+            }
+        }
         self.group.sign(package).await
     }
 

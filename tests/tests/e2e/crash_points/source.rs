@@ -137,6 +137,24 @@ const ELSEWHERE: &[Excused] = &[
         why: "one commit, done again it is told again under the same id",
     },
     Excused {
+        file: "orchestrator/src/api/cases.rs",
+        function: "note",
+        commits: 1,
+        why: "no payment; who had no answer sees whether the note is there: orchestrator/tests/governance/reviews.rs",
+    },
+    Excused {
+        file: "orchestrator/src/api/prices.rs",
+        function: "create",
+        commits: 1,
+        why: "no payment; the same price again is the same: orchestrator/tests/governance/api.rs",
+    },
+    Excused {
+        file: "orchestrator/src/cli/admin.rs",
+        function: "create",
+        commits: 1,
+        why: "a command of its own; a key whose secret nobody saw is listed, and can be revoked",
+    },
+    Excused {
         file: "orchestrator/src/cli/admin.rs",
         function: "api_keys",
         commits: 2,
