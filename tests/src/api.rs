@@ -52,18 +52,23 @@ impl Api {
 
     /// The wallet's balance of `symbol`, as the API says it.
     pub async fn balance(&self, wallet: &str, symbol: &str) -> anyhow::Result<String> {
-        let page: Value = self.client.get(&format!("/v1/wallets/{wallet}/balances"), &[]).await?;
-        let found = page["items"].as_array().into_iter().flatten().find(|item| item["symbol"] == symbol);
-        Ok(found.and_then(|item| item["amount"].as_str()).context("a balance has an amount")?.to_owned())
+        let balance = self.balance_of(wallet, symbol).await?;
+        Ok(balance["amount"].as_str().context("a balance has an amount")?.to_owned())
     }
 
-    /// Until the API shows `amount` of `symbol`.
+    async fn balance_of(&self, wallet: &str, symbol: &str) -> anyhow::Result<Value> {
+        let page: Value = self.client.get(&format!("/v1/wallets/{wallet}/balances"), &[]).await?;
+        let found = page["items"].as_array().into_iter().flatten().find(|item| item["symbol"] == symbol);
+        found.cloned().with_context(|| format!("no balance of {symbol}"))
+    }
+
+    /// Until the API shows `amount` of `symbol`, all of which can be spent.
     pub async fn await_balance(&self, wallet: &str, symbol: &str, amount: &str) -> anyhow::Result<()> {
         let label = format!("a balance of {amount} {symbol}");
         bursar_regtest::eventually(Duration::from_secs(30), Duration::from_millis(50), &label, || async {
-            match self.balance(wallet, symbol).await {
-                Ok(balance) if balance == amount => Ok(()),
-                Ok(balance) => Err(balance),
+            match self.balance_of(wallet, symbol).await {
+                Ok(balance) if balance["amount"] == amount && balance["withheld"] == "0" => Ok(()),
+                Ok(balance) => Err(balance.to_string()),
                 Err(error) => Err(format!("{error:#}")),
             }
         })

@@ -98,6 +98,8 @@ impl Wallets {
         let (bitcoin, ethereum) = (text(&self.bitcoin, "id")?, text(&self.ethereum, "id")?);
         nodes.bitcoind.fund(text(&self.bitcoin, "address")?, 60_000_000).await?;
         nodes.bitcoind.fund(&api.create_address(bitcoin).await?, 40_000_000).await?;
+        // Deposits are screened once they are final.
+        nodes.bitcoind.mine(2).await?;
         let account = text(&self.ethereum, "address")?;
         nodes.anvil.fund(account, units("10", 18)?).await?;
         nodes.anvil.mint(&nodes.token, account, units("5000", TOKEN_DECIMALS)?).await?;
