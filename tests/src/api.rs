@@ -76,6 +76,22 @@ impl Api {
         Ok(())
     }
 
+    /// Until at least so many deposits of the wallet are there, and all of them are completed: screened, where that is done. (What a node
+    /// shows of an account may be ahead of the deposits.)
+    pub async fn await_deposits(&self, wallet: &str, least: usize) -> anyhow::Result<()> {
+        let label = format!("{least} completed deposits");
+        bursar_regtest::eventually(Duration::from_secs(30), Duration::from_millis(50), &label, || async {
+            let page: Result<Value, _> =
+                self.client.get(&format!("/v1/wallets/{wallet}/deposits"), &[]).await;
+            let page = page.map_err(|error| format!("{error:#}"))?;
+            let deposits = page["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let all = deposits.len() >= least && deposits.iter().all(|one| one["status"] == "COMPLETED");
+            all.then_some(()).ok_or_else(|| page.to_string())
+        })
+        .await?;
+        Ok(())
+    }
+
     /// Signs the request and asks for it.
     pub async fn pay(
         &self,

@@ -107,7 +107,10 @@ impl Wallets {
         api.await_balance(bitcoin, "BTC", "1").await?;
         api.await_balance(ethereum, "ETH", "10").await?;
         api.await_balance(ethereum, TOKEN, "5000").await?;
-        api.await_balance(text(&self.xrp, "id")?, "XRP", "1000").await
+        api.await_balance(text(&self.xrp, "id")?, "XRP", "1000").await?;
+        api.await_deposits(bitcoin, 2).await?;
+        api.await_deposits(ethereum, 1).await?;
+        api.await_deposits(text(&self.xrp, "id")?, 1).await
     }
 }
 

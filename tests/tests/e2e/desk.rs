@@ -44,6 +44,7 @@ async fn all_ways(environment: &mut Environment) -> anyhow::Result<()> {
     let mut desk = Desk::found(environment, desk::policy()).await?;
     let environment = &*environment;
     let wallet = Wallet::xrp(environment, None, 1_000).await?;
+    environment.api.await_deposits(&wallet.id, 1).await?;
     let (clear, held, blocked) =
         (account(environment).await?, account(environment).await?, account(environment).await?);
     desk.screener.list(&held, Listed::Review, "a friend of a friend")?;
