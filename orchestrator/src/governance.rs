@@ -17,7 +17,7 @@ use bursar_domain::{
         log::{Document, Entry, EntryDigest, Head},
         policy,
         role::Permission,
-        signature::Signature,
+        signature::{Signature, add_missing},
         state::{Accepted, Effect, Refused, State},
     },
     ids::ApiKeyId,
@@ -163,7 +163,8 @@ async fn take(
     }
     let known = kept::change_in(&mut tx, digest).await?;
     if let Some(known) = &known {
-        merge(&mut entry.signatures, &known.entry.signatures);
+        // The author's signature stays first. Of two signatures of one user the one that was handed in now is looked at.
+        add_missing(&mut entry.signatures, &known.entry.signatures);
     }
     match governance.append(&mut tx, &entry, now).await {
         Ok(accepted) => {
@@ -191,15 +192,6 @@ fn check(state: &State, change: &Change) -> Result<(), ChangeError> {
         }
         Change::PutAddress { entry } => Ok(check_destination(entry)?),
         _ => Ok(()),
-    }
-}
-
-/// The author's signature stays first. Of two signatures of one user the one that was handed in now is looked at.
-fn merge(signatures: &mut Vec<Signature>, known: &[Signature]) {
-    for other in known {
-        if signatures.iter().all(|signature| signature.user != other.user) {
-            signatures.push(other.clone());
-        }
     }
 }
 

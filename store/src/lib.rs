@@ -51,6 +51,7 @@ mod row;
 pub mod screenings;
 pub mod sessions;
 mod signals;
+mod signed;
 mod store;
 pub mod sweep;
 pub mod transactions;

@@ -1,43 +1,53 @@
 //! How people let through, or end, what a screening held: releases with the signatures collected so far, and rejections, as they were
 //! signed.
-//!
-//! Whether a release counts is not decided here but by `bursar_domain::governance`, each time anew: what is kept is evidence.
 
 use crate::{
     Store, StoreError, WriteTx,
     error::During,
     row::{Fields, to_json},
+    signed::{self, Signed, Stored, Table},
 };
 use bursar_domain::{
     governance::{
         signature::Signature,
-        verdict::{SignedRejection, SignedRelease},
+        verdict::{Release, SignedRejection, SignedRelease},
     },
     ids::TransferId,
     time::Timestamp,
 };
-use sqlx::{AnyConnection, any::AnyRow};
+
+pub use crate::signed::Kept;
 
 /// The most releases that are kept for one transfer. A new verdict asks for a new one.
-pub const MAX_RELEASES: usize = 32;
+pub const MAX_RELEASES: usize = signed::MAX;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredRelease {
-    pub release: SignedRelease,
-    pub received_at: Timestamp,
-    /// When the last signature came.
-    pub updated_at: Timestamp,
-}
+pub type StoredRelease = Stored<SignedRelease>;
 
-/// What became of a release's signatures.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kept {
-    /// As it is now, with signatures that it did not have.
-    New(StoredRelease),
-    /// All of these signatures were there.
-    Already(StoredRelease),
-    /// The transfer has [`MAX_RELEASES`] others.
-    TooMany,
+impl Signed for SignedRelease {
+    type Document = Release;
+    const TABLE: Table = Table {
+        name: "screening_releases",
+        about: "transfer",
+        document: "release",
+        sign: "screening_releases.sign",
+        of: "screening_releases.of",
+    };
+
+    fn new(release: Release, signatures: Vec<Signature>) -> Self {
+        Self { release, signatures }
+    }
+    fn document(&self) -> &Release {
+        &self.release
+    }
+    fn digest(&self) -> [u8; 32] {
+        self.release.digest()
+    }
+    fn signatures(&self) -> &[Signature] {
+        &self.signatures
+    }
+    fn signatures_mut(&mut self) -> &mut Vec<Signature> {
+        &mut self.signatures
+    }
 }
 
 /// Keeps signatures over a release, each user's once, beside those that it has. The caller has verified them.
@@ -46,81 +56,18 @@ pub async fn sign(
     transfer: TransferId,
     signed: &SignedRelease,
     now: Timestamp,
-) -> Result<Kept, StoreError> {
-    const OPERATION: &str = "screening_releases.sign";
-    let there = releases_in(tx, transfer).await?;
-    let digest = hex::encode(signed.release.digest());
-    let mut stored = match there.iter().find(|there| there.release.release == signed.release) {
-        Some(there) => there.clone(),
-        None if there.len() >= MAX_RELEASES => return Ok(Kept::TooMany),
-        None => {
-            let release = SignedRelease { release: signed.release.clone(), signatures: Vec::new() };
-            StoredRelease { release, received_at: now, updated_at: now }
-        }
-    };
-    let before = stored.release.signatures.len();
-    for signature in &signed.signatures {
-        let known = |there: &Signature| there.user == signature.user;
-        if !stored.release.signatures.iter().any(known) {
-            stored.release.signatures.push(signature.clone());
-        }
-    }
-    if stored.release.signatures.len() == before {
-        return Ok(Kept::Already(stored));
-    }
-    stored.updated_at = now;
-    sqlx::query(
-        "INSERT INTO screening_releases (transfer, digest, release, signatures, received_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6) \
-         ON CONFLICT (transfer, digest) DO UPDATE SET signatures = excluded.signatures, updated_at = excluded.updated_at",
-    )
-    .bind(transfer.to_string())
-    .bind(digest)
-    .bind(to_json(&stored.release.release))
-    .bind(to_json(&stored.release.signatures))
-    .bind(stored.received_at.micros())
-    .bind(now.micros())
-    .execute(tx.connection())
-    .await
-    .during(OPERATION)?;
-    Ok(Kept::New(stored))
+) -> Result<Kept<SignedRelease>, StoreError> {
+    signed::sign(tx, &transfer.to_string(), signed, now).await
 }
 
 /// Every release of a transfer, complete or not, newest first.
 pub async fn releases(store: &Store, transfer: TransferId) -> Result<Vec<StoredRelease>, StoreError> {
-    releases_on(&mut *store.reader().await?, transfer).await
+    signed::of(&mut *store.reader().await?, &transfer.to_string()).await
 }
 
 /// As [`releases`], within a transaction.
 pub async fn releases_in(tx: &mut WriteTx, transfer: TransferId) -> Result<Vec<StoredRelease>, StoreError> {
-    releases_on(tx.connection(), transfer).await
-}
-
-async fn releases_on(
-    connection: &mut AnyConnection,
-    transfer: TransferId,
-) -> Result<Vec<StoredRelease>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT transfer, digest, release, signatures, received_at, updated_at FROM screening_releases WHERE transfer = $1 \
-         ORDER BY received_at DESC, digest",
-    )
-    .bind(transfer.to_string())
-    .fetch_all(connection)
-    .await
-    .during("screening_releases.of")?;
-    rows.iter().map(decode).collect()
-}
-
-fn decode(row: &AnyRow) -> Result<StoredRelease, StoreError> {
-    let fields = Fields::new(row, "screening_releases", "transfer")?;
-    let release = SignedRelease { release: fields.json("release")?, signatures: fields.json("signatures")? };
-    if fields.text("digest")? != hex::encode(release.release.digest()) {
-        return Err(fields.corrupt("digest", "differs from the release"));
-    }
-    Ok(StoredRelease {
-        release,
-        received_at: fields.time("received_at")?,
-        updated_at: fields.time("updated_at")?,
-    })
+    signed::of(tx.connection(), &transfer.to_string()).await
 }
 
 /// Keeps what ended a transfer.

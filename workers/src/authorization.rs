@@ -380,7 +380,7 @@ impl Source<'_> {
                 (screenings::settled_in(tx, subject).await?, reviews::releases_in(tx, transfer.id).await?)
             }
         };
-        let releases = releases.into_iter().map(|stored| stored.release).collect();
+        let releases = releases.into_iter().map(|stored| stored.signed).collect();
         let found = standing::Evidence { settled, releases, log: Some(state.clone()) };
         (evidence.verdict, evidence.releases) = standing::to_co_signers(&found, transfer, now);
         Ok(())

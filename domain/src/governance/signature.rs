@@ -115,6 +115,17 @@ impl Signature {
     }
 }
 
+/// Adds what users have signed who are not among the `signatures`: of two of one user, the one that is there stays. Whether there was any.
+pub fn add_missing(signatures: &mut Vec<Signature>, more: &[Signature]) -> bool {
+    let before = signatures.len();
+    for signature in more {
+        if signatures.iter().all(|there| there.user != signature.user) {
+            signatures.push(signature.clone());
+        }
+    }
+    signatures.len() > before
+}
+
 /// Strict verification: no keys of small order, no malleable signatures.
 fn verify_ed25519(key: &[u8; 32], digest: &[u8; 32], signature: &[u8; 64]) -> Result<(), ()> {
     let key = ed25519_dalek::VerifyingKey::from_bytes(key).map_err(|_| ())?;

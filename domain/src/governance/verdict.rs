@@ -24,6 +24,9 @@ use crate::{canonical::Canonical, intent::IntentDigest, time::Timestamp};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, time::Duration};
 
+/// The most signatures of one release or disposition.
+const MAX_SIGNATURES: usize = 8;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Screened {
@@ -133,6 +136,13 @@ pub(crate) fn screener<'d>(
     let named = screeners.is_none_or(|screeners| screeners.contains(&user.id));
     let may = user.may(Permission::Screen) && named;
     may.then_some(user).ok_or_else(|| NotScreened::NotScreener(user.id.clone()))
+}
+
+/// Whether a compliance lead is among them, and beside the lead a compliance officer or another lead. The same user may be there twice.
+fn officer_and_lead(signers: &[&User]) -> bool {
+    signers.iter().filter(|user| user.may(Permission::ReleaseAsLead)).any(|lead| {
+        signers.iter().any(|other| other.id != lead.id && other.may(Permission::ReleaseAsOfficer))
+    })
 }
 
 /// What a screening is held against.

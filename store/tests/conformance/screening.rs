@@ -231,7 +231,7 @@ async fn release__should_gather_each_users_signature_once() {
     assert!(matches!(sign(release("a", &["ann"]), 1).await, reviews::Kept::New(_)));
     assert!(matches!(sign(release("a", &["ann", "ann"]), 2).await, reviews::Kept::Already(_)));
     let reviews::Kept::New(both) = sign(release("a", &["bob"]), 3).await else { panic!("new") };
-    assert_eq!(both.release, release("a", &["ann", "bob"]));
+    assert_eq!(both.signed, release("a", &["ann", "bob"]));
     assert_eq!((both.received_at, both.updated_at), (at(1), at(3)));
     for n in 1..reviews::MAX_RELEASES {
         sign(release(&n.to_string(), &["ann"]), 10).await;

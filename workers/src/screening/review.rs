@@ -148,16 +148,16 @@ pub async fn release(
         Kept::Already(release) => (release, false),
         Kept::TooMany => return Err(ReviewError::TooMany),
     };
-    let missing = lacks(examine(&release.release)?)?;
+    let missing = lacks(examine(&release.signed)?)?;
     if new {
         tell(&mut tx, &transfer, signed, missing.as_ref(), now).await?;
     }
     let mut moved = new;
     if missing.is_none() {
         if what == Held::Alert && settles_alert(&mut tx, &transfer, &release).await? {
-            let by = signers(&release.release);
+            let by = signers(&release.signed);
             let subject = CaseSubject::Transfer(id);
-            let because = &release.release.release.reason;
+            let because = &release.signed.release.reason;
             cases::close_about(&mut tx, &subject, &[Cause::Alert], &by, because, now).await?;
             advance_in(&mut tx, transfer, Fact::AlertSettled, now).await?;
             moved = true;
@@ -218,7 +218,7 @@ async fn settles_alert(
     let case = cases::open_about(tx, &CaseSubject::Transfer(transfer.id), Cause::Alert).await?;
     let alerted = case.and_then(|case| case.alerted_at);
     Ok(alerted.is_none_or(|alerted| {
-        release.release.release.released_at >= alerted && release.received_at >= alerted
+        release.signed.release.released_at >= alerted && release.received_at >= alerted
     }))
 }
 

@@ -91,7 +91,7 @@ pub async fn evidence_in(
 }
 
 fn signed(stored: Vec<reviews::StoredRelease>) -> Vec<SignedRelease> {
-    stored.into_iter().map(|stored| stored.release).collect()
+    stored.into_iter().map(|stored| stored.signed).collect()
 }
 
 /// What a transfer's screening says now; passes where there is no service to ask.

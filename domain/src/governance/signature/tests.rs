@@ -27,6 +27,19 @@ fn a_signature_tells_whose_it_is() {
 }
 
 #[test]
+fn each_user_signs_once_and_what_is_there_stays() {
+    let (first, second) = (TestKey::new("client.owner", "one"), TestKey::new("client.owner", "two"));
+    let (first, second) = (first.sign(&DIGEST), second.sign(&DIGEST));
+    let other = key("manager.owner").sign(&DIGEST);
+    let mut signatures = Vec::new();
+    assert!(!add_missing(&mut signatures, &[]));
+    assert!(add_missing(&mut signatures, &[first.clone(), second.clone()]));
+    assert!(!add_missing(&mut signatures, &[second.clone()]));
+    assert!(add_missing(&mut signatures, &[second, other.clone(), first.clone()]));
+    assert_eq!(signatures, [first, other]);
+}
+
+#[test]
 fn signatures_of_others_and_of_other_digests_are_refused() {
     let (desk, passkey) = desk();
     let verify = |signature: &Signature, digest: &[u8; 32]| {

@@ -1,5 +1,6 @@
 //! What compliance decides about money that came in and is held.
 
+use super::{MAX_SIGNATURES, officer_and_lead};
 use crate::{
     canonical::Canonical,
     governance::{
@@ -14,8 +15,6 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
-
-const MAX_SIGNATURES: usize = 8;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -151,11 +150,7 @@ impl SignedDisposition {
             }
             signers.push(user);
         }
-        let pair = signers
-            .iter()
-            .filter(|user| user.may(Permission::ReleaseAsLead))
-            .any(|lead| signers.iter().any(|other| other.id != lead.id));
-        pair.then_some(()).ok_or(InvalidDisposition::OfficerAndLead)
+        officer_and_lead(&signers).then_some(()).ok_or(InvalidDisposition::OfficerAndLead)
     }
 }
 

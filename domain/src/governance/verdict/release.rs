@@ -1,6 +1,6 @@
 //! How compliance people let through what a screening held, or could not answer.
 
-use super::{ScreeningCheck, Verdict};
+use super::{MAX_SIGNATURES, ScreeningCheck, Verdict, officer_and_lead};
 use crate::{
     canonical::Canonical,
     governance::{
@@ -19,7 +19,6 @@ use std::time::Duration;
 
 /// How long two leads can stand in for a screening.
 pub const MAX_BYPASS: Duration = Duration::from_secs(24 * 3600);
-const MAX_SIGNATURES: usize = 8;
 
 /// What is signed to let a transfer through.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,10 +92,7 @@ impl SignedRelease {
             return Err(InvalidRelease::Other);
         }
         let signers = self.signers(check)?;
-        let pair = signers.iter().filter(|user| user.may(Permission::ReleaseAsLead)).any(|lead| {
-            signers.iter().any(|other| other.id != lead.id && other.may(Permission::ReleaseAsOfficer))
-        });
-        pair.then_some(()).ok_or(InvalidRelease::OfficerAndLead)
+        officer_and_lead(&signers).then_some(()).ok_or(InvalidRelease::OfficerAndLead)
     }
 
     /// Whether it stands in for a verdict that is not to be had.

@@ -190,7 +190,7 @@ pub fn release(
     stored: StoredRelease,
     now: Timestamp,
 ) -> ReleaseView {
-    let StoredRelease { release: signed, received_at, .. } = stored;
+    let StoredRelease { signed, received_at, .. } = stored;
     let examined = evidence.examine(transfer, &signed, now);
     let missing = match &examined {
         None => Some("nobody of the log initiated this transfer".to_owned()),
