@@ -21,8 +21,12 @@ use crate::{
 };
 use bursar_domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
-use sqlx::{AnyConnection, AssertSqlSafe, any::AnyRow};
+use serde_json::{Value, json};
+use sqlx::{
+    Any, AnyConnection, AssertSqlSafe,
+    any::{AnyArguments, AnyRow},
+    query::Query,
+};
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
 /// The most endpoints at once.
@@ -201,8 +205,8 @@ pub async fn insert(tx: &mut WriteTx, endpoint: &Endpoint, now: Timestamp) -> Re
         return Err(StoreError::Conflict { operation: OPERATION, reason });
     }
     let Endpoint { id, target, secret, .. } = endpoint;
-    let inserted = sqlx::query(
-        "INSERT INTO webhook_endpoints (id, url, events, allow_private, entry, shared_secret, public_key, state, key_name, generation, \
+    let query = sqlx::query(
+        "INSERT INTO webhook_endpoints (url, events, allow_private, entry, shared_secret, public_key, id, state, key_name, generation, \
          position, failures, rests_until, created_at) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, 'ENABLED', $8, $9, $10, 0, $11, $11) \
          ON CONFLICT (id) DO UPDATE SET url = excluded.url, events = excluded.events, allow_private = excluded.allow_private, \
@@ -210,27 +214,21 @@ pub async fn insert(tx: &mut WriteTx, endpoint: &Endpoint, now: Timestamp) -> Re
          reason = NULL, key_name = excluded.key_name, generation = webhook_endpoints.generation + 1, previous_until = NULL, \
          position = excluded.position, failures = 0, failing_since = NULL, rests_until = excluded.rests_until, \
          delivered_at = NULL, created_at = excluded.created_at WHERE webhook_endpoints.state = 'REMOVED'",
-    )
-    .bind(id.to_string())
-    .bind(target.url.clone())
-    .bind(to_json(&target.events))
-    .bind(i64::from(target.allow_private))
-    .bind(target.entry.and_then(|entry| i64::try_from(entry).ok()))
-    .bind(target.shared_secret.clone())
-    .bind(target.public_key.clone())
-    .bind(secret.key_name.clone())
-    .bind(i64::from(secret.generation))
-    .bind(endpoint.position)
-    .bind(endpoint.created_at.micros())
-    .execute(tx.connection())
-    .await
-    .during(OPERATION)?;
+    );
+    let inserted = bind(query, target)
+        .bind(id.to_string())
+        .bind(secret.key_name.clone())
+        .bind(i64::from(secret.generation))
+        .bind(endpoint.position)
+        .bind(endpoint.created_at.micros())
+        .execute(tx.connection())
+        .await
+        .during(OPERATION)?;
     if inserted.rows_affected() == 0 {
         let reason = format!("there is an endpoint {id} already");
         return Err(StoreError::Conflict { operation: OPERATION, reason });
     }
-    let payload = json!({ "webhookId": id.as_str(), "url": target.url, "events": target.events });
-    events::append(tx, "webhook.created", None, now, &payload).await
+    events::append(tx, "webhook.created", None, now, &told(id, target)).await
 }
 
 /// Replaces what an endpoint is by what the governance log says now, with the event `webhook.changed`. With another URL it is another
@@ -248,23 +246,33 @@ pub async fn retarget(
     if before.target.url != target.url {
         deliveries::give_up_all(tx, id, now).await?;
     }
-    sqlx::query(
+    let query = sqlx::query(
         "UPDATE webhook_endpoints SET url = $1, events = $2, allow_private = $3, entry = $4, shared_secret = $5, public_key = $6, \
          state = 'ENABLED', reason = NULL, failures = 0, failing_since = NULL, rests_until = $7 WHERE id = $8",
-    )
-    .bind(target.url.clone())
-    .bind(to_json(&target.events))
-    .bind(i64::from(target.allow_private))
-    .bind(target.entry.and_then(|entry| i64::try_from(entry).ok()))
-    .bind(target.shared_secret.clone())
-    .bind(target.public_key.clone())
-    .bind(now.micros())
-    .bind(id.to_string())
-    .execute(tx.connection())
-    .await
-    .during(OPERATION)?;
-    let payload = json!({ "webhookId": id.as_str(), "url": target.url, "events": target.events });
-    events::append(tx, "webhook.changed", None, now, &payload).await
+    );
+    bind(query, target)
+        .bind(now.micros())
+        .bind(id.to_string())
+        .execute(tx.connection())
+        .await
+        .during(OPERATION)?;
+    events::append(tx, "webhook.changed", None, now, &told(id, target)).await
+}
+
+/// Binds the columns of a target to `$1` up to `$6`: url, events, allow_private, entry, shared_secret, public_key.
+fn bind<'q>(query: Query<'q, Any, AnyArguments>, target: &Target) -> Query<'q, Any, AnyArguments> {
+    query
+        .bind(target.url.clone())
+        .bind(to_json(&target.events))
+        .bind(i64::from(target.allow_private))
+        .bind(target.entry.and_then(|entry| i64::try_from(entry).ok()))
+        .bind(target.shared_secret.clone())
+        .bind(target.public_key.clone())
+}
+
+/// What the event log is told of an endpoint that is there, or is another now.
+fn told(id: &EndpointId, target: &Target) -> Value {
+    json!({ "webhookId": id.as_str(), "url": target.url, "events": target.events })
 }
 
 /// Sends nothing more to it, with the event `webhook.disabled`, which is an alarm. `false`: it was disabled before, or there is none.
