@@ -6,6 +6,7 @@ pub mod admin;
 mod approve;
 mod audit;
 mod cases;
+mod compliance;
 mod confirm;
 mod cosigners;
 mod deposits;

@@ -3,9 +3,8 @@
 //! computed here, too, from the log as this machine has verified it.
 
 use super::{
-    Connection,
     confirm::{NotSigned, confirmed},
-    governance::{Known, Signer},
+    governance::Signing,
     output::Output,
     pay,
 };
@@ -29,7 +28,7 @@ use bursar_domain::{
 };
 use clap::Args;
 use serde_json::Value;
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 /// Approve a transfer, or reject it.
 ///
@@ -39,35 +38,21 @@ use std::{path::PathBuf, time::Duration};
 pub struct Approve {
     /// Transfer id.
     transfer: TransferId,
-    /// Your key file, made by `governance keygen`.
-    #[arg(long, env = "BURSAR_KEY")]
-    key: PathBuf,
     /// Say no. One rejection by somebody who must approve ends the transfer.
     #[arg(long)]
     reject: bool,
     /// How long the approval counts.
     #[arg(long, default_value_t = 1440)]
     valid_minutes: u32,
-    /// Sign without asking.
-    #[arg(long)]
-    yes: bool,
     #[command(flatten)]
-    known: Known,
-    #[command(flatten)]
-    connection: Connection,
+    signing: Signing,
 }
 
 pub async fn run(approve: Approve, output: Output) -> anyhow::Result<()> {
-    let client = approve.connection.client()?;
+    let client = approve.signing.connection.client()?;
     let id = approve.transfer;
-    let transfer: Value = client.get(&format!("/v1/transfers/{id}"), &[]).await?;
-    let intent = compose(&client, &transfer).await?;
-    if transfer["intentDigest"].as_str() != Some(&intent.digest().to_string()) {
-        let reason = "the server names another intent than what it shows of the transfer makes";
-        return Err(NotSigned(reason.into()).into());
-    }
-    let order = ordered(&transfer, intent)?;
-    let log = approve.known.verified(&approve.connection, &client).await?;
+    let (transfer, order) = order(&client, id).await?;
+    let (log, signer) = approve.signing.begin(&client).await?;
     let PublishedPolicy { version, .. } =
         log.policy().context("no policy is in force: there is nothing to approve")?;
     let vote = if approve.reject { Vote::Reject } else { Vote::Approve };
@@ -80,7 +65,6 @@ pub async fn run(approve: Approve, output: Output) -> anyhow::Result<()> {
         given_at,
         expires_at: given_at.plus(Duration::from_secs(u64::from(approve.valid_minutes) * 60)),
     };
-    let signer = Signer::load(&approve.key, log.directory().users().cloned().collect())?;
     let initiator = initiator(&log, &order)?;
     if initiator.id == signer.user {
         return Err(NotSigned(format!("{} ordered it, and nobody approves their own", signer.user)).into());
@@ -98,14 +82,26 @@ pub async fn run(approve: Approve, output: Output) -> anyhow::Result<()> {
     for line in explain(&decide(&log, &order, initiator, given_at)?) {
         eprintln!("  {line}");
     }
-    confirmed(approve.yes, output)?;
+    confirmed(approve.signing.yes, output)?;
     let approval = Approval { payload, signature: signer.sign(&payload.digest()) };
     output.value(&client.post(&format!("/v1/transfers/{id}/approvals"), &approval).await?);
     Ok(())
 }
 
+/// A transfer as the server shows it, and the order that this is, verified here.
+pub(super) async fn order(client: &Client, id: TransferId) -> anyhow::Result<(Value, SignedIntent)> {
+    let transfer: Value = client.get(&format!("/v1/transfers/{id}"), &[]).await?;
+    let intent = compose(client, &transfer).await?;
+    if transfer["intentDigest"].as_str() != Some(&intent.digest().to_string()) {
+        let reason = "the server names another intent than what it shows of the transfer makes";
+        return Err(NotSigned(reason.into()).into());
+    }
+    let order = ordered(&transfer, intent)?;
+    Ok((transfer, order))
+}
+
 /// The order with its initiator's signature, verified here.
-pub(super) fn ordered(transfer: &Value, intent: Intent) -> anyhow::Result<SignedIntent> {
+fn ordered(transfer: &Value, intent: Intent) -> anyhow::Result<SignedIntent> {
     let (mut initiator, mut signature) = ([0; 32], [0; 64]);
     let text = |name: &str| transfer[name].as_str().unwrap_or_default().to_owned();
     hex::decode_to_slice(text("initiator"), &mut initiator)
@@ -160,7 +156,7 @@ fn explain(decision: &Decision) -> Vec<String> {
 }
 
 /// The intent that the server's description makes.
-pub(super) async fn compose(client: &Client, transfer: &Value) -> anyhow::Result<Intent> {
+async fn compose(client: &Client, transfer: &Value) -> anyhow::Result<Intent> {
     let text = |name: &str| transfer[name].as_str().unwrap_or_default().to_owned();
     let payment = |payment: &Value| PaymentRequest {
         address: payment["address"].as_str().unwrap_or_default().to_owned(),

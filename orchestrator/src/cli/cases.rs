@@ -1,6 +1,6 @@
 //! Cases: what compliance looks into.
 
-use super::{Connection, output::Output};
+use super::{Connection, output::Output, wallets::Paging};
 use bursar_domain::ids::CaseId;
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -15,12 +15,8 @@ pub enum Cases {
         /// ALERT, REVIEW or OUTAGE.
         #[arg(long)]
         cause: Option<String>,
-        /// `next` of the page before.
-        #[arg(long)]
-        cursor: Option<String>,
-        /// 1 to 200.
-        #[arg(long)]
-        limit: Option<u32>,
+        #[command(flatten)]
+        paging: Paging,
         #[command(flatten)]
         connection: Connection,
     },
@@ -54,11 +50,10 @@ pub enum Cases {
 
 pub async fn run(command: Cases, output: Output) -> anyhow::Result<()> {
     match command {
-        Cases::List { all, cause, cursor, limit, connection } => {
+        Cases::List { all, cause, paging, connection } => {
             let mut query = vec![("all", all.to_string())];
             query.extend(cause.map(|cause| ("cause", cause)));
-            query.extend(cursor.map(|cursor| ("cursor", cursor)));
-            query.extend(limit.map(|limit| ("limit", limit.to_string())));
+            query.extend(paging.query());
             let page: Value = connection.client()?.get("/v1/cases", &query).await?;
             output
                 .table(&page, &["id", "cause", "status", "subject.kind", "subject.of", "openedAt", "reason"]);

@@ -201,16 +201,16 @@ pub struct Signing {
     key: PathBuf,
     /// Sign without asking.
     #[arg(long)]
-    yes: bool,
+    pub(super) yes: bool,
     #[command(flatten)]
     known: Known,
     #[command(flatten)]
-    connection: Connection,
+    pub(super) connection: Connection,
 }
 
 impl Signing {
     /// The log as it is verified here, and whose key it is by that.
-    async fn begin(&self, client: &Client) -> anyhow::Result<(State, Signer)> {
+    pub(super) async fn begin(&self, client: &Client) -> anyhow::Result<(State, Signer)> {
         let state = self.known.verified(&self.connection, client).await?;
         let signer = Signer::load(&self.key, state.directory().users().cloned().collect())?;
         Ok((state, signer))

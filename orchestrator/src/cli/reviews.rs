@@ -2,16 +2,16 @@
 //! server that describes another transfer, or another verdict, than it names gets no signature.
 
 use super::{
-    Connection, approve,
-    confirm::{NotSigned, confirmed},
-    governance::{Known, Signer},
+    Connection, approve, compliance,
+    confirm::NotSigned,
+    governance::{Signer, Signing},
     output::Output,
+    wallets::Paging,
 };
 use crate::{client::Client, compose::SystemClock};
 use anyhow::Context as _;
 use bursar_domain::{
     governance::{
-        role::Permission,
         state::State,
         verdict::{
             MAX_BYPASS, Rejection, Release, SignedRejection, SignedRelease, SignedVerdict, VerdictDigest,
@@ -23,17 +23,13 @@ use bursar_domain::{
 };
 use clap::Args;
 use serde_json::{Value, json};
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 /// What waits for compliance: why it is held, what was found, and whose signatures let it go.
 #[derive(Debug, Args)]
 pub struct Reviews {
-    /// `next` of the page before.
-    #[arg(long)]
-    cursor: Option<String>,
-    /// 1 to 200.
-    #[arg(long)]
-    limit: Option<u32>,
+    #[command(flatten)]
+    paging: Paging,
     #[command(flatten)]
     connection: Connection,
 }
@@ -58,9 +54,6 @@ pub struct Screenings {
 pub struct ReleaseArgs {
     /// Transfer id.
     transfer: TransferId,
-    /// Your key file, made by `governance keygen`.
-    #[arg(long, env = "BURSAR_KEY")]
-    key: PathBuf,
     /// Why, for the record: 1 to 500 characters. Begins a release of its own even if there is another.
     #[arg(long)]
     reason: Option<String>,
@@ -70,13 +63,8 @@ pub struct ReleaseArgs {
     /// How long the release counts; with --bypass at most 1440.
     #[arg(long, default_value_t = 1440)]
     valid_minutes: u32,
-    /// Sign without asking.
-    #[arg(long)]
-    yes: bool,
     #[command(flatten)]
-    known: Known,
-    #[command(flatten)]
-    connection: Connection,
+    signing: Signing,
 }
 
 /// End a transfer that is held, for good: one compliance officer or lead signs it.
@@ -84,26 +72,16 @@ pub struct ReleaseArgs {
 pub struct RejectReview {
     /// Transfer id.
     transfer: TransferId,
-    /// Your key file, made by `governance keygen`.
-    #[arg(long, env = "BURSAR_KEY")]
-    key: PathBuf,
     /// Why, for the record: 1 to 500 characters.
     #[arg(long)]
     reason: String,
-    /// Sign without asking.
-    #[arg(long)]
-    yes: bool,
     #[command(flatten)]
-    known: Known,
-    #[command(flatten)]
-    connection: Connection,
+    signing: Signing,
 }
 
 pub async fn list(reviews: Reviews, output: Output) -> anyhow::Result<()> {
-    let mut query = Vec::new();
-    query.extend(reviews.cursor.map(|cursor| ("cursor", cursor)));
-    query.extend(reviews.limit.map(|limit| ("limit", limit.to_string())));
-    let page: Value = reviews.connection.client()?.get("/v1/reviews", &query).await?;
+    let Reviews { paging, connection } = reviews;
+    let page: Value = connection.client()?.get("/v1/reviews", &paging.query()).await?;
     let columns = [
         "case.id",
         "case.cause",
@@ -136,33 +114,16 @@ struct Held {
     signer: Signer,
 }
 
-async fn held(
-    client: &Client,
-    id: TransferId,
-    key: &std::path::Path,
-    known: &Known,
-    connection: &Connection,
-) -> anyhow::Result<Held> {
-    let transfer: Value = client.get(&format!("/v1/transfers/{id}"), &[]).await?;
-    let intent = approve::compose(client, &transfer).await?;
-    if transfer["intentDigest"].as_str() != Some(&intent.digest().to_string()) {
-        let reason = "the server names another intent than what it shows of the transfer makes";
-        return Err(NotSigned(reason.into()).into());
-    }
-    let order = approve::ordered(&transfer, intent)?;
-    let log = known.verified(connection, client).await?;
-    let signer = Signer::load(key, log.directory().users().cloned().collect())?;
-    if !log.directory().may(&signer.user, Permission::ReleaseAsOfficer) {
-        let reason = format!("{} is no active COMPLIANCE_OFFICER or COMPLIANCE_LEAD", signer.user);
-        return Err(NotSigned(reason).into());
-    }
+async fn held(client: &Client, id: TransferId, signing: &Signing) -> anyhow::Result<Held> {
+    let (transfer, order) = approve::order(client, id).await?;
+    let (log, signer) = compliance::begin(signing, client).await?;
     Ok(Held { transfer, order, log, signer })
 }
 
 pub async fn release(args: ReleaseArgs, output: Output) -> anyhow::Result<()> {
-    let client = args.connection.client()?;
+    let client = args.signing.connection.client()?;
     let id = args.transfer;
-    let held = held(&client, id, &args.key, &args.known, &args.connection).await?;
+    let held = held(&client, id, &args.signing).await?;
     let Held { transfer, order, log, signer } = &held;
     let initiator = approve::initiator(log, order)?;
     if initiator.id == signer.user {
@@ -179,35 +140,39 @@ pub async fn release(args: ReleaseArgs, output: Output) -> anyhow::Result<()> {
         return Err(NotSigned(reason.into()).into());
     }
     let now = SystemClock.now();
+    let named = verdict.as_ref().map(|signed| VerdictDigest(signed.verdict.digest()));
     let release = match args.reason {
         Some(reason) => Release {
             genesis: log.genesis_digest(),
             intent: order.intent.digest(),
-            verdict: verdict.as_ref().map(|signed| VerdictDigest(signed.verdict.digest())),
+            verdict: named,
             reason,
             released_at: now,
             expires_at: until(now, args.valid_minutes, verdict.is_none()),
         },
         None => {
             let begun: Value = client.get(&format!("/v1/transfers/{id}/releases"), &[]).await?;
-            begun_release(&begun, &held, verdict.as_ref(), now)?
+            compliance::begun(&begun["items"], "release", signer, |begun: &Release| {
+                begun.intent == order.intent.digest()
+                    && begun.genesis == log.genesis_digest()
+                    && begun.verdict == named
+                    && begun.expires_at > now
+            })?
         }
     };
     approve::show(transfer, &order.intent, "RELEASING");
     eprintln!("  ordered by {}", initiator.id);
     show_screening(&rounds, verdict.as_ref());
-    eprintln!("because: {}", approve::plain(&json!(release.reason)));
-    confirmed(args.yes, output)?;
-    let signature = signer.sign(&release.digest());
+    let signature = compliance::sign(signer, &release.digest(), &release.reason, &args.signing, output)?;
     let signed = SignedRelease { release, signatures: vec![signature] };
     output.value(&client.post(&format!("/v1/transfers/{id}/releases"), &signed).await?);
     Ok(())
 }
 
 pub async fn reject(args: RejectReview, output: Output) -> anyhow::Result<()> {
-    let client = args.connection.client()?;
+    let client = args.signing.connection.client()?;
     let id = args.transfer;
-    let held = held(&client, id, &args.key, &args.known, &args.connection).await?;
+    let held = held(&client, id, &args.signing).await?;
     let Held { transfer, order, log, signer } = &held;
     let rejection = Rejection {
         genesis: log.genesis_digest(),
@@ -216,9 +181,7 @@ pub async fn reject(args: RejectReview, output: Output) -> anyhow::Result<()> {
         rejected_at: SystemClock.now(),
     };
     approve::show(transfer, &order.intent, "REJECTING for good");
-    eprintln!("because: {}", approve::plain(&json!(rejection.reason)));
-    confirmed(args.yes, output)?;
-    let signature = signer.sign(&rejection.digest());
+    let signature = compliance::sign(signer, &rejection.digest(), &rejection.reason, &args.signing, output)?;
     let signed = SignedRejection { rejection, signature };
     output.value(&client.post(&format!("/v1/transfers/{id}/rejections"), &signed).await?);
     Ok(())
@@ -247,29 +210,6 @@ fn verdict(rounds: &Value, held: &Held) -> anyhow::Result<Option<SignedVerdict>>
         verified.map_err(|invalid| NotSigned(format!("the verdict: {invalid}")))?;
     }
     Ok(Some(signed))
-}
-
-/// What somebody else began to sign, for the same verdict, that counts now.
-fn begun_release(
-    begun: &Value,
-    held: &Held,
-    verdict: Option<&SignedVerdict>,
-    now: Timestamp,
-) -> anyhow::Result<Release> {
-    let named = verdict.map(|signed| VerdictDigest(signed.verdict.digest()));
-    for item in begun["items"].as_array().into_iter().flatten() {
-        let release: Release =
-            serde_json::from_value(item["release"].clone()).context("the server's release cannot be read")?;
-        let fits = release.intent == held.order.intent.digest()
-            && release.genesis == held.log.genesis_digest()
-            && release.verdict == named;
-        let own = json!(held.signer.user.to_string());
-        let signed = item["signedBy"].as_array().is_some_and(|by| by.contains(&own));
-        if fits && release.expires_at > now && !signed {
-            return Ok(release);
-        }
-    }
-    Err(NotSigned("nobody has begun a release that you could sign: begin one with --reason".into()).into())
 }
 
 fn show_screening(rounds: &Value, verdict: Option<&SignedVerdict>) {

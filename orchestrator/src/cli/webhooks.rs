@@ -1,6 +1,6 @@
 //! Endpoints that events are sent on to.
 
-use super::{Connection, admin::KeyFile, output::Output};
+use super::{Connection, admin::KeyFile, output::Output, wallets::Paging};
 use anyhow::Context as _;
 use bursar_workers::webhooks::keys;
 use clap::{ArgGroup, Args, Subcommand};
@@ -55,12 +55,8 @@ pub enum Webhooks {
     /// What it was or is to be told, newest event first.
     Deliveries {
         id: String,
-        /// Where the page before ended.
-        #[arg(long)]
-        cursor: Option<String>,
-        /// How many, 1 to 200.
-        #[arg(long)]
-        limit: Option<u32>,
+        #[command(flatten)]
+        paging: Paging,
         #[command(flatten)]
         connection: Connection,
     },
@@ -136,11 +132,8 @@ pub async fn run(command: Webhooks, output: Output) -> anyhow::Result<()> {
             let request = json!({ "previousValidHours": previous_valid_hours });
             output.value(&connection.client()?.post(&path(&id, "/secret"), &request).await?);
         }
-        Webhooks::Deliveries { id, cursor, limit, connection } => {
-            let cursor = cursor.map(|cursor| ("cursor", cursor));
-            let query: Vec<_> =
-                cursor.into_iter().chain(limit.map(|limit| ("limit", limit.to_string()))).collect();
-            let page: Value = connection.client()?.get(&path(&id, "/deliveries"), &query).await?;
+        Webhooks::Deliveries { id, paging, connection } => {
+            let page: Value = connection.client()?.get(&path(&id, "/deliveries"), &paging.query()).await?;
             output.table(
                 &page,
                 &[
