@@ -3,7 +3,7 @@
 use super::{
     ApiState,
     auth::Caller,
-    extract::{Body, Path, Query, page_size},
+    extract::{Body, Path, Query, page_size, words},
     problem::Problem,
     wire::{PageOf, time},
 };
@@ -194,10 +194,4 @@ pub async fn close(
     let case = review::close(&state.context, id, &by, because).await?;
     tracing::info!(case = %id, by, because, "case closed");
     Ok(Json(case.into()))
-}
-
-fn words<'t>(field: &str, text: &'t str, max: usize) -> Result<&'t str, Problem> {
-    let text = text.trim();
-    let fits = (1..=max).contains(&text.chars().count());
-    fits.then_some(text).ok_or_else(|| Problem::invalid_field(field, format!("1 to {max} characters")))
 }

@@ -87,3 +87,10 @@ pub fn page_size(limit: Option<u32>) -> Result<u32, Problem> {
         Some(_) => Err(Problem::malformed("limit", "must be from 1 to 200")),
     }
 }
+
+/// What a person wrote: trimmed, and from 1 to `max` characters.
+pub fn words<'t>(field: &str, text: &'t str, max: usize) -> Result<&'t str, Problem> {
+    let text = text.trim();
+    let fits = (1..=max).contains(&text.chars().count());
+    fits.then_some(text).ok_or_else(|| Problem::invalid_field(field, format!("1 to {max} characters")))
+}

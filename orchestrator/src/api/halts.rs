@@ -3,7 +3,7 @@
 use super::{
     ApiState,
     auth::Caller,
-    extract::{Body, Path, Query, page_size},
+    extract::{Body, Path, Query, page_size, words},
     problem::Problem,
     wire::{PageOf, time},
 };
@@ -109,10 +109,7 @@ pub async fn lift(
     Path(id): Path<HaltId>,
     Body { value: request, .. }: Body<LiftRequest>,
 ) -> Result<Json<HaltView>, Problem> {
-    let reason = request.reason.trim();
-    if !(1..=500).contains(&reason.chars().count()) {
-        return Err(Problem::invalid_field("reason", "1 to 500 characters: say what was found"));
-    }
+    let reason = words("reason", &request.reason, 500)?;
     let mut tx = state.context.store.write().await?;
     let by = caller.to_string();
     let halt = halts::lift(&mut tx, id, &by, reason, state.context.now()).await?;
