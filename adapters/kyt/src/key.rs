@@ -6,7 +6,7 @@ use bursar_domain::{
         directory::{KeyId, UserId},
         log::EntryDigest,
         signature::{Evidence, Signature},
-        verdict::{SignedVerdict, Verdict},
+        verdict::SignedVerdict,
     },
     intent::IntentDigest,
     screening::{Alert, Assessment, SignedAlert},
@@ -63,28 +63,7 @@ impl ServiceKey {
 
     /// What `assessment` says about `intent`, signed.
     pub fn verdict(&self, intent: IntentDigest, assessment: &Assessment) -> SignedVerdict {
-        let Assessment {
-            provider,
-            risk,
-            sanctions,
-            outcome,
-            findings: _,
-            screened_at,
-            expires_at,
-            reference,
-        } = assessment.clone();
-        let genesis = self.genesis;
-        let verdict = Verdict {
-            genesis,
-            intent,
-            provider,
-            risk,
-            sanctions,
-            outcome,
-            screened_at,
-            expires_at,
-            reference,
-        };
+        let verdict = assessment.verdict(self.genesis, intent);
         SignedVerdict { signature: self.sign(&verdict.digest()), verdict }
     }
 

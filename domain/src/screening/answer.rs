@@ -1,7 +1,11 @@
 //! What is answered.
 
 use super::{Inquiry, RiskBand, Screened, SignedVerdict, is_text};
-use crate::time::Timestamp;
+use crate::{
+    governance::{log::EntryDigest, verdict::Verdict},
+    intent::IntentDigest,
+    time::Timestamp,
+};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -151,14 +155,15 @@ impl Assessment {
         now < self.expires_at
     }
 
+    /// What it says about `intent`, to be signed; it counts under the governance log of `genesis`.
+    pub fn verdict(&self, genesis: EntryDigest, intent: IntentDigest) -> Verdict {
+        let Self { provider, risk, sanctions, outcome, findings: _, screened_at, expires_at, reference } =
+            self.clone();
+        Verdict { genesis, intent, provider, risk, sanctions, outcome, screened_at, expires_at, reference }
+    }
+
     fn agrees(&self, SignedVerdict { verdict, .. }: &SignedVerdict) -> bool {
-        self.provider == verdict.provider
-            && self.risk == verdict.risk
-            && self.sanctions == verdict.sanctions
-            && self.outcome == verdict.outcome
-            && self.screened_at == verdict.screened_at
-            && self.expires_at == verdict.expires_at
-            && self.reference == verdict.reference
+        *verdict == self.verdict(verdict.genesis, verdict.intent)
     }
 }
 

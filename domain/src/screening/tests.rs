@@ -91,11 +91,7 @@ fn assessment() -> Assessment {
 }
 
 fn verdict(order: &SignedIntent, change: impl FnOnce(&mut Verdict)) -> SignedVerdict {
-    let Assessment { provider, risk, sanctions, outcome, screened_at, expires_at, reference, .. } =
-        assessment();
-    let (genesis, intent) = (EntryDigest::NONE, order.intent.digest());
-    let mut verdict =
-        Verdict { genesis, intent, provider, risk, sanctions, outcome, screened_at, expires_at, reference };
+    let mut verdict = assessment().verdict(EntryDigest::NONE, order.intent.digest());
     change(&mut verdict);
     SignedVerdict { signature: key("platform.screening").sign(&verdict.digest()), verdict }
 }

@@ -9,7 +9,7 @@ use bursar_domain::{
         change::Change,
         log::{EntryDigest, Head},
         testing::{TestDesk, key},
-        verdict::{SignedVerdict, Verdict},
+        verdict::SignedVerdict,
     },
     ids::{TransferId, WalletId},
     intent::{Destination, Intent, Payment, SignedIntent},
@@ -59,20 +59,7 @@ impl ScreeningService for Holds {
             expires_at: self.now.plus(Duration::from_secs(3600)),
             reference: format!("ref-{round}"),
         };
-        let Assessment { provider, risk, sanctions, outcome, screened_at, expires_at, reference, .. } =
-            assessment.clone();
-        let (genesis, intent) = (self.genesis, order.intent.digest());
-        let verdict = Verdict {
-            genesis,
-            intent,
-            provider,
-            risk,
-            sanctions,
-            outcome,
-            screened_at,
-            expires_at,
-            reference,
-        };
+        let verdict = assessment.verdict(self.genesis, order.intent.digest());
         let signature = key("platform.screening").sign(&verdict.digest());
         Ok(Answer::Complete { assessment, verdict: Some(SignedVerdict { verdict, signature }) })
     }

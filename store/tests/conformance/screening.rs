@@ -5,7 +5,7 @@ use bursar_domain::{
     governance::{
         log::EntryDigest,
         signature::{Evidence, Signature},
-        verdict::{Rejection, Release, Screened, SignedRejection, SignedRelease, SignedVerdict, Verdict},
+        verdict::{Rejection, Release, Screened, SignedRejection, SignedRelease, SignedVerdict},
     },
     ids::CaseId,
     intent::IntentDigest,
@@ -34,11 +34,7 @@ fn complete(reference: &str) -> Progress {
         expires_at: at(100),
         reference: reference.into(),
     };
-    let Assessment { provider, risk, sanctions, outcome, screened_at, expires_at, reference, .. } =
-        assessment.clone();
-    let (genesis, intent) = (EntryDigest::NONE, IntentDigest([7; 32]));
-    let verdict =
-        Verdict { genesis, intent, provider, risk, sanctions, outcome, screened_at, expires_at, reference };
+    let verdict = assessment.verdict(EntryDigest::NONE, IntentDigest([7; 32]));
     Progress::Complete {
         assessment,
         verdict: Some(SignedVerdict { verdict, signature: signature("screener") }),

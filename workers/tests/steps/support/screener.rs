@@ -3,11 +3,7 @@
 use crate::shared::basics::{MachineClock, lock};
 use async_trait::async_trait;
 use bursar_domain::{
-    governance::{
-        log::EntryDigest,
-        testing::key,
-        verdict::{SignedVerdict, Verdict},
-    },
+    governance::{log::EntryDigest, testing::key, verdict::SignedVerdict},
     screening::{
         AlertPage, Answer, Assessment, Inquiry, RiskBand, Screened, ScreeningService, SignedAlert, Unanswered,
     },
@@ -92,21 +88,9 @@ impl Screener {
         };
         let verdict = match inquiry {
             Inquiry::Outbound { order } => {
-                let Assessment { provider, screened_at, expires_at, reference, .. } = assessment.clone();
                 let mut intent = order.intent.digest();
                 intent.0[0] ^= u8::from(other);
-                let genesis = *lock(&self.genesis);
-                let verdict = Verdict {
-                    genesis,
-                    intent,
-                    provider,
-                    risk,
-                    sanctions: false,
-                    outcome,
-                    screened_at,
-                    expires_at,
-                    reference,
-                };
+                let verdict = assessment.verdict(*lock(&self.genesis), intent);
                 Some(SignedVerdict { signature: key(signer).sign(&verdict.digest()), verdict })
             }
             _ => None,
