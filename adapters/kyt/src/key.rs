@@ -1,4 +1,5 @@
-//! The key that signs verdicts and alerts: an Ed25519 key of an INTEGRATION_SERVICE user of the governance log.
+//! The key that signs verdicts and alerts: an Ed25519 key of an INTEGRATION_SERVICE user of the governance log. The file that it is in is as
+//! those of people: `bursar` reads and writes theirs by [`load`] and [`create`].
 
 use crate::secret::{SecretError, read_private};
 use bursar_domain::{
@@ -34,7 +35,9 @@ pub struct ServiceKey {
 pub enum KeyError {
     #[error(transparent)]
     Secret(#[from] SecretError),
-    #[error("{path}: not an Ed25519 key in PKCS#8 PEM; make one with `bursar-screener keygen`")]
+    #[error(
+        "{path}: not an Ed25519 key in PKCS#8 PEM; `bursar-screener keygen`, `bursar governance keygen` and `bursar initiator-key` make such"
+    )]
     Malformed { path: PathBuf },
     #[error("cannot create {path}: {source} (an existing key is not overwritten)")]
     Create { path: PathBuf, source: std::io::Error },
@@ -50,10 +53,7 @@ impl ServiceKey {
     /// # Errors
     /// A file that is not there, that others may read, or that is no key.
     pub fn load(path: &Path, user: UserId, key: KeyId, genesis: EntryDigest) -> Result<Self, KeyError> {
-        let pem = read_private(path)?;
-        let secret =
-            SigningKey::from_pkcs8_pem(&pem).map_err(|_| KeyError::Malformed { path: path.to_owned() })?;
-        Ok(Self::new(user, key, genesis, secret))
+        Ok(Self::new(user, key, genesis, load(path)?))
     }
 
     /// What goes into the governance log for this user.
@@ -81,35 +81,48 @@ impl ServiceKey {
     }
 }
 
-/// A fresh key in PKCS#8 PEM, readable by its owner only. Gives the public key.
+/// Reads what [`create`] wrote, and insists that nobody but its owner may.
+///
+/// # Errors
+/// A file that is not there, that others may read, or that is no key.
+pub fn load(path: &Path) -> Result<SigningKey, KeyError> {
+    let pem = read_private(path)?;
+    SigningKey::from_pkcs8_pem(&pem).map_err(|_| KeyError::Malformed { path: path.to_owned() })
+}
+
+/// A fresh key, written to `path` as PKCS#8 PEM, readable by its owner only.
 ///
 /// # Errors
 /// When the file cannot be made, above all because it exists.
-pub fn create(path: &Path) -> Result<[u8; 32], KeyError> {
+pub fn create(path: &Path) -> Result<SigningKey, KeyError> {
     let key = SigningKey::generate(&mut rand::rngs::OsRng);
     let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(|_| KeyError::Encode)?;
     let create = |source| KeyError::Create { path: path.to_owned(), source };
     let mut out =
         std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(create)?;
     out.write_all(pem.as_bytes()).and_then(|()| out.sync_all()).map_err(create)?;
-    Ok(key.verifying_key().to_bytes())
+    Ok(key)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_key_is_made_once_and_read_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key.pem");
-        let public = create(&path).unwrap();
+        let public = create(&path).ok().unwrap().verifying_key().to_bytes();
         assert!(matches!(create(&path), Err(KeyError::Create { .. })));
         let load = || {
             let (user, key) = ("platform.screening".parse().unwrap(), "main".parse().unwrap());
             ServiceKey::load(&path, user, key, EntryDigest::NONE)
         };
         assert_eq!(load().ok().unwrap().public(), public);
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
+        assert!(matches!(load(), Err(KeyError::Secret(SecretError::Readable { .. }))));
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
         std::fs::write(&path, "nonsense").unwrap();
         assert!(matches!(load(), Err(KeyError::Malformed { .. })));
     }

@@ -18,17 +18,12 @@ use bursar_store::{
     api_keys::{self, ApiKey, KeyKind, Limits},
 };
 use clap::{Args, Subcommand};
-use ed25519_dalek::{
-    SigningKey, VerifyingKey,
-    pkcs8::{DecodePrivateKey, EncodePrivateKey, spki::der::pem::LineEnding},
-};
+use ed25519_dalek::VerifyingKey;
 use ipnet::IpNet;
 use serde_json::{Value, json};
-use std::{
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
+
+pub use bursar_kyt::key::{create as create_initiator_key, load as load_initiator_key};
 
 #[derive(Debug, Args)]
 pub struct KeyFile {
@@ -116,30 +111,6 @@ pub fn initiator_key(file: &KeyFile, output: Output) -> anyhow::Result<()> {
     let key = create_initiator_key(&file.out)?;
     output.value(&json!({ "file": file.out, "publicKey": hex::encode(key.verifying_key().as_bytes()) }));
     Ok(())
-}
-
-/// A fresh Ed25519 key, written to `path` as PKCS#8 PEM, readable by its owner only.
-pub fn create_initiator_key(path: &Path) -> anyhow::Result<SigningKey> {
-    let key = SigningKey::generate(&mut rand::rngs::OsRng);
-    let pem = key.to_pkcs8_pem(LineEnding::LF).context("cannot encode the key")?;
-    let mut out =
-        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).with_context(
-            || format!("cannot create {} (an existing key is not overwritten)", path.display()),
-        )?;
-    out.write_all(pem.as_bytes()).and_then(|()| out.sync_all()).context("cannot write the key")?;
-    Ok(key)
-}
-
-/// Reads what [`create_initiator_key`] wrote.
-pub fn load_initiator_key(path: &Path) -> anyhow::Result<SigningKey> {
-    let pem = std::fs::read_to_string(path).map(zeroize::Zeroizing::new);
-    let pem = pem.with_context(|| format!("cannot read {}", path.display()))?;
-    SigningKey::from_pkcs8_pem(&pem).map_err(|_| {
-        anyhow::anyhow!(
-            "{}: not an Ed25519 key in PKCS#8 PEM; make one with `bursar initiator-key`",
-            path.display()
-        )
-    })
 }
 
 /// `said`: the command, for the audit log.

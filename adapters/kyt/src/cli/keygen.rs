@@ -18,7 +18,7 @@ pub struct Keygen {
 
 impl Keygen {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let public = hex::encode(key::create(&self.out)?);
+        let public = hex::encode(key::create(&self.out)?.verifying_key().as_bytes());
         say(
             self.json,
             &json!({ "file": self.out, "publicKey": public }),
