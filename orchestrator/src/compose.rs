@@ -10,9 +10,7 @@ use bursar_domain::{
     asset::{Asset, AssetInfo},
     ids::IdSource,
     network::{Chain, Network},
-    package::SigningPackage,
-    ports::{DecodeTransaction, Node, PriceCap, SignError, ThresholdSigner},
-    signing::{GroupKey, Scheme, SignatureBytes, SigningPayload},
+    ports::{DecodeTransaction, Node, PriceCap, ThresholdSigner},
     statement::ReadStatement,
     time::{Clock, Timestamp},
 };
@@ -44,25 +42,6 @@ impl IdSource for SystemIds {
     #[expect(clippy::disallowed_methods, reason = "the one place that owns the source of ids")]
     fn uuid(&self) -> uuid::Uuid {
         uuid::Uuid::now_v7()
-    }
-}
-
-/// In a process without the relay: knows no keys and signs nothing.
-pub struct NoSigner;
-#[async_trait::async_trait]
-impl ThresholdSigner for NoSigner {
-    fn keys(&self) -> Vec<GroupKey> {
-        Vec::new()
-    }
-    fn online(&self, _: Scheme) -> u16 {
-        0
-    }
-    async fn sign(
-        &self,
-        package: &SigningPackage,
-        _: &[SigningPayload],
-    ) -> Result<Vec<SignatureBytes>, SignError> {
-        Err(SignError::NoKey(package.unsigned.wallet.scheme()))
     }
 }
 

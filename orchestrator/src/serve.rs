@@ -2,7 +2,7 @@
 
 use crate::{
     api::{self, ApiState, auth::Authentication},
-    compose::{self, NoSigner},
+    compose,
     config::{Config, RelayConfig},
     relayed_log,
 };
@@ -18,7 +18,7 @@ use bursar_signer_client::{
     development::{self, DevelopmentSingleKey, Seed},
 };
 use bursar_store::{StoreError, idempotency, nonces, sessions};
-use bursar_workers::{Workers, checkpoints::Checkpoints};
+use bursar_workers::{NoSigner, Workers, checkpoints::Checkpoints};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;

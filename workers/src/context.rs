@@ -6,8 +6,9 @@ use bursar_domain::{
     chain::Tips,
     ids::IdSource,
     network::{Chain, Network},
-    ports::{Adapter, Node, NodeError, PriceCap, ThresholdSigner},
-    signing::{GroupKey, Scheme},
+    package::SigningPackage,
+    ports::{Adapter, Node, NodeError, PriceCap, SignError, ThresholdSigner},
+    signing::{GroupKey, Scheme, SignatureBytes, SigningPayload},
     time::{Clock, Timestamp},
 };
 use bursar_store::{Store, StoreError};
@@ -217,5 +218,24 @@ impl Context {
             Asset::Erc20(contract) => ports.tokens.contains(&contract),
             native => native.chain() == network.chain(),
         })
+    }
+}
+
+/// In a process without the relay: knows no keys and signs nothing.
+pub struct NoSigner;
+#[async_trait::async_trait]
+impl ThresholdSigner for NoSigner {
+    fn keys(&self) -> Vec<GroupKey> {
+        Vec::new()
+    }
+    fn online(&self, _: Scheme) -> u16 {
+        0
+    }
+    async fn sign(
+        &self,
+        package: &SigningPackage,
+        _: &[SigningPayload],
+    ) -> Result<Vec<SignatureBytes>, SignError> {
+        Err(SignError::NoKey(package.unsigned.wallet.scheme()))
     }
 }

@@ -34,6 +34,6 @@ mod tx_id;
 pub mod webhooks;
 mod windows;
 
-pub use context::{ChainPorts, Context, Replacement, Settings};
+pub use context::{ChainPorts, Context, NoSigner, Replacement, Settings};
 pub use runtime::Workers;
 pub use tx_id::tx_id;

@@ -9,7 +9,7 @@ use bursar::{
         state::Assets,
     },
     client::Client,
-    compose::{NoSigner, SystemClock, SystemIds},
+    compose::{SystemClock, SystemIds},
 };
 use bursar_domain::{
     governance::{
@@ -24,7 +24,7 @@ use bursar_store::{
     api_keys::{self, ApiKey},
     governance as kept,
 };
-use bursar_workers::{Context, Settings as Engine, governance::Governance, webhooks::Webhooks};
+use bursar_workers::{Context, NoSigner, Settings as Engine, governance::Governance, webhooks::Webhooks};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;

@@ -1,12 +1,8 @@
 //! A database, a clock, and what delivers.
 
 use crate::receiver::Receiver;
-use async_trait::async_trait;
 use bursar_domain::{
     ids::{IdSource, TransferId},
-    package::SigningPackage,
-    ports::{SignError, ThresholdSigner},
-    signing::{GroupKey, Scheme, SignatureBytes, SigningPayload},
     time::{Clock, Timestamp},
 };
 use bursar_store::{
@@ -14,7 +10,7 @@ use bursar_store::{
     webhooks::{self, Endpoint, EndpointId, Target, deliveries::Delivery},
 };
 use bursar_workers::{
-    Context, Settings,
+    Context, NoSigner, Settings,
     webhooks::{
         WebhookSettings, Webhooks,
         address::Networks,
@@ -47,24 +43,6 @@ struct Ids;
 impl IdSource for Ids {
     fn uuid(&self) -> uuid::Uuid {
         uuid::Uuid::from_u128(1)
-    }
-}
-
-struct NoSigner;
-#[async_trait]
-impl ThresholdSigner for NoSigner {
-    fn keys(&self) -> Vec<GroupKey> {
-        Vec::new()
-    }
-    fn online(&self, _: Scheme) -> u16 {
-        0
-    }
-    async fn sign(
-        &self,
-        package: &SigningPackage,
-        _: &[SigningPayload],
-    ) -> Result<Vec<SignatureBytes>, SignError> {
-        Err(SignError::NoKey(package.unsigned.wallet.scheme()))
     }
 }
 
