@@ -23,7 +23,7 @@ use bursar_xrp::{FeeBounds, XrpAdapter, XrpNode, XrpNodeConfig};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 /// The wall clock.
@@ -31,8 +31,7 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one place that owns the clock")]
     fn now(&self) -> Timestamp {
-        let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp(i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX))
+        SystemTime::now().into()
     }
 }
 
