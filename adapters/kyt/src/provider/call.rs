@@ -4,7 +4,7 @@ use crate::text::short;
 use backon::{ExponentialBuilder, Retryable as _};
 use bursar_domain::screening::Unanswered;
 use reqwest::{Client, Method, StatusCode, Url, header::RETRY_AFTER, redirect::Policy};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{net::IpAddr, time::Duration};
 
 /// Longer than this nobody is waited for, whatever a server asks.
@@ -77,8 +77,12 @@ impl Request {
     pub fn get(path: impl Into<String>) -> Self {
         Self { method: Method::GET, path: path.into(), body: None }
     }
-    pub fn post(path: impl Into<String>, body: String) -> Self {
-        Self { method: Method::POST, path: path.into(), body: Some(body) }
+    /// # Errors
+    /// [`Unanswered::Malformed`], for a body that JSON cannot hold.
+    pub fn post(path: impl Into<String>, body: &(impl Serialize + ?Sized)) -> Result<Self, Unanswered> {
+        let body =
+            serde_json::to_string(body).map_err(|_| Unanswered::Malformed("our own question".into()))?;
+        Ok(Self { method: Method::POST, path: path.into(), body: Some(body) })
     }
 }
 

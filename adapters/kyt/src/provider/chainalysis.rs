@@ -13,7 +13,7 @@ use super::{
     About, Level, Mark, Provider, RawAlert, RawPage, Reply, Report, Subject,
     call::{Request, Server, segment},
     memo::Memo,
-    vendor::{Coverage, NetworkNames},
+    vendor::{Coverage, Moved, NetworkNames},
 };
 use crate::{
     clock::{parse_rfc3339, rfc3339},
@@ -22,8 +22,6 @@ use crate::{
 };
 use async_trait::async_trait;
 use bursar_domain::{
-    amount::Amount,
-    asset::Asset,
     network::Network,
     screening::{RiskBand, Unanswered},
     time::Timestamp,
@@ -222,9 +220,7 @@ impl Chainalysis {
     }
 
     async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Unanswered> {
-        let body =
-            serde_json::to_string(body).map_err(|_| Unanswered::Malformed("our own question".into()))?;
-        self.call(Request::post(path, body)).await
+        self.call(Request::post(path, body)?).await
     }
 
     /// What is not there yet is empty: these appear when there is something to say.
@@ -343,29 +339,17 @@ impl Chainalysis {
         moved: Moved<'_>,
         now: Timestamp,
     ) -> Result<Reply, Unanswered> {
-        let Moved { network, asset, amount, tx_id, place } = moved;
-        let network = self.coverage.network(network)?;
-        let (asset, amount) = self.coverage.amount(asset, amount)?;
+        let Moved { network, asset, amount, address, tx_id } = moved;
         let body = Transfer {
             network,
             asset,
-            transfer_reference: format!("{tx_id}:{place}"),
+            transfer_reference: format!("{tx_id}:{address}"),
             direction,
             asset_amount: number(amount)?,
             transfer_timestamp: rfc3339(now),
         };
         self.registered(id, "transfers", &body).await
     }
-}
-
-/// What moved, and where in its transaction.
-struct Moved<'a> {
-    network: Network,
-    asset: Asset,
-    amount: Amount,
-    tx_id: &'a str,
-    /// The output's address.
-    place: &'a str,
 }
 
 #[async_trait]
@@ -390,13 +374,11 @@ impl Provider for Chainalysis {
                 self.registered(id, "withdrawal-attempts", &body).await
             }
             Subject::Broadcast { network, asset, amount, address, tx_id, .. } => {
-                let (network, asset, amount) = (*network, *asset, *amount);
-                let moved = Moved { network, asset, amount, tx_id, place: address };
+                let moved = self.coverage.moved(*network, *asset, *amount, address, tx_id)?;
                 self.transfer(id, "sent", moved, now).await
             }
             Subject::Deposit { network, asset, amount, address, tx_id, .. } => {
-                let (network, asset, amount) = (*network, *asset, *amount);
-                let moved = Moved { network, asset, amount, tx_id, place: address };
+                let moved = self.coverage.moved(*network, *asset, *amount, address, tx_id)?;
                 self.transfer(id, "received", moved, now).await
             }
             Subject::Address { network, address } => self.entity(*network, address).await,

@@ -227,9 +227,7 @@ impl Elliptic {
     }
 
     async fn analyse(&self, path: &str, question: &Question<'_>) -> Result<Reply, Unanswered> {
-        let body =
-            serde_json::to_string(question).map_err(|_| Unanswered::Malformed("our own question".into()))?;
-        let request = Request::post(path, body);
+        let request = Request::post(path, question)?;
         let signed = || self.headers(&request);
         let response = self.server.send(&request, signed).await?;
         // It is taken, but not done within the request.

@@ -154,9 +154,7 @@ impl Provider for Hook {
     }
 
     async fn screen(&self, id: &str, subject: &Subject, _now: Timestamp) -> Result<Reply, Unanswered> {
-        let body = serde_json::to_string(&Question::of(id, subject))
-            .map_err(|_| Unanswered::Malformed("our own question".into()))?;
-        let request = Request::post("", body);
+        let request = Request::post("", &Question::of(id, subject))?;
         let headers = || {
             let mut headers = Vec::new();
             if let Some(token) = &self.token {

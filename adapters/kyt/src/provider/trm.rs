@@ -13,7 +13,7 @@ use super::{
     About, Callback, CallbackRefused, Level, Mark, Provider, RawAlert, Reply, Report, Subject,
     call::{Request, Server, segment},
     memo::Memo,
-    vendor::{Coverage, NetworkNames},
+    vendor::{Coverage, Moved, NetworkNames},
 };
 use crate::{
     clock::{parse_rfc3339, rfc3339},
@@ -23,8 +23,6 @@ use crate::{
 use async_trait::async_trait;
 use base64ct::{Base64, Encoding as _};
 use bursar_domain::{
-    amount::Amount,
-    asset::Asset,
     network::Network,
     screening::{RiskBand, Unanswered},
     time::Timestamp,
@@ -189,8 +187,7 @@ impl Trm {
     async fn address(&self, id: &str, network: Network, address: &str) -> Result<Reply, Unanswered> {
         let chain = self.coverage.network(network)?;
         let query = AddressQuery { address, chain, account_external_id: &self.account, external_id: id };
-        let body = to_json(&[query])?;
-        let request = Request::post("/public/v2/screening/addresses", body);
+        let request = Request::post("/public/v2/screening/addresses", &[query])?;
         let answers: Vec<Screened> = self.server.send(&request, || self.headers()).await?.json()?;
         let [answer] = <[Screened; 1]>::try_from(answers)
             .map_err(|answers| Unanswered::Malformed(format!("{} answers to one question", answers.len())))?;
@@ -221,9 +218,7 @@ impl Trm {
         moved: Moved<'_>,
         now: Timestamp,
     ) -> Result<Reply, Unanswered> {
-        let Moved { network, asset, amount, address, tx_id } = moved;
-        let chain = self.coverage.network(network)?;
-        let (symbol, asset_amount) = self.coverage.amount(asset, amount)?;
+        let Moved { network: chain, asset, amount: asset_amount, address, tx_id } = moved;
         let known = self.transfers.get(id);
         let transfer: Transfer = match known {
             Some(uuid) => {
@@ -237,7 +232,7 @@ impl Trm {
             None => {
                 let submission = Submission {
                     account_external_id: &self.account,
-                    asset: symbol.to_lowercase(),
+                    asset: asset.to_lowercase(),
                     asset_amount,
                     chain,
                     destination_address: address,
@@ -248,7 +243,7 @@ impl Trm {
                     timestamp: rfc3339(now),
                     transfer_type,
                 };
-                let request = Request::post("/public/v2/tm/transfers", to_json(&submission)?);
+                let request = Request::post("/public/v2/tm/transfers", &submission)?;
                 let made: Transfer = self.server.send(&request, || self.headers()).await?.json()?;
                 if made.external_id.as_deref().is_some_and(|given| given != id) {
                     return Err(Unanswered::Malformed("answers about another transfer".into()));
@@ -259,14 +254,6 @@ impl Trm {
         };
         transfer.into_reply()
     }
-}
-
-struct Moved<'a> {
-    network: Network,
-    asset: Asset,
-    amount: Amount,
-    address: &'a str,
-    tx_id: &'a str,
 }
 
 #[async_trait]
@@ -283,11 +270,11 @@ impl Provider for Trm {
             }
             Subject::Address { network, address } => self.address(id, *network, address).await,
             Subject::Broadcast { network, asset, amount, address, tx_id, .. } => {
-                let moved = Moved { network: *network, asset: *asset, amount: *amount, address, tx_id };
+                let moved = self.coverage.moved(*network, *asset, *amount, address, tx_id)?;
                 self.transfer(id, "CRYPTO_WITHDRAWAL", moved, now).await
             }
             Subject::Deposit { network, asset, amount, address, tx_id, .. } => {
-                let moved = Moved { network: *network, asset: *asset, amount: *amount, address, tx_id };
+                let moved = self.coverage.moved(*network, *asset, *amount, address, tx_id)?;
                 self.transfer(id, "CRYPTO_DEPOSIT", moved, now).await
             }
         }
@@ -358,8 +345,4 @@ impl Entity {
         let level = level(self.risk_score_level);
         Some(Mark { category, level, sanctions: false, description: self.entity.unwrap_or_default() })
     }
-}
-
-fn to_json(body: &(impl Serialize + ?Sized)) -> Result<String, Unanswered> {
-    serde_json::to_string(body).map_err(|_| Unanswered::Malformed("our own question".into()))
 }

@@ -16,6 +16,17 @@ pub struct Coverage {
     assets: BTreeMap<Asset, AssetInfo>,
 }
 
+/// Something that moved, in the vendor's words.
+pub(super) struct Moved<'a> {
+    pub network: &'a str,
+    pub asset: &'a str,
+    /// In whole units.
+    pub amount: String,
+    /// The output's.
+    pub address: &'a str,
+    pub tx_id: &'a str,
+}
+
 /// What a vendor calls the three main networks.
 #[derive(Debug, Clone, Copy)]
 pub struct NetworkNames {
@@ -88,6 +99,19 @@ impl Coverage {
         let info = self.assets.get(&asset);
         let info = info.ok_or_else(|| Unanswered::Unsupported(format!("asset {asset}")))?;
         Ok((&info.symbol, amount.to_decimal(info.decimals)))
+    }
+
+    pub(super) fn moved<'a>(
+        &'a self,
+        network: Network,
+        asset: Asset,
+        amount: Amount,
+        address: &'a str,
+        tx_id: &'a str,
+    ) -> Result<Moved<'a>, Unanswered> {
+        let network = self.network(network)?;
+        let (asset, amount) = self.amount(asset, amount)?;
+        Ok(Moved { network, asset, amount, address, tx_id })
     }
 
     /// The network that the vendor calls so.
