@@ -31,8 +31,8 @@ use async_trait::async_trait;
 use breaker::Breaker;
 use bursar_domain::{
     screening::{
-        AlertPage, Answer, Assessment, Inquiry, MAX_FINDINGS, MAX_LIFETIME, RiskBand, Screened,
-        ScreeningService, Unanswered,
+        Alert, AlertPage, Answer, Assessment, Inquiry, MAX_FINDINGS, MAX_LIFETIME, RiskBand, Screened,
+        ScreeningService, SignedAlert, Unanswered,
     },
     time::{Clock, Timestamp},
 };
@@ -48,6 +48,8 @@ use tokio::{sync::Semaphore, time::Instant};
 
 /// How many payees of one inquiry are asked about at the same time.
 const AT_ONCE: usize = 4;
+/// Alerts of one page.
+const PAGE: usize = 200;
 /// Given to a caller that has to come back and was told no other time.
 const COME_BACK: Duration = Duration::from_secs(2);
 
@@ -109,6 +111,11 @@ impl Screener {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// By the key that is in use now: the one of when the alert came may have been rotated.
+    pub(crate) fn signed(&self, alert: Alert) -> SignedAlert {
+        self.key.alert(alert)
     }
 
     async fn answer(&self, inquiry: &Inquiry, round: u32) -> Result<Answer, Unanswered> {
@@ -293,10 +300,15 @@ impl ScreeningService for Screener {
             })?,
         };
         let book = self.book.clone();
-        let page = tokio::task::spawn_blocking(move || book.page(after)).await;
-        match page {
-            Ok(Ok(page)) => Ok(page),
-            _ => Err(Unanswered::Unavailable("the screener's store".into())),
-        }
+        let read = tokio::task::spawn_blocking(move || book.after(after, PAGE)).await;
+        let Ok(Ok(numbered)) = read else {
+            return Err(Unanswered::Unavailable("the screener's store".into()));
+        };
+        let next = match numbered.last() {
+            Some((number, _)) => Some(number.to_string()),
+            None => (after > 0).then(|| after.to_string()),
+        };
+        let alerts = numbered.into_iter().map(|(_, alert)| self.signed(alert)).collect();
+        Ok(AlertPage { alerts, next })
     }
 }

@@ -1,4 +1,4 @@
-//! From a provider's alert to signed ones: about what, how bad, and written down.
+//! From a provider's alert to ours: about what, how bad, and written down.
 
 use super::{
     Screener,
@@ -38,7 +38,7 @@ impl Screener {
     }
 
     fn write_down(&self, alerts: Vec<RawAlert>, cursor: Option<&str>) -> Result<u64, BookError> {
-        let mut signed = Vec::with_capacity(alerts.len());
+        let mut ours = Vec::with_capacity(alerts.len());
         for raw in alerts {
             let id = short(&format!("{}:{}", self.provider.name(), raw.id), 160);
             if self.book.seen(&id)? {
@@ -51,21 +51,21 @@ impl Screener {
                     id,
                     "an alert is about nothing that was screened here, and names no address: look at it at the provider's"
                 );
-                signed.push((id, Vec::new()));
+                ours.push((id, Vec::new()));
                 continue;
             }
             let several = subjects.len() > 1;
             let made = subjects.into_iter().enumerate().map(|(place, subject)| {
                 let id = if several { format!("{id}#{place}") } else { id.clone() };
-                self.key.alert(self.alert(id, subject, &raw))
+                self.alert(id, subject, &raw)
             });
             let made = made.collect();
-            signed.push((id, made));
+            ours.push((id, made));
         }
-        if signed.is_empty() && cursor.is_none() {
+        if ours.is_empty() && cursor.is_none() {
             return Ok(0);
         }
-        self.book.add(&signed, cursor)
+        self.book.add(&ours, cursor)
     }
 
     fn alert(&self, id: String, subject: AlertSubject, raw: &RawAlert) -> Alert {

@@ -1,14 +1,14 @@
 //! What a restart must not lose: the alerts, how far the provider's were read, which were pushed, and what was screened under which name.
 //! One file, `screener.redb`; every change is on disk when it returns.
 
-use bursar_domain::screening::{AlertPage, AlertSubject, SignedAlert};
+use bursar_domain::screening::{Alert, AlertSubject};
 use redb::{
     Database, MultimapTableDefinition, ReadableDatabase as _, ReadableMultimapTable as _, ReadableTable as _,
     ReadableTableMetadata as _, TableDefinition,
 };
 use std::path::{Path, PathBuf};
 
-/// In order of their coming, from 1. JSON.
+/// In order of their coming, from 1. JSON, without signatures: those are made by the key that is in use when an alert is sent.
 const ALERTS: TableDefinition<u64, &str> = TableDefinition::new("alerts");
 /// The provider's ids of the alerts that have come.
 const SEEN: TableDefinition<&str, u64> = TableDefinition::new("seen");
@@ -21,8 +21,6 @@ const MARKS: TableDefinition<&str, &str> = TableDefinition::new("marks");
 const CURSOR: &str = "provider cursor";
 const PUSHED: &str = "pushed";
 
-/// Of one page.
-const PAGE: usize = 200;
 /// The most that one alert can be about: outputs of one transaction.
 const MAX_MEANT: usize = 64;
 
@@ -173,7 +171,7 @@ impl Book {
     ///
     /// # Errors
     /// [`BookError`]
-    pub fn add(&self, alerts: &[(String, Vec<SignedAlert>)], cursor: Option<&str>) -> Result<u64, BookError> {
+    pub fn add(&self, alerts: &[(String, Vec<Alert>)], cursor: Option<&str>) -> Result<u64, BookError> {
         let mut added = 0;
         let tx = self.database.begin_write()?;
         {
@@ -181,11 +179,11 @@ impl Book {
             let mut seen = tx.open_table(SEEN)?;
             let mut marks = tx.open_table(MARKS)?;
             let mut next = table.last()?.map_or(1, |(last, _)| last.value() + 1);
-            for (id, signed) in alerts {
+            for (id, made) in alerts {
                 if seen.get(id.as_str())?.is_some() {
                     continue;
                 }
-                for alert in signed {
+                for alert in made {
                     table.insert(next, to_json("alerts", alert)?.as_str())?;
                     next += 1;
                     added += 1;
@@ -203,24 +201,11 @@ impl Book {
         Ok(added)
     }
 
-    /// Alerts after the one of this number.
-    ///
-    /// # Errors
-    /// [`BookError`]
-    pub fn page(&self, after: u64) -> Result<AlertPage, BookError> {
-        let numbered = self.after(after, PAGE)?;
-        let next = match numbered.last() {
-            Some((number, _)) => Some(number.to_string()),
-            None => (after > 0).then(|| after.to_string()),
-        };
-        Ok(AlertPage { alerts: numbered.into_iter().map(|(_, alert)| alert).collect(), next })
-    }
-
     /// At most so many alerts after the one of this number, each with its own.
     ///
     /// # Errors
     /// [`BookError`]
-    pub fn after(&self, after: u64, most: usize) -> Result<Vec<(u64, SignedAlert)>, BookError> {
+    pub fn after(&self, after: u64, most: usize) -> Result<Vec<(u64, Alert)>, BookError> {
         let tx = self.database.begin_read()?;
         let table = tx.open_table(ALERTS)?;
         let from = after.saturating_add(1);
@@ -276,30 +261,30 @@ fn from_json<T: serde::de::DeserializeOwned>(table: &'static str, text: &str) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bursar_domain::{
-        governance::testing::{FOUNDED, key},
-        intent::IntentDigest,
-        screening::{Alert, RiskBand},
-    };
+    use bursar_domain::{governance::testing::FOUNDED, intent::IntentDigest, screening::RiskBand};
 
-    fn alert(id: &str) -> SignedAlert {
-        let alert = Alert {
+    fn alert(id: &str) -> Alert {
+        Alert {
             id: id.into(),
             subject: AlertSubject::Transfer(IntentDigest([7; 32])),
             risk: RiskBand::High,
             sanctions: false,
             description: "x".into(),
             raised_at: FOUNDED,
-        };
-        SignedAlert { signature: key("platform.screening").sign(&alert.digest()), alert }
+        }
     }
 
-    fn one(id: &str) -> (String, Vec<SignedAlert>) {
+    fn one(id: &str) -> (String, Vec<Alert>) {
         (id.to_owned(), vec![alert(id)])
     }
 
-    fn ids(page: &AlertPage) -> Vec<&str> {
-        page.alerts.iter().map(|signed| signed.alert.id.as_str()).collect()
+    /// Numbers and ids of those after this one.
+    fn after(book: &Book, number: u64) -> Vec<(u64, String)> {
+        book.after(number, 100).unwrap().into_iter().map(|(number, alert)| (number, alert.id)).collect()
+    }
+
+    fn numbered(all: &[(u64, &str)]) -> Vec<(u64, String)> {
+        all.iter().map(|(number, id)| (*number, (*id).to_owned())).collect()
     }
 
     #[test]
@@ -307,18 +292,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("screener.redb");
         let book = Book::open(&path, Keep::default()).unwrap();
-        assert_eq!(book.page(0).unwrap(), AlertPage::default());
+        assert_eq!(after(&book, 0), []);
         assert_eq!(book.add(&[one("a"), one("b")], Some("c1")).unwrap(), 2);
         assert_eq!(book.add(&[one("b"), one("c")], None).unwrap(), 1);
         book.set_pushed(2).unwrap();
         drop(book);
         let book = Book::open(&path, Keep::default()).unwrap();
-        let page = book.page(0).unwrap();
-        assert_eq!(ids(&page), ["a", "b", "c"]);
-        assert_eq!(page.next.as_deref(), Some("3"));
-        assert_eq!(ids(&book.page(2).unwrap()), ["c"]);
-        assert_eq!(book.page(3).unwrap(), AlertPage { alerts: Vec::new(), next: Some("3".into()) });
-        assert_eq!(book.page(u64::MAX).unwrap().alerts, []);
+        assert_eq!(after(&book, 0), numbered(&[(1, "a"), (2, "b"), (3, "c")]));
+        assert_eq!(book.after(1, 1).unwrap(), [(2, alert("b"))]);
+        assert_eq!(after(&book, 3), []);
+        assert_eq!(after(&book, u64::MAX), []);
         assert_eq!((book.cursor().unwrap().as_deref(), book.pushed().unwrap()), (Some("c1"), 2));
         assert!(book.seen("a").unwrap() && !book.seen("x").unwrap());
     }
@@ -329,10 +312,10 @@ mod tests {
         let keep = Keep { alerts: 2, names: 2 };
         let book = Book::open(&dir.path().join("screener.redb"), keep).unwrap();
         book.add(&[one("a"), one("b"), one("c")], None).unwrap();
-        assert_eq!(ids(&book.page(0).unwrap()), ["b", "c"]);
+        assert_eq!(after(&book, 0), numbered(&[(2, "b"), (3, "c")]));
         // A number is given once, and the forgotten one does not come again.
         assert_eq!(book.add(&[one("a"), one("d")], None).unwrap(), 1);
-        assert_eq!(book.page(3).unwrap().next.as_deref(), Some("4"));
+        assert_eq!(after(&book, 3), numbered(&[(4, "d")]));
         let subject = |byte| AlertSubject::Transfer(IntentDigest([byte; 32]));
         for byte in 1..=3 {
             book.remember(&[(Name::id(&byte.to_string()), subject(byte))]).unwrap();

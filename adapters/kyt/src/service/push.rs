@@ -76,8 +76,10 @@ impl Push {
                 return Ok(());
             }
             for (number, alert) in waiting {
-                let body = serde_json::to_string(&alert).map_err(|error| error.to_string())?;
-                self.until_taken(&alert.alert.id, &body).await;
+                let id = alert.id.clone();
+                let body =
+                    serde_json::to_string(&screener.signed(alert)).map_err(|error| error.to_string())?;
+                self.until_taken(&id, &body).await;
                 let book = screener.book().clone();
                 blocking(move || book.set_pushed(number)).await?;
             }

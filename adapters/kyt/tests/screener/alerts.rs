@@ -3,11 +3,15 @@
 use crate::support::*;
 use async_trait::async_trait;
 use bursar_domain::{
-    governance::testing::{FOUNDED, TestDesk},
+    governance::{
+        log::EntryDigest,
+        testing::{FOUNDED, TestDesk, TestKey},
+    },
     screening::{AlertSubject, RiskBand, ScreeningService as _, SignedAlert, Unanswered},
     time::Timestamp,
 };
 use bursar_kyt::{
+    key::ServiceKey,
     mapping::MappingConfig,
     provider::{About, Level, Provider, RawAlert, RawPage, Reply, Report, Subject},
     service::{self, Push},
@@ -212,6 +216,36 @@ async fn alerts_are_brought_to_the_orchestrator_until_it_takes_them() {
     eventually("the new one is pushed", async || count(&orchestrator).await == 4).await;
     let last = bodies(&orchestrator, "/v1/screening/alerts").await.pop().unwrap();
     assert_eq!(last["alert"]["id"], "raises:c");
+    stop.cancel();
+    pushing.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_alert_is_signed_by_the_key_that_is_in_use_when_it_is_sent() {
+    let orchestrator = MockServer::start().await;
+    Mock::given(method("POST")).respond_with(ResponseTemplate::new(204)).mount(&orchestrator).await;
+    let provider = Arc::new(Raises::default());
+    let scene = Scene::new(provider.clone());
+    scene.screener.take(vec![raw("a", about(None, Some(PAYEE)))], None).await.unwrap();
+    let before = all(&scene).await;
+    let Scene { screener, dir, .. } = scene;
+    drop(screener);
+
+    let rotated = TestKey::new("platform.screening", "second");
+    let (user, id) = (rotated.user.clone(), rotated.id.clone());
+    let key = ServiceKey::new(user, id, EntryDigest([3; 32]), rotated.secret.clone());
+    let scene = Scene::signing(dir, provider, SETTINGS, MappingConfig::default(), key);
+    let after = all(&scene).await;
+    let expected =
+        SignedAlert { signature: rotated.sign(&before[0].alert.digest()), alert: before[0].alert.clone() };
+    assert_eq!(after, [expected.clone()]);
+    assert_ne!(after, before);
+    let stop = CancellationToken::new();
+    let push = Push::new(&format!("{}/alerts", orchestrator.uri()), None).unwrap();
+    let pushing = tokio::spawn(push.run(scene.screener.clone(), stop.clone()));
+    eventually("it is pushed", async || count(&orchestrator).await == 1).await;
+    let sent = bodies(&orchestrator, "/alerts").await.pop().unwrap();
+    assert_eq!(serde_json::from_value::<SignedAlert>(sent).unwrap(), expected);
     stop.cancel();
     pushing.await.unwrap();
 }

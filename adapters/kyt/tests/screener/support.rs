@@ -175,9 +175,20 @@ impl Scene {
         settings: Settings,
         mapping: MappingConfig,
     ) -> Self {
+        Self::signing(dir, provider, settings, mapping, service_key(EntryDigest([3; 32])))
+    }
+
+    /// As [`Self::within`], with this key.
+    pub fn signing(
+        dir: tempfile::TempDir,
+        provider: Arc<dyn Provider>,
+        settings: Settings,
+        mapping: MappingConfig,
+        key: ServiceKey,
+    ) -> Self {
         let clock = SetClock::new();
         let book = open(&dir.path().join("screener.redb"));
-        let (key, mapping) = (service_key(EntryDigest([3; 32])), Mapping::new(mapping).unwrap());
+        let mapping = Mapping::new(mapping).unwrap();
         let screener = Screener::new(provider, key, mapping, settings, clock.clone(), Arc::new(book));
         Self { screener: Arc::new(screener), clock, dir }
     }
