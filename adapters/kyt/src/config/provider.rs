@@ -129,8 +129,8 @@ impl ProviderConfig {
                     return Err(wrong("provider.alerts_path", "must begin with / and have no query"));
                 }
                 let user = named("provider.user", user)?.to_owned();
-                let server = server(url, limits)?;
-                Arc::new(Chainalysis::new(server, key(api_key)?, user, coverage, alerts_path.clone()))
+                let (server, alerts) = (server(url, limits)?, alerts_path.clone());
+                Arc::new(Chainalysis::new(server, key(api_key)?, user, coverage, alerts, clock.clone()))
             }
             Self::Elliptic { url, api_key, secret: signing, callback_token, networks, tokens } => {
                 let coverage = coverage(elliptic::NETWORKS, networks.as_ref(), tokens)?;

@@ -24,11 +24,11 @@ use async_trait::async_trait;
 use bursar_domain::{
     network::Network,
     screening::{RiskBand, Unanswered},
-    time::Timestamp,
+    time::{Clock, Timestamp},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 pub const NETWORKS: NetworkNames =
     NetworkNames { bitcoin: "Bitcoin", ethereum: "Ethereum", xrp: "XRP Ledger" };
@@ -38,6 +38,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 const PAGE: usize = 100;
 /// Of alerts, in one go.
 const MAX_PAGES: usize = 20;
+/// How old alerts may be that the first poll reads, in a store that has none yet. Later ones go on where it was.
+const LOOK_BACK: Duration = Duration::from_secs(30 * 24 * 3600);
 
 pub struct Chainalysis {
     server: Server,
@@ -46,6 +48,7 @@ pub struct Chainalysis {
     user: String,
     coverage: Coverage,
     alerts_path: String,
+    clock: Arc<dyn Clock>,
     registered: Memo,
 }
 
@@ -210,8 +213,15 @@ struct MonitorAlert {
 const SANCTIONS_CATEGORY: u64 = 3;
 
 impl Chainalysis {
-    pub fn new(server: Server, token: Secret, user: String, coverage: Coverage, alerts_path: String) -> Self {
-        Self { server, token, user, coverage, alerts_path, registered: Memo::default() }
+    pub fn new(
+        server: Server,
+        token: Secret,
+        user: String,
+        coverage: Coverage,
+        alerts_path: String,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { server, token, user, coverage, alerts_path, clock, registered: Memo::default() }
     }
 
     async fn call<T: DeserializeOwned>(&self, request: Request) -> Result<T, Unanswered> {
@@ -386,7 +396,10 @@ impl Provider for Chainalysis {
     }
 
     async fn alerts(&self, cursor: Option<&str>) -> Result<RawPage, Unanswered> {
-        let Place { since, mut newest, first } = Place::parse(cursor);
+        let Place { since, mut newest, first } = match cursor {
+            Some(cursor) => Place::parse(cursor),
+            None => Place::first(self.clock.now()),
+        };
         let mut alerts = Vec::new();
         for page in 0..MAX_PAGES {
             let offset = first.saturating_add(page * PAGE);
@@ -419,11 +432,17 @@ struct Place {
 }
 
 impl Place {
-    fn parse(cursor: Option<&str>) -> Self {
-        let mut parts = cursor.unwrap_or("1970-01-01T00:00:00.000Z").split(' ');
+    /// Of the first poll of all. It is written down even if there is nothing: whatever comes later is after it, however long nobody polls.
+    fn first(now: Timestamp) -> Self {
+        let since = rfc3339(now.minus(LOOK_BACK));
+        Self { newest: Some(since.clone()), since, first: 0 }
+    }
+
+    fn parse(cursor: &str) -> Self {
+        let mut parts = cursor.split(' ');
         let since = parts.next().unwrap_or_default().to_owned();
         let first = parts.next().and_then(|offset| offset.parse().ok()).unwrap_or(0);
-        let newest = parts.next().or(cursor.filter(|_| first == 0)).map(str::to_owned);
+        let newest = parts.next().or(Some(cursor).filter(|_| first == 0)).map(str::to_owned);
         Self { since, newest, first }
     }
 }

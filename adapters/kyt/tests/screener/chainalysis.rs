@@ -20,7 +20,7 @@ const EXTERNAL: &str = "9855b826-2bad-31f2-8a89-96f164293a83";
 pub fn provider(url: &str) -> Arc<dyn Provider> {
     let coverage = coverage(NETWORKS);
     let alerts = "/api/kyt/v1/alerts".to_owned();
-    Arc::new(Chainalysis::new(server(url), secret("k3y"), "desk".into(), coverage, alerts))
+    Arc::new(Chainalysis::new(server(url), secret("k3y"), "desk".into(), coverage, alerts, SetClock::new()))
 }
 
 fn registration(updated: Option<&str>) -> Value {
@@ -232,6 +232,21 @@ async fn alerts_are_read_page_by_page_from_where_it_was() {
     let requests = stand_in.received_requests().await.unwrap();
     let query = requests.last().unwrap().url.query().unwrap().to_owned();
     assert!(query.contains("createdAt_gte=2026-01-03T00%3A00%3A00.000Z"), "{query}");
+}
+
+#[tokio::test]
+async fn the_first_poll_looks_back_thirty_days_and_its_place_is_kept() {
+    let stand_in = MockServer::start().await;
+    // By a clock that stands at the beginning of 2026.
+    let since = "2025-12-02T00:00:00.000Z";
+    let page = Mock::given(method("GET")).and(path("/api/kyt/v1/alerts"));
+    let page = page.and(query_param("createdAt_gte", since)).and(query_param("offset", "0"));
+    page.respond_with(json(200, value!({ "total": 0, "data": [] }))).mount(&stand_in).await;
+    let provider = provider(&stand_in.uri());
+    for cursor in [None, Some(since)] {
+        let read = provider.alerts(cursor).await.unwrap();
+        assert_eq!((read.alerts.len(), read.next.as_deref(), read.more), (0, Some(since), false));
+    }
 }
 
 #[tokio::test]
