@@ -1,9 +1,16 @@
 //! What every step is given.
 
-use crate::{crash, governance::Governance, readings::Readings, screening::Screening, turns::Turns};
+use crate::{
+    crash,
+    governance::{Governance, GovernanceError},
+    readings::Readings,
+    screening::Screening,
+    turns::Turns,
+};
 use bursar_domain::{
     asset::Asset,
     chain::Tips,
+    governance::state::State as LogState,
     ids::IdSource,
     network::{Chain, Network},
     package::SigningPackage,
@@ -11,7 +18,7 @@ use bursar_domain::{
     signing::{GroupKey, Scheme, SignatureBytes, SigningPayload},
     time::{Clock, Timestamp},
 };
-use bursar_store::{Store, StoreError};
+use bursar_store::{Store, StoreError, WriteTx};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
@@ -186,6 +193,22 @@ pub struct Context {
 impl Context {
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// The governance log as it is now; `None`: nothing is governed.
+    pub async fn log(&self) -> Result<Option<Arc<LogState>>, GovernanceError> {
+        match &self.governance {
+            Some(governance) => governance.state(&self.store).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// As [`Self::log`], within a transaction.
+    pub async fn log_in(&self, tx: &mut WriteTx) -> Result<Option<Arc<LogState>>, GovernanceError> {
+        match &self.governance {
+            Some(governance) => governance.state_in(tx).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Whether enough co-signers are online here for any key.

@@ -33,7 +33,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use bursar_domain::{
-    governance::{directory::PublicKey, role::Role, state::State as LogState},
+    governance::{directory::PublicKey, role::Role},
     ids::{ApiKeyId, TransferId, WalletId},
     time::{Clock, Timestamp},
 };
@@ -288,14 +288,6 @@ fn turn_away(state: &ApiState, refused: Refused, address: Option<IpAddr>) -> Pro
     refused.problem()
 }
 
-/// The log's state, where there is one.
-pub(super) async fn log(state: &ApiState) -> Result<Option<Arc<LogState>>, Refused> {
-    match &state.context.governance {
-        None => Ok(None),
-        Some(governance) => Ok(Some(governance.state(&state.context.store).await?)),
-    }
-}
-
 /// Who calls. Of a signed request, the body and the nonce are still to be looked at ([`whole`]).
 async fn authenticate(
     state: &ApiState,
@@ -379,7 +371,7 @@ async fn whole(
 
 /// Whose key it is.
 async fn holder(state: &ApiState, key: &[u8; 32], proof: Proof) -> Result<(Caller, Limits), Refused> {
-    let log = log(state).await?;
+    let log = state.context.log().await?;
     if let Some((user, key)) = log.as_ref().and_then(|log| log.directory().holder(&PublicKey::Ed25519(*key)))
     {
         if user.suspended {
@@ -430,7 +422,7 @@ async fn by_bearer(state: &ApiState, token: &str) -> Result<(Caller, Limits), Re
 
 async fn by_session(state: &ApiState, token: &str) -> Result<(Caller, Limits), Refused> {
     let session = session::live(state, token).await?.ok_or(Refused::Over)?;
-    let log = log(state).await?.ok_or(Refused::Over)?;
+    let log = state.context.log().await?.ok_or(Refused::Over)?;
     let user = log.directory().user(&session.user).filter(|user| !user.suspended).ok_or(Refused::Over)?;
     let key = user.key(&session.key).ok_or(Refused::Over)?;
     let caller = Caller::of_user(user, key.id.clone(), Proof::Session { id: *session.id.as_uuid() });

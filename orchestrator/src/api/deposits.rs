@@ -177,10 +177,7 @@ pub async fn get(
 ) -> Result<Json<DepositWithDispositions>, Problem> {
     let deposit = find(&state, &caller, id).await?;
     let signed = dispositions::of(&state.context.store, id).await?;
-    let genesis = match &state.context.governance {
-        Some(governance) => Some(governance.state(&state.context.store).await?.genesis_digest()),
-        None => None,
-    };
+    let genesis = state.context.log().await?.map(|log| log.genesis_digest());
     Ok(Json(DepositWithDispositions {
         held_since: deposit.hold.as_ref().filter(|hold| hold.state.holds()).map(|hold| time(hold.since)),
         deposit: view(&state, deposit),

@@ -66,10 +66,7 @@ pub struct Evidence {
 
 pub async fn evidence(context: &Context, transfer: &Transfer) -> Result<Evidence, StepError> {
     let store = &context.store;
-    let log = match &context.governance {
-        Some(governance) => Some(governance.state(store).await?),
-        None => None,
-    };
+    let log = context.log().await?;
     let settled = screenings::settled(store, Subject::Transfer(transfer.id)).await?;
     let releases = reviews::releases(store, transfer.id).await?;
     Ok(Evidence { settled, releases: signed(releases), log })
@@ -81,10 +78,7 @@ pub async fn evidence_in(
     context: &Context,
     transfer: &Transfer,
 ) -> Result<Evidence, StepError> {
-    let log = match &context.governance {
-        Some(governance) => Some(governance.state_in(tx).await?),
-        None => None,
-    };
+    let log = context.log_in(tx).await?;
     let settled = screenings::settled_in(tx, Subject::Transfer(transfer.id)).await?;
     let releases = reviews::releases_in(tx, transfer.id).await?;
     Ok(Evidence { settled, releases: signed(releases), log })

@@ -5,7 +5,7 @@
 
 use crate::{context::Context, engine::StepError};
 use bursar_domain::{
-    governance::freeze::Freeze,
+    governance::{freeze::Freeze, state::State as LogState},
     lifecycle::{SubStatus, Transfer},
     network::Chain,
     package::Purpose,
@@ -59,15 +59,10 @@ pub async fn by(
     transfer: &Transfer,
     purpose: &Purpose,
 ) -> Result<Option<Hold>, StepError> {
-    let pays = *purpose != Purpose::Cancel;
-    if pays && transfer.flags.frozen {
-        return Ok(Some(Hold::Alert));
-    }
-    if pays
-        && let Some(governance) = &context.governance
-        && let Some(freeze) = governance.state(&context.store).await?.frozen(&transfer.intent.intent)
+    if *purpose != Purpose::Cancel
+        && let Some(hold) = frozen(transfer, context.log().await?.as_deref())
     {
-        return Ok(Some(Hold::Freeze(freeze.clone())));
+        return Ok(Some(hold));
     }
     let standing = halts::standing(&context.store, transfer.intent.intent.network()).await?;
     Ok(covering(&context.store, standing, transfer).await?.map(Hold::Halt))
@@ -80,19 +75,22 @@ pub async fn by_in(
     transfer: &Transfer,
     purpose: &Purpose,
 ) -> Result<Option<Hold>, StepError> {
-    let pays = *purpose != Purpose::Cancel;
     // An alert that came since the transfer was read has moved it, which the caller notices.
-    if pays && transfer.flags.frozen {
-        return Ok(Some(Hold::Alert));
-    }
-    if pays
-        && let Some(governance) = &context.governance
-        && let Some(freeze) = governance.state_in(tx).await?.frozen(&transfer.intent.intent)
+    if *purpose != Purpose::Cancel
+        && let Some(hold) = frozen(transfer, context.log_in(tx).await?.as_deref())
     {
-        return Ok(Some(Hold::Freeze(freeze.clone())));
+        return Ok(Some(hold));
     }
     let standing = halts::standing_in(tx, transfer.intent.intent.network()).await?;
     Ok(covering(&context.store, standing, transfer).await?.map(Hold::Halt))
+}
+
+/// By an alert, or by the governance log.
+fn frozen(transfer: &Transfer, log: Option<&LogState>) -> Option<Hold> {
+    if transfer.flags.frozen {
+        return Some(Hold::Alert);
+    }
+    log?.frozen(&transfer.intent.intent).cloned().map(Hold::Freeze)
 }
 
 /// The paying account is read only if anything stands, which is rare.
