@@ -22,7 +22,7 @@ impl Workers {
             tasks.spawn(follower::run(context.clone(), network, stop.clone()));
         }
         tasks.spawn(reconciler::run(context.clone(), stop.clone()));
-        tasks.spawn(sealer::run(context.clone(), stop.clone()));
+        tasks.spawn(sealer::run(context.store.clone(), stop.clone()));
         if let Some(screening) = context.screening.clone() {
             tasks.spawn(deposits::run(context.clone(), screening.clone(), stop.clone()));
             tasks.spawn(watch::run(context.clone(), screening, stop.clone()));

@@ -12,6 +12,8 @@ use crate::program::say;
 use alloy::primitives::U256;
 use anyhow::{Context as _, ensure};
 use bursar_regtest::eventually;
+use bursar_store::Store;
+use bursar_workers::sealer;
 use std::{fmt::Write as _, process::Command, time::Duration};
 
 /// Answers to an `Idempotency-Key` are kept for a day; so many are of the last one.
@@ -36,14 +38,17 @@ pub async fn put(stage: &mut Stage, history: u64) -> anyhow::Result<()> {
     stage.environment.orchestrator.kill9()?;
     say(&format!("copying {} finished transfers into the store", copies * accounts));
     let (sql, before) = (statements(&database, copies)?, size(&database)?);
-    tokio::task::spawn_blocking(move || {
-        feed(&mut database.client(), &sql)?;
-        // What was copied is on the disk before anything is measured, or it would be written out underneath.
-        let synced = std::process::Command::new("sync").status().context("sync")?;
-        ensure!(synced.success(), "sync: {synced}");
-        anyhow::Ok(())
-    })
-    .await??;
+    let copying = database.clone();
+    tokio::task::spawn_blocking(move || feed(&mut copying.client(), &sql)).await??;
+    // Old events have their places in the audit's chain, or they would be given them while it is measured.
+    say("sealing the audit log");
+    let store = Store::open(&database.url()).await?;
+    sealer::seal(&store).await?;
+    drop(store);
+    database.settle()?;
+    // What was written is on the disk before anything is measured, or it would be written out underneath.
+    let synced = tokio::process::Command::new("sync").status().await.context("sync")?;
+    ensure!(synced.success(), "sync: {synced}");
     let templates = stage.database.ask("SELECT COUNT(*) FROM transfers")?;
     say(&format!("{templates} transfers, {} MB more", (size(&stage.database)? - before) / 1_000_000));
     stage.environment.orchestrator.start().await?;
@@ -120,6 +125,22 @@ impl Database {
         // The time-out is told, too.
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         Ok(text.trim().to_owned())
+    }
+
+    fn url(&self) -> String {
+        match self {
+            Self::Sqlite(path) => format!("sqlite://{}", path.display()),
+            Self::Postgres(url) => url.clone(),
+        }
+    }
+
+    /// As autovacuum and checkpoints would have left it long ago.
+    fn settle(&self) -> anyhow::Result<()> {
+        let statements: &[&str] = match self {
+            Self::Sqlite(_) => &["PRAGMA wal_checkpoint(TRUNCATE)"],
+            Self::Postgres(_) => &["VACUUM ANALYZE", "CHECKPOINT"],
+        };
+        statements.iter().try_for_each(|statement| self.ask(statement).map(drop))
     }
 
     /// Those that belong to no constraint, of the tables that are copied.
@@ -323,8 +344,7 @@ fn statements(database: &Database, copies: u64) -> anyhow::Result<String> {
     sql.push_str("COMMIT;\n");
     sql.push_str(match database {
         Database::Sqlite(_) => "PRAGMA locking_mode=NORMAL; PRAGMA journal_mode=WAL;\n",
-        // As autovacuum and the checkpointer would have done long ago.
-        Database::Postgres(_) => "VACUUM ANALYZE;\nCHECKPOINT;\n",
+        Database::Postgres(_) => "",
     });
     Ok(sql)
 }

@@ -29,6 +29,7 @@ use std::{
     },
     time::Duration,
 };
+use tokio_util::sync::CancellationToken;
 
 struct TestClock(AtomicI64);
 impl Clock for TestClock {
@@ -103,12 +104,16 @@ impl Desk {
     }
 
     async fn happen(&self, count: u64) {
+        self.happen_unsealed(count).await;
+        sealer::seal(&self.store).await.unwrap();
+    }
+
+    async fn happen_unsealed(&self, count: u64) {
         let mut tx = self.store.write().await.unwrap();
         for number in 0..count {
             events::append(&mut tx, "test", None, Timestamp(1), &json!({ "number": number })).await.unwrap();
         }
         tx.commit().await.unwrap();
-        sealer::seal(&self.store).await.unwrap();
     }
 
     /// An entry whose seal is of other words, as if its row had been edited since.
@@ -307,4 +312,17 @@ async fn events_of_several_writers__should_be_sealed_once_each() {
     sealer::seal(&desk.store).await.unwrap();
     let report = desk.verify().await.unwrap();
     assert_eq!((report.entries, report.last.sequence, report.confirmed), (40, 40, None));
+}
+
+#[tokio::test]
+async fn a_long_log_without_seals__should_not_hold_up_the_end_of_a_process() {
+    let desk = Desk::new().await;
+    desk.happen_unsealed(5_000).await;
+    let stopped = CancellationToken::new();
+    stopped.cancel();
+    sealer::run(desk.store.clone(), stopped).await;
+    let sealed = audit_log::last_seal(&desk.store).await.unwrap().sequence;
+    assert!(sealed < 5_000, "all {sealed} were sealed after the order to stop");
+
+    assert_eq!(sealer::seal(&desk.store).await.unwrap(), 5_000 - sealed);
 }
