@@ -387,7 +387,7 @@ pub const EVIDENCE_REFUSALS: [&str; 6] = [
 
 /// Codes of refusals that end nothing: what is refused so may be signed later, just as it is or with further evidence. Whatever a
 /// co-signer calls such a refusal, it does not end a payment.
-pub const LATER_REFUSALS: [&str; 17] = [
+pub const LATER_REFUSALS: [&str; 18] = [
     EVIDENCE_REFUSALS[0],
     EVIDENCE_REFUSALS[1],
     EVIDENCE_REFUSALS[2],
@@ -396,6 +396,7 @@ pub const LATER_REFUSALS: [&str; 17] = [
     EVIDENCE_REFUSALS[5],
     "SIGNERS_REQUIRED",
     "AWAITING_CONFIRMATION",
+    "TOO_MANY_QUESTIONS",
     "VERIFIER_UNAVAILABLE",
     "POLICY_DENIED",
     "POLICY_DELAY",

@@ -8,7 +8,10 @@ mod verifier;
 
 pub use verifier::{InvalidVerifier, Verifier};
 
-use crate::verify::{Allowed, Part, Refusal, RefusalCode};
+use crate::{
+    rules::FeeLimit,
+    verify::{Allowed, Part, Refusal, RefusalCode},
+};
 use bursar_domain::{
     amount::Amount,
     asset::Asset,
@@ -105,6 +108,10 @@ impl From<Confirm> for File {
     }
 }
 
+/// Payments of one initiator that people are asked about at a time. More than they would read; with it, whoever has an initiator's key
+/// neither fills this party's disk nor buries the question of another.
+pub const MAX_QUESTIONS: u32 = 200;
+
 /// What a person of this party said.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "SCREAMING_SNAKE_CASE")]
@@ -185,6 +192,27 @@ impl Confirmation {
 
     pub const fn is_open(&self) -> bool {
         self.verdict.is_none()
+    }
+
+    /// Whether people have looked away for so long that no answer matters: nothing is signed for it any more.
+    pub(crate) fn is_over(&self, now: Timestamp) -> bool {
+        self.expires_at <= now
+    }
+
+    /// How many like it of its initiator may wait at a time.
+    pub(crate) const fn most_open(&self, fees: &FeeLimit) -> u32 {
+        // More than that are not signed within the window anyway.
+        if self.pays_nobody.is_some() { fees.count } else { MAX_QUESTIONS }
+    }
+
+    /// Whether both are of one initiator, and both pay, or neither does: what pays nobody, which takes fewer approvals, leaves payments
+    /// their room. Whoever has several keys has one room.
+    pub(crate) fn crowds(&self, other: &Self) -> bool {
+        let same = match (&self.user, &other.user) {
+            (Some(one), Some(two)) => one == two,
+            _ => self.initiator == other.initiator,
+        };
+        same && self.pays_nobody.is_some() == other.pays_nobody.is_some()
     }
 }
 

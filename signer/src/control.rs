@@ -19,6 +19,7 @@ use bursar_domain::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::{
+    cmp::Reverse,
     fs, io,
     io::{Read as _, Write as _},
     net::Shutdown,
@@ -42,9 +43,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "SCREAMING_SNAKE_CASE", deny_unknown_fields)]
 pub enum Request {
-    /// The orders that wait for a person.
+    /// The orders that wait for a person, newest first.
     Pending {},
-    /// All that have not expired, also those that were answered.
+    /// All that have not expired, also those that were answered, newest first.
     Asked {},
     /// `id`: as listed, all of it. What is approved is what it is the digest of.
     Approve {
@@ -176,14 +177,14 @@ impl Desk<'_> {
 
     fn asked(&self, now: Timestamp) -> Result<Vec<Confirmation>, StoreError> {
         let mut asked = self.store.confirmations()?;
-        asked.retain(|one| one.expires_at > now);
-        asked.sort_by_key(|one| one.asked_at);
+        asked.retain(|one| !one.is_over(now));
+        asked.sort_by_key(|one| Reverse(one.asked_at));
         Ok(asked)
     }
 
     fn answer(&self, id: &str, verdict: Verdict, now: Timestamp) -> Result<Value, ControlError> {
         let all = self.store.confirmations()?;
-        let Some(one) = all.iter().find(|one| one.expires_at > now && one.id.to_string() == id) else {
+        let Some(one) = all.iter().find(|one| !one.is_over(now) && one.id.to_string() == id) else {
             let reason = format!(
                 "{id}: no order that waits here; give all digits, as bursar-signer pending lists them"
             );

@@ -175,7 +175,8 @@ impl Cosigner {
         if self.asks_people(&allowed) {
             let rules = allowed.decision.as_ref().map_or(&[][..], |decision| &decision.explanation);
             let question = Confirmation::of(package, &allowed, rules, user, now);
-            self.store.ask_person(&question).map_err(|error| internal(&error))?;
+            let most = question.most_open(&allowed.fee_limit);
+            self.store.ask_person(&question, most, now).map_err(|error| internal(&error))??;
             confirm::confirmed(past.verdict.as_ref(), allowed.question())?;
         }
         Ok(allowed)

@@ -106,6 +106,7 @@ codes! {
     ApprovalRejected = "APPROVAL_REJECTED",
     SignersRequired = "SIGNERS_REQUIRED",
     AwaitingConfirmation = "AWAITING_CONFIRMATION",
+    TooManyQuestions = "TOO_MANY_QUESTIONS",
     FeesWithoutPayment = "FEES_WITHOUT_PAYMENT",
     ConfirmationRejected = "CONFIRMATION_REJECTED",
     VerifierUnavailable = "VERIFIER_UNAVAILABLE",
@@ -121,6 +122,7 @@ impl RefusalCode {
                 | Self::Internal
                 | Self::Frozen
                 | Self::FrozenHere
+                | Self::TooManyQuestions
                 | Self::VerifierUnavailable
                 | Self::FeesWithoutPayment
         ) || self.only_takes_time()

@@ -130,10 +130,18 @@ impl Pending {
     pub fn run(self) -> anyhow::Result<()> {
         let value = self.common.tell(Request::Pending {})?;
         let open: Vec<Confirmation> = serde_json::from_value(value.clone())?;
-        let text: Vec<String> = open.iter().map(ToString::to_string).collect();
-        self.common
-            .say(&value, if text.is_empty() { "nothing waits".into() } else { text.join("\n\n") }.as_str());
+        self.common.say(&value, &listed(&open));
         Ok(())
+    }
+}
+
+/// How many wait, and each.
+fn listed(open: &[Confirmation]) -> String {
+    let orders: Vec<String> = open.iter().map(ToString::to_string).collect();
+    match orders.len() {
+        0 => "nothing waits".into(),
+        1 => format!("1 waits\n\n{}", orders[0]),
+        many => format!("{many} wait, newest first\n\n{}", orders.join("\n\n")),
     }
 }
 

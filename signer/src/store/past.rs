@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     confirm::{Confirmation, Verdict},
-    verify::{Allowed, Part},
+    verify::{Allowed, Part, Refusal, RefusalCode},
 };
 use bursar_domain::{
     amount::Amount,
@@ -131,6 +131,34 @@ fn verdict(
     Ok(from_json::<Confirmation>("confirmations", row.value())?.verdict)
 }
 
+fn has_room(
+    table: &impl ReadableTable<[u8; 32], &'static [u8]>,
+    question: &Confirmation,
+    most: u32,
+    now: Timestamp,
+) -> Result<Result<(), Refusal>, StoreError> {
+    let mut open: u32 = 0;
+    for row in table.iter()? {
+        let known: Confirmation = from_json("confirmations", row?.1.value())?;
+        if known.is_open() && !known.is_over(now) && known.crowds(question) {
+            open = open.saturating_add(1);
+        }
+    }
+    if open < most {
+        return Ok(Ok(()));
+    }
+    let whose = match &question.user {
+        Some(user) => user.to_string(),
+        None => question.initiator.to_string(),
+    };
+    let what = if question.pays_nobody.is_some() { "orders that pay nobody" } else { "payments" };
+    let reason = format!(
+        "{open} {what} of {whose} wait for this party's people, and no more are asked about at a time: answer some \
+         (bursar-signer pending, approve, reject)"
+    );
+    Ok(Err(Refusal::new(RefusalCode::TooManyQuestions, reason)))
+}
+
 impl Store {
     /// As [`Past`], outside of any transaction that writes.
     pub fn past(&self, allowed: &Allowed, since: Option<Timestamp>) -> Result<Past, StoreError> {
@@ -154,21 +182,49 @@ impl Store {
         Ok(self.0.begin_read()?.open_table(SEEN)?.get(intent.0)?.is_some())
     }
 
-    /// Keeps an order for a person to look at, unless it is there.
-    pub(crate) fn ask_person(&self, confirmation: &Confirmation) -> Result<(), StoreError> {
-        let id = confirmation.id;
-        if self.0.begin_read()?.open_table(CONFIRMATIONS)?.get(id.0)?.is_some() {
-            return Ok(());
+    /// Keeps an order for a person to look at, unless it is there or `most` like it of its initiator wait already. What nobody answered in
+    /// time makes room; answers stay.
+    pub(crate) fn ask_person(
+        &self,
+        question: &Confirmation,
+        most: u32,
+        now: Timestamp,
+    ) -> Result<Result<(), Refusal>, StoreError> {
+        let id = question.id;
+        let read = self.0.begin_read()?;
+        if read.open_table(CONFIRMATIONS)?.get(id.0)?.is_some() {
+            return Ok(Ok(()));
         }
+        // Before anything is written: who asks in vain makes no work for the disk.
+        if let Err(refusal) = has_room(&read.open_table(CONFIRMATIONS)?, question, most, now)? {
+            return Ok(Err(refusal));
+        }
+        drop(read);
         let write = self.0.begin_write()?;
         {
             let mut table = write.open_table(CONFIRMATIONS)?;
-            if table.get(id.0)?.is_none() {
-                table.insert(id.0, to_json(confirmation).as_slice())?;
+            if table.get(id.0)?.is_some() {
+                return Ok(Ok(()));
             }
+            // Another may have come meanwhile.
+            if let Err(refusal) = has_room(&table, question, most, now)? {
+                return Ok(Err(refusal));
+            }
+            let mut over = Vec::new();
+            for row in table.iter()? {
+                let (id, row) = row?;
+                let known: Confirmation = from_json("confirmations", row.value())?;
+                if known.is_open() && known.is_over(now) {
+                    over.push(id.value());
+                }
+            }
+            for id in over {
+                table.remove(id)?;
+            }
+            table.insert(id.0, to_json(question).as_slice())?;
         }
         commit(write, "word asked")?;
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// Records what a person says. A rejection stays; an approval can still be taken back by one. `None`: nobody asked.
@@ -193,9 +249,110 @@ impl Store {
         Ok(Some(answered))
     }
 
-    /// All that people were ever asked.
+    /// All that people were asked, but for what nobody answered in time.
     pub fn confirmations(&self) -> Result<Vec<Confirmation>, StoreError> {
         let table = self.0.begin_read()?.open_table(CONFIRMATIONS)?;
         table.iter()?.map(|row| from_json("confirmations", row?.1.value())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::confirm::{MAX_QUESTIONS, PaysNobody};
+    use bursar_domain::{ids::TransferId, intent::InitiatorKey};
+    use std::time::Duration;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_000);
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_secs(1_000 + seconds)
+    }
+
+    fn question(number: u32, key: u8, user: Option<&str>, pays_nobody: Option<PaysNobody>) -> Confirmation {
+        let mut id = [key; 32];
+        id[..4].copy_from_slice(&number.to_be_bytes());
+        Confirmation {
+            id: IntentDigest(id),
+            asked_at: NOW,
+            transfer: TransferId::new(uuid::Uuid::from_u128(u128::from(number))),
+            external_id: format!("order-{number}").parse().unwrap(),
+            initiator: InitiatorKey([key; 32]),
+            user: user.map(|user| user.parse().unwrap()),
+            wallet: "xrp:0/xrp-ed25519/0".parse().unwrap(),
+            asset: Asset::Xrp,
+            payments: Vec::new(),
+            pays_nobody,
+            fee: Amount::from_u64(1),
+            max_fee: Amount::from_u64(1),
+            expires_at: at(60),
+            rules: Vec::new(),
+            verdict: None,
+        }
+    }
+
+    fn open() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&Store::file_in(folder.path())).unwrap();
+        (folder, store)
+    }
+
+    fn ask(store: &Store, question: &Confirmation, most: u32, now: Timestamp) -> bool {
+        match store.ask_person(question, most, now).unwrap() {
+            Ok(()) => true,
+            Err(refusal) => {
+                assert_eq!(refusal.code, RefusalCode::TooManyQuestions);
+                assert!(refusal.code.is_temporary(), "the orchestrator asks again");
+                false
+            }
+        }
+    }
+
+    #[test]
+    fn people_are_asked_so_much_of_one_initiator_and_what_they_leave_open_is_forgotten() {
+        let (_folder, store) = open();
+        let own = |number| question(number, 1, None, None);
+        assert_eq!([0, 1, 2, 3].map(|number| ask(&store, &own(number), 3, NOW)), [true, true, true, false]);
+        assert!(ask(&store, &own(1), 3, NOW), "what is asked about already is no more");
+        assert!(ask(&store, &question(9, 2, None, None), 3, NOW), "others have room");
+        let filler = |number| question(number, 1, None, Some(PaysNobody::Fills { nonce: 7 }));
+        assert!(ask(&store, &filler(20), 1, NOW) && !ask(&store, &filler(21), 1, NOW), "of its own kind");
+        assert_eq!(store.confirmations().unwrap().len(), 5);
+        // An answer makes room, and stays.
+        let no = Verdict::Rejected { at: NOW, reason: "no".into() };
+        store.answer(own(0).id, no.clone()).unwrap().unwrap();
+        assert!(ask(&store, &own(3), 3, NOW) && !ask(&store, &own(4), 3, NOW));
+        // What expired unanswered goes when there is another question.
+        assert!(ask(&store, &Confirmation { expires_at: at(600), ..own(4) }, 3, at(60)));
+        let left = store.confirmations().unwrap();
+        let left: Vec<_> = left.into_iter().map(|one| (one.id, one.verdict)).collect();
+        assert_eq!(left.len(), 2, "{left:?}");
+        assert!(left.contains(&(own(0).id, Some(no))) && left.contains(&(own(4).id, None)));
+    }
+
+    #[test]
+    fn the_keys_of_one_user_share_their_room() {
+        let (_folder, store) = open();
+        let of = |number, key, user| question(number, key, Some(user), None);
+        assert!(ask(&store, &of(1, 1, "anna"), 1, NOW));
+        assert!(!ask(&store, &of(2, 2, "anna"), 1, NOW), "another key of hers");
+        assert!(ask(&store, &of(3, 3, "otto"), 1, NOW));
+    }
+
+    #[test]
+    fn a_flood_of_questions_stays_small() {
+        let (_folder, store) = open();
+        let fees = crate::rules::FeeLimit { window: Duration::from_secs(1), count: 4, sum: Amount::ZERO };
+        for number in 0..MAX_QUESTIONS + 3 {
+            let payment = question(number, 1, None, None);
+            let asked = ask(&store, &payment, payment.most_open(&fees), NOW);
+            assert_eq!(asked, number < MAX_QUESTIONS, "{number}");
+        }
+        for number in 1_000..1_010 {
+            let filler = question(number, 1, None, Some(PaysNobody::Cancels));
+            let asked = ask(&store, &filler, filler.most_open(&fees), NOW);
+            assert_eq!(asked, number < 1_004, "{number}");
+        }
+        assert_eq!(store.confirmations().unwrap().len(), 204);
     }
 }

@@ -237,3 +237,181 @@ async fn payment__should_not_be_signed_with_a_nonce_that_was_filled() {
     };
     assert_eq!(decide(&group, &beyond), Err(RefusalCode::EffectsFee));
 }
+
+/// Under a governance log: no approvals and no verdict are asked for, but an initiator of the log is, and this party's people, and its limit.
+mod governed {
+    use super::*;
+    use bursar_domain::{
+        governance::{
+            authorization::Authorization,
+            change::Change,
+            testing::{FOUNDED, TestDesk, key},
+        },
+        intent::InitiatorKey,
+    };
+    use bursar_signer::{
+        confirm::{Confirm, Confirmation, PaysNobody},
+        control::Request,
+        rules::FeesWithoutPayment,
+    };
+
+    struct Scene {
+        group: Group,
+        desk: TestDesk,
+    }
+
+    impl Scene {
+        async fn new(confirm: Confirm, count: u32) -> Self {
+            let mut desk = TestDesk::new(0);
+            desk.publish(
+                serde_json::from_str(
+                    r#"{ "currency": "CHF", "priceMaxAgeSeconds": 60,
+                    "screening": { "by": ["platform.screening"], "maxAgeSeconds": 3600 },
+                    "rules": [
+                        { "id": "listed", "when": { "destination": { "kind": "ANY_LISTED", "forAtLeastSeconds": 0 } }, "then": { "kind": "ALLOW" } },
+                        { "id": "two", "then": { "kind": "REQUIRE", "of": "ALL", "groups": [{ "group": "payments", "quorum": 2 }] } }
+                    ] }"#,
+                )
+                .unwrap(),
+            );
+            let mut group = Group::with(2, 2, true, deadlines(), |rules| {
+                rules.networks.insert(ETH);
+                rules.assets.push(AssetRule {
+                    asset: Asset::Eth,
+                    max_amount: Amount::from_u64(1000),
+                    max_fee: Amount::from_u64(4 * FEE),
+                });
+                rules.governance = Some(desk.pinned());
+                rules.initiators.clear();
+                rules.fees_without_payment =
+                    FeesWithoutPayment { window_seconds: 3600, count, times_max_fee: 100 };
+            })
+            .await;
+            group.initiator = key("client.operator").secret;
+            group.clock.advance(FOUNDED.since(NOW).as_secs());
+            group.confirm = confirm;
+            for index in 0..2 {
+                group.stop(index).await;
+                group.start(index).await;
+            }
+            let scene = Self { group, desk };
+            scene.teach();
+            scene
+        }
+
+        fn teach(&self) {
+            let entries = || self.desk.entries.iter().map(|(entry, _)| entry.clone()).collect();
+            for daemon in self.group.daemons.values() {
+                assert_eq!(daemon.cosigner.learn(entries()).unwrap().left, None);
+            }
+        }
+
+        /// An order to use this nonce up, by somebody of the desk, without approvals or a verdict.
+        fn fill(&self, nonce: u64, by: &str) -> SigningPackage {
+            let intent = Intent {
+                expires_at: FOUNDED.plus(Duration::from_secs(3600)),
+                ..filler(&self.group, ETH, &format!("fill-{nonce}"), nonce)
+            };
+            let unsigned = unsigned(&self.group, intent.clone(), nonce);
+            let authorization = Some(Authorization::none(self.desk.state.head()));
+            SigningPackage { authorization, ..package(signed_by(&key(by).secret, intent), unsigned) }
+        }
+
+        fn open(&self) -> Vec<Confirmation> {
+            let open = self.group.daemons[&0].cosigner.desk().handle(Request::Pending {}).unwrap();
+            serde_json::from_value(open).unwrap()
+        }
+
+        fn answer(&self, request: impl Fn(String) -> Request, id: &str) {
+            for daemon in self.group.daemons.values() {
+                daemon.cosigner.desk().handle(request(id.to_owned())).unwrap();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn filler__should_need_an_initiator_of_the_log_and_nobodys_approval() {
+        let mut scene = Scene::new(Confirm::None, 10).await;
+        let honest = scene.fill(7, "client.operator");
+        decide(&scene.group, &honest).unwrap();
+        let bare = SigningPackage { authorization: None, ..honest.clone() };
+        assert_eq!(decide(&scene.group, &bare), Err(RefusalCode::AuthorizationMissing));
+        for (by, code) in [
+            ("client.approver", RefusalCode::InitiatorNotPermitted),
+            ("platform.lead", RefusalCode::InitiatorNotPermitted),
+        ] {
+            assert_eq!(decide(&scene.group, &scene.fill(7, by)), Err(code), "{by}");
+        }
+        let stranger = SigningPackage {
+            intent: signed_by(&SigningKey::from_bytes(&[66; 32]), honest.intent.intent.clone()),
+            ..honest.clone()
+        };
+        assert_eq!(decide(&scene.group, &stranger), Err(RefusalCode::UnknownInitiator));
+        scene.group.sign(&honest).await.unwrap();
+        let user = key("client.operator").user;
+        scene.desk.accept(Change::SuspendUser { user }, &["client.owner"]);
+        scene.teach();
+        let after = scene.fill(8, "client.operator");
+        assert_eq!(decide(&scene.group, &after), Err(RefusalCode::InitiatorNotPermitted));
+    }
+
+    #[tokio::test]
+    async fn filler__should_wait_for_a_person_who_is_told_that_it_pays_nobody() {
+        let scene = Scene::new(Confirm::Person, 2).await;
+        let first = scene.fill(7, "client.operator");
+        for daemon in scene.group.daemons.values() {
+            let refused = daemon.cosigner.decide(&first).unwrap_err();
+            assert_eq!(refused.code, RefusalCode::AwaitingConfirmation);
+        }
+        let [asked] = &scene.open()[..] else { panic!("one question") };
+        assert_eq!(
+            (asked.pays_nobody.clone(), asked.payments.len()),
+            (Some(PaysNobody::Fills { nonce: 7 }), 0)
+        );
+        assert_eq!(asked.initiator, InitiatorKey(key("client.operator").secret.verifying_key().to_bytes()));
+        assert_eq!(asked.user.as_ref().map(ToString::to_string).as_deref(), Some("client.operator"));
+        assert!(asked.to_string().contains("uses up nonce 7"), "{asked}");
+        // No more of them than could be signed anyway.
+        let second = scene.fill(8, "client.operator");
+        assert_eq!(decide(&scene.group, &second), Err(RefusalCode::AwaitingConfirmation));
+        let third = scene.fill(9, "client.operator");
+        assert_eq!(decide(&scene.group, &third), Err(RefusalCode::TooManyQuestions));
+        let other = scene.fill(9, "manager.operator");
+        assert_eq!(decide(&scene.group, &other), Err(RefusalCode::AwaitingConfirmation), "another initiator");
+        let id = asked.id.to_string();
+        scene.answer(|id| Request::Approve { id }, &id);
+        scene.group.sign(&first).await.unwrap();
+        assert_eq!(
+            decide(&scene.group, &third),
+            Err(RefusalCode::AwaitingConfirmation),
+            "there is room again"
+        );
+        for daemon in scene.group.daemons.values() {
+            let _ = daemon.cosigner.decide(&second);
+        }
+        let id = second.intent.intent.digest().to_string();
+        scene.answer(|id| Request::Reject { id, reason: "what for".into() }, &id);
+        assert_eq!(decide(&scene.group, &second), Err(RefusalCode::ConfirmationRejected));
+    }
+
+    #[tokio::test]
+    async fn fillers__should_end_at_the_partys_limit_of_fees() {
+        let scene = Scene::new(Confirm::None, 2).await;
+        let fillers = [7, 8, 9].map(|nonce| scene.fill(nonce, "client.operator"));
+        remember(&scene.group, &fillers[0]);
+        remember(&scene.group, &fillers[1]);
+        decide(&scene.group, &fillers[1]).unwrap();
+        assert_eq!(decide(&scene.group, &fillers[2]), Err(RefusalCode::FeesWithoutPayment));
+        scene.group.clock.advance(3599);
+        let later = |nonce| {
+            let mut order = scene.fill(nonce, "client.operator");
+            let expires_at = FOUNDED.plus(Duration::from_secs(7000));
+            let intent = Intent { expires_at, ..order.intent.intent.clone() };
+            order.intent = signed_by(&key("client.operator").secret, intent);
+            order
+        };
+        assert_eq!(decide(&scene.group, &later(9)), Err(RefusalCode::FeesWithoutPayment));
+        scene.group.clock.advance(2);
+        decide(&scene.group, &later(9)).unwrap();
+    }
+}

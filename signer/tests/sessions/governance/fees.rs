@@ -162,3 +162,35 @@ async fn person__should_be_asked_about_a_cancellation_and_about_its_payment_apar
     scene.refused(&package, Code::AwaitingConfirmation).await;
     scene.sign(&back).await.unwrap();
 }
+
+/// Cancellations of what was never paid cost next to nothing to ask for: they neither fill the list of a person nor keep a payment off it.
+#[tokio::test]
+async fn questions__should_be_bounded_and_leave_payments_their_room() {
+    let mut scene = Scene::new(2, 2).await;
+    scene.group.confirm = Confirm::Person;
+    scene.group.rules.fees_without_payment =
+        FeesWithoutPayment { window_seconds: 3600, count: 2, times_max_fee: 100 };
+    for index in 0..2 {
+        scene.group.stop(index).await;
+        scene.group.start(index).await;
+    }
+    scene.teach();
+    for sequence in [5, 6] {
+        scene.refused(&authorized(&scene, sequence), Code::AwaitingConfirmation).await;
+    }
+    let third = authorized(&scene, 7);
+    scene.refused(&third, Code::TooManyQuestions).await;
+    scene.group.clock.advance(1);
+    let payment = scene.package(&scene.order(1_000_000, 8));
+    scene.refused(&payment, Code::AwaitingConfirmation).await;
+    for daemon in scene.group.daemons.values() {
+        let desk = daemon.cosigner.desk();
+        let open = desk.handle(Request::Pending {}).unwrap();
+        let open: Vec<Confirmation> = serde_json::from_value(open).unwrap();
+        assert_eq!(open.len(), 3);
+        assert_eq!(open[0].id, payment.intent.intent.digest(), "newest first");
+        let id = open[1].id.to_string();
+        desk.handle(Request::Reject { id, reason: "nobody ordered that".into() }).unwrap();
+    }
+    scene.refused(&third, Code::AwaitingConfirmation).await;
+}
