@@ -92,7 +92,8 @@ async fn sum_on(connection: &mut AnyConnection, asked: Sum<'_>) -> Result<Fact<A
 /// How many parts are written at once.
 const ROWS: usize = 100;
 
-/// Reserves. What the transfer has reserved before stays as it is, and keeps its place in time.
+/// Reserves, of a transfer that has not ended. What it has reserved before stays as it is, and keeps its place in time; but what had no
+/// number then, for want of a price, has this one from now on.
 pub async fn reserve(
     tx: &mut WriteTx,
     transfer: TransferId,
@@ -105,7 +106,7 @@ pub async fn reserve(
         let rows = (0..parts.len()).map(row).collect::<Vec<_>>().join(", ");
         let sql = format!(
             "INSERT INTO velocity_reservations (transfer, of_group, amount, reserved_at, released) VALUES {rows} \
-             ON CONFLICT (transfer, of_group) DO NOTHING"
+             ON CONFLICT (transfer, of_group) DO UPDATE SET amount = excluded.amount WHERE velocity_reservations.amount IS NULL"
         );
         let mut query = sqlx::query(AssertSqlSafe(sql)).bind(transfer.to_string()).bind(now.micros());
         for Part { name, amount } in parts {

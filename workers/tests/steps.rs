@@ -43,3 +43,5 @@ mod signing;
 mod support;
 #[path = "steps/sweep.rs"]
 mod sweep;
+#[path = "steps/velocity.rs"]
+mod velocity;

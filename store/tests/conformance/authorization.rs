@@ -123,6 +123,13 @@ async fn sum__should_roll_with_its_window() {
     assert_eq!(sum(store, 99, 109).await, Some(7));
     reserve(store, transfer_id(12), None, 106).await;
     assert_eq!(sum(store, 99, 109).await, None);
+    // It is authorized again, and there is a price now.
+    reserve(store, transfer_id(12), Some(5), 109).await;
+    assert_eq!(sum(store, 99, 109).await, Some(12));
+    assert_eq!(sum(store, 99, 115).await, Some(5), "in its place");
+    assert_eq!(sum(store, 99, 116).await, Some(0));
+    reserve(store, transfer_id(12), None, 109).await;
+    assert_eq!(sum(store, 99, 109).await, Some(12), "no price later on changes nothing");
 }
 
 #[tokio::test]
@@ -179,6 +186,27 @@ async fn reservation__should_be_kept_by_what_may_have_paid_and_come_back_with_a_
         let open = database.drive(ended, vec![Fact::ReorgedOut]).await;
         assert_eq!(sum(store, 99, 100).await.unwrap(), before, "{n} is open again");
         database.drive(open, vec![included(n), Fact::Finalized { block: block_ref(5, "a") }]).await;
+    }
+}
+
+/// What was proven dead comes back when the block goes that proved it.
+#[tokio::test]
+async fn reservation__should_come_back_with_what_was_proven_dead() {
+    let database = Database::open().await;
+    let store = &database.store;
+    let dead = |ledger_passed| Fact::ProvenDead { proof: "its number is used".into(), ledger_passed };
+    let included = Fact::Included { transaction: transaction_id(20), block: block_ref(5, "a") };
+    let revived = Fact::Revived { transaction: transaction_id(21) };
+    for (n, end, back) in [(20, dead(true), included), (21, dead(false), revived)] {
+        let transfer = database.transfer(n, BTC).await;
+        reserve(store, transfer.id, Some(1), 100).await;
+        let before = sum(store, 99, 100).await.unwrap();
+        let mut facts = until_frozen(transaction_id(n));
+        facts.extend([Fact::SigningStarted, end]);
+        let ended = database.drive(transfer, facts).await;
+        assert_eq!(sum(store, 99, 100).await.unwrap(), before - 1, "{n}");
+        database.drive(ended, vec![back]).await;
+        assert_eq!(sum(store, 99, 100).await.unwrap(), before, "{n} may pay after all");
     }
 }
 

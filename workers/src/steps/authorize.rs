@@ -8,7 +8,7 @@ use crate::{
     engine::StepError,
     governance::Governance,
     screening::standing as screened,
-    transition::{advance, advance_in},
+    transition::{advance, advance_in, still},
 };
 use bursar_domain::{
     governance::{
@@ -258,6 +258,9 @@ async fn is_decided_by(context: &Context, transfer: &Transfer, judged: &Judged) 
 /// Whether a transfer of which a signature may exist may be signed once more. It can neither go back nor end by what people decide now: it
 /// waits for what is missing (votes are taken), while whatever may be signed already is looked after. Policy says nothing about what pays
 /// nobody.
+///
+/// Of what has ended, a child may be left to sign. Nothing is reserved for that: what the transfer paid was counted when it was authorized, and
+/// what it did not pay is not counted any more.
 pub(super) async fn again(
     context: &Context,
     transfer: &Transfer,
@@ -271,9 +274,12 @@ pub(super) async fn again(
     }
     let mut judged = authorization::judge(context, governance, transfer).await?;
     let now = context.now();
-    if judged.result.is_ok() && !is_decided_by(context, transfer, &judged).await? {
+    let open = !transfer.status().is_terminal();
+    if open && judged.result.is_ok() && !is_decided_by(context, transfer, &judged).await? {
         let balance = authorization::balance(context, &judged.state, transfer).await?;
         let mut tx = context.store.write().await?;
+        // Should it have ended meanwhile, nobody would give back what is reserved now.
+        still(&mut tx, transfer).await?;
         judged = authorization::judge_in(&mut tx, governance, transfer, balance, now).await?;
         if judged.result.is_ok() {
             velocity::reserve(&mut tx, transfer.id, &judged.parts, now).await?;

@@ -58,6 +58,12 @@ impl Governed {
         self.store().await;
     }
 
+    /// As [`publish`](Self::publish), with all that a policy has.
+    pub async fn publish_whole(&mut self, policy: Value) {
+        self.desk.publish(serde_json::from_value(policy).unwrap());
+        self.store().await;
+    }
+
     async fn store(&mut self) {
         store(self.world.store(), &self.desk, self.stored).await;
         self.stored = self.desk.entries.len();
@@ -326,8 +332,7 @@ async fn price__should_be_what_a_service_signed_and_go_to_the_co_signers() {
     large["when"] = json!({ "amount": { "in": "FIAT", "above": "1" } });
     let rules = json!([{ "id": "allow", "then": { "kind": "ALLOW" } }, large]);
     let policy = json!({ "currency": "CHF", "priceMaxAgeSeconds": 60, "prices": { "by": ["client.service"] }, "rules": rules });
-    governed.desk.publish(serde_json::from_value(policy).unwrap());
-    governed.store().await;
+    governed.publish_whole(policy).await;
     let unpriced = governed.world.submit("unpriced").await;
     assert_eq!(governed.status(unpriced).await, WAITS, "above every limit");
     governed.quote("10000000000000", "client.operator").await;

@@ -286,6 +286,8 @@ impl ReadAccount for FakeChain {
     }
 
     async fn balance(&self, _: &str, _: Asset) -> Result<Amount, NodeError> {
+        lock(&self.state).readings += 1;
+        drop(self.gate.acquire().await);
         Ok(Amount::from_u64(accounts::PLENTY))
     }
 }
