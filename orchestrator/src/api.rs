@@ -130,6 +130,7 @@ fn compliance() -> OpenApiRouter<ApiState> {
         .routes(routes!(cases::note))
         .routes(routes!(cases::close))
         .routes(routes!(deposits::dispose))
+        .routes(routes!(deposits::screen_again))
 }
 
 /// The governance log. A document may have 256 KiB, which JSON writes longer.

@@ -448,3 +448,24 @@ pub async fn keep_alert(
     .during("screening_alerts.insert")
     .map(|_| ())
 }
+
+/// All alerts that are about this, by name, each with when it came.
+pub async fn alerts_about(
+    tx: &mut WriteTx,
+    subject: &CaseSubject,
+) -> Result<Vec<(SignedAlert, Timestamp)>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT a.id, a.alert, a.received_at FROM cases c JOIN screening_alerts a ON a.case_id = c.id \
+         WHERE c.subject_kind = $1 AND c.subject = $2 ORDER BY a.received_at, a.id",
+    )
+    .bind(subject.kind().to_owned())
+    .bind(subject.to_string())
+    .fetch_all(tx.connection())
+    .await
+    .during("screening_alerts.about")?;
+    let alert = |row: &AnyRow| {
+        let fields = Fields::new(row, "screening_alerts", "id")?;
+        Ok((fields.json("alert")?, fields.time("received_at")?))
+    };
+    rows.iter().map(alert).collect()
+}

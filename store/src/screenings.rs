@@ -234,6 +234,15 @@ async fn newest_on(
     row.as_ref().map(decode).transpose()
 }
 
+/// The last round that has an answer, within a transaction: later ones may have failed.
+pub async fn answered_in(tx: &mut WriteTx, subject: Subject) -> Result<Option<Screening>, StoreError> {
+    newest_on(tx.connection(), subject, ANSWERED).await
+}
+
+const ANSWERED: &str = "SELECT subject_kind, subject, round, transfer, state, reference, assessment, verdict, failure, \
+     attempts, next_try_at, expires_at, begun_at, updated_at FROM screenings WHERE subject_kind = $1 AND subject = $2 \
+     AND state = 'COMPLETE' ORDER BY round DESC LIMIT 1";
+
 /// Every round, in order.
 pub async fn rounds(store: &Store, subject: Subject) -> Result<Vec<Screening>, StoreError> {
     let sql = format!(

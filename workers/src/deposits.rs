@@ -191,6 +191,14 @@ async fn settle(context: &Context, deposit: &Deposit, round: u32, heard: Heard) 
     // Not if an alert or compliance was faster: then this is only kept.
     if holds::advance(&mut tx, deposit, HoldState::Asked, to, Some(&reason), now).await? {
         follow(&mut tx, context, deposit, to, &reason, overdue, now).await?;
+    } else if round > 0 && !matches!(progress, Progress::Pending { .. }) {
+        // Somebody asked again. It stays as it is until people decide, who see this.
+        let reason = format!("screened again: {reason}");
+        let (subject, frozen) = (CaseSubject::Deposit(deposit.id), HoldState::Frozen);
+        if holds::advance(&mut tx, deposit, frozen, frozen, Some(&reason), now).await? {
+            let fresh = CaseId::new(context.ids.uuid());
+            cases::open(&mut tx, fresh, Cause::Review, &subject, &reason, now).await?;
+        }
     }
     tx.commit().await
 }

@@ -8,7 +8,8 @@ mod rejection;
 mod release;
 
 pub use disposition::{
-    Disposition, DispositionAction, DispositionCheck, InvalidDisposition, SignedDisposition, UnknownAction,
+    Bar, Disposition, DispositionAction, DispositionCheck, InvalidDisposition, SignedDisposition,
+    UnknownAction,
 };
 pub use rejection::{InvalidRejection, Rejection, SignedRejection};
 pub use release::{InvalidRelease, MAX_BYPASS, Release, SignedRelease, VerdictDigest};

@@ -130,6 +130,7 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/v1/cases/{id}/notes", WORK_CASES, Objects::All),
     route("POST", "/v1/cases/{id}/close", WORK_CASES, Objects::All),
     route("POST", "/v1/deposits/{id}/dispositions", WORK_CASES, Objects::Filtered),
+    route("POST", "/v1/deposits/{id}/screenings", WORK_CASES, Objects::Filtered),
     route("POST", "/v1/screening/alerts", Rule::Callback, Objects::None),
     // events
     route("GET", "/v1/events", READ, Objects::All),

@@ -210,6 +210,22 @@ pub async fn dispose(
     Ok((status, Json(disposed.disposition.into())))
 }
 
+/// Have a deposit that is held screened again, in a new round: compliance decides by what it says then, and nothing is let go by itself, but for what
+/// waits for its first answer. One that is under way is let be.
+#[utoipa::path(post, path = "/v1/deposits/{id}/screenings", tag = "compliance", security(("apiKey" = [])), params(("id" = String, Path)),
+    responses((status = 202, body = DepositView), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
+              (status = 404, body = Problem), (status = 409, body = Problem, description = "It is not held, or no screening service is configured"),
+              (status = 503, body = Problem)))]
+pub async fn screen_again(
+    State(state): State<ApiState>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<DepositId>,
+) -> Result<(StatusCode, Json<DepositView>), Problem> {
+    find(&state, &caller, id).await?;
+    let deposit = dispose::rescreen(&state.context, id).await?;
+    Ok((StatusCode::ACCEPTED, Json(view(&state, deposit))))
+}
+
 async fn find(state: &ApiState, caller: &Caller, id: DepositId) -> Result<Deposit, Problem> {
     let deposit = deposits::get(&state.context.store, id).await?;
     let deposit = deposit.filter(|deposit| caller.sees(deposit.wallet));
@@ -222,13 +238,16 @@ impl From<DisposeError> for Problem {
         let (status, code) = match error {
             DisposeError::Step(error) => return undecided(error),
             DisposeError::Unknown => return Self::not_found("deposit"),
-            DisposeError::NotHeld(_) | DisposeError::TooMany => {
+            DisposeError::NotHeld(_) | DisposeError::TooMany | DisposeError::NoService => {
                 (StatusCode::CONFLICT, "DISPOSITION_NOT_POSSIBLE")
             }
             DisposeError::Invalid(refused) => match refused {
                 InvalidDisposition::Other => (StatusCode::CONFLICT, "DISPOSITION_OTHER"),
                 InvalidDisposition::Old | InvalidDisposition::FromTheFuture => {
                     (StatusCode::CONFLICT, "DISPOSITION_TIME")
+                }
+                InvalidDisposition::Blocked | InvalidDisposition::Sanctions => {
+                    (StatusCode::CONFLICT, "DISPOSITION_BARRED")
                 }
                 InvalidDisposition::NotCompliance(_) => (StatusCode::FORBIDDEN, "DISPOSITION_NOT_COMPLIANCE"),
                 InvalidDisposition::Reason => (StatusCode::UNPROCESSABLE_ENTITY, "DISPOSITION_REASON"),

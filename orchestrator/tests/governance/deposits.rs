@@ -6,12 +6,14 @@ use bursar_domain::{
     asset::Asset,
     chain::{BlockRef, Credit, ObservedBlock, ObservedTransaction, TransactionOutcome},
     governance::{
+        policy::RiskBand,
         testing::{TestDesk, key},
-        verdict::{Disposition, DispositionAction},
+        verdict::{Disposition, DispositionAction, Screened},
     },
     ids::{AddressId, DepositId, WalletId},
     network::Network,
-    time::Clock as _,
+    screening::Assessment,
+    time::{Clock as _, Timestamp},
     wallet::{Branch, WalletDescriptor, WalletKind},
 };
 use bursar_store::{
@@ -19,11 +21,16 @@ use bursar_store::{
     addresses::{self, AddressRecord},
     chain,
     deposits::{self, Filter, holds},
+    screenings::{self, Begun, Progress, Subject},
     wallets::{self, Wallet},
 };
+use ed25519_dalek::pkcs8::{EncodePrivateKey as _, spki::der::pem::LineEnding};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use std::path::Path;
+use std::{
+    io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path, process::Command, sync::Arc,
+    time::Duration,
+};
 
 struct Frozen {
     server: Server,
@@ -35,10 +42,14 @@ struct Frozen {
 impl Frozen {
     /// A deposit in a final block, frozen.
     async fn start(dir: &Path) -> Self {
+        Self::at(dir, TestClock::at(TestDesk::new(0).now)).await
+    }
+
+    async fn at(dir: &Path, clock: Arc<TestClock>) -> Self {
         let desk = TestDesk::new(0);
         let store = Store::open(&database(dir)).await.unwrap();
         found(&store, &desk.entries[0].0, desk.now).await;
-        let server = Server::start(dir, Some(desk.pinned()), TestClock::at(desk.now)).await;
+        let server = Server::start(dir, Some(desk.pinned()), clock).await;
         let wallet = WalletId::new(server.context.ids.uuid());
         receive(&server, wallet).await;
         let deposit = deposits::list(&store, Filter::default(), None, 1).await.unwrap().items.remove(0);
@@ -205,4 +216,130 @@ async fn disposition__should_be_refused_to_everybody_else() {
     assert_eq!(frozen.hand_in("platform.lead", &body).await.0, 201);
     assert_eq!(frozen.shown().await["disposition"], "ISOLATE");
     assert_eq!(frozen.sign(DispositionAction::Release, &["platform.officer", "platform.lead"]).await.0, 409);
+}
+
+/// With the keys of compliance in files, as people have them.
+struct People<'d> {
+    frozen: Frozen,
+    dir: &'d Path,
+}
+
+impl<'d> People<'d> {
+    async fn start(dir: &'d Path) -> Self {
+        // The command dates what is signed by the machine's clock, which is never ahead of this one.
+        let clock = TestClock::at(Timestamp::from_secs(4_000_000_000));
+        let frozen = Frozen::at(dir, clock).await;
+        for user in ["platform.officer", "platform.lead", "client.approver"] {
+            let pem = key(user).secret.to_pkcs8_pem(LineEnding::LF).unwrap();
+            let mut options = std::fs::OpenOptions::new();
+            let file = options.write(true).create_new(true).mode(0o600).open(dir.join(format!("{user}.pem")));
+            file.unwrap().write_all(pem.as_bytes()).unwrap();
+        }
+        Self { frozen, dir }
+    }
+
+    /// Exit code, what it answers, and what it says.
+    async fn run(&self, user: &str, arguments: &[&str]) -> (i32, Value, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bursar"));
+        for variable in ["BURSAR_CONFIG", "BURSAR_KEY", "BURSAR_API_KEY"] {
+            command.env_remove(variable);
+        }
+        let (file, genesis) = (format!("{user}.pem"), self.frozen.desk.pinned().to_string());
+        command.current_dir(self.dir).args(["--json", "deposits"]).args(arguments);
+        command.env("BURSAR_URL", &self.frozen.server.url).env("BURSAR_KEY_FILE", &file);
+        command.env("BURSAR_STATE", "state").env("BURSAR_GENESIS", genesis).env("BURSAR_KEY", &file);
+        command.stdin(std::process::Stdio::null());
+        let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        let answer = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+        (output.status.code().unwrap(), answer, said)
+    }
+
+    async fn dispose(&self, user: &str, arguments: &[&str]) -> (i32, Value, String) {
+        let deposit = self.frozen.deposit.to_string();
+        self.run(user, &[&["dispose", &deposit, "--action"], arguments].concat()).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn disposition__should_be_composed_shown_and_signed_by_the_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let people = People::start(dir.path()).await;
+    let reason = ["RELEASE", "--reason", "known sender"];
+    let (code, _, said) = people.dispose("platform.officer", &reason).await;
+    assert_eq!(code, 2, "nobody confirmed it: {said}");
+    let (code, begun, said) =
+        people.dispose("platform.officer", &["RELEASE", "--reason", "known sender", "--yes"]).await;
+    assert_eq!(code, 0, "{said}");
+    for part in
+        ["RELEASE of deposit", "1.5 XRP to rOurs", "transaction in (0)", "FROZEN: risk HIGH", "known sender"]
+    {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(begun["signedBy"], json!(["platform.officer"]), "{begun}");
+    assert_eq!(begun["disposition"]["deposit"], json!(people.frozen.deposit));
+    assert_eq!(people.frozen.shown().await["status"], "FROZEN");
+    // There is nothing that the officer could add, and nobody else's word counts.
+    let (code, _, said) = people.dispose("platform.officer", &["RELEASE", "--yes"]).await;
+    assert!(code != 0 && said.contains("nobody has begun"), "{code} {said}");
+    let (code, _, said) = people.dispose("platform.lead", &["REFUND", "--yes"]).await;
+    assert!(code != 0 && said.contains("nobody has begun"), "another action: {code} {said}");
+    let (code, _, said) = people.dispose("client.approver", &["RELEASE", "--yes"]).await;
+    assert!(code != 0 && said.contains("COMPLIANCE_OFFICER"), "{code} {said}");
+    // The lead signs what was begun, and it is done.
+    let (code, done, said) = people.dispose("platform.lead", &["RELEASE", "--yes"]).await;
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("known sender"), "{said}");
+    assert_eq!(
+        (&done["digest"], &done["signedBy"]),
+        (&begun["digest"], &json!(["platform.officer", "platform.lead"]))
+    );
+    let deposit = people.frozen.deposit.to_string();
+    let (code, shown, _) = people.run("platform.officer", &["show", &deposit]).await;
+    assert_eq!((code, &shown["status"], &shown["disposition"]), (0, &json!("COMPLETED"), &json!("RELEASE")));
+    let (code, _, said) =
+        people.dispose("platform.lead", &["ISOLATE", "--reason", "too late", "--yes"]).await;
+    assert!(code == 3 && said.contains("governance-disposition-not-possible"), "{code} {said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn disposition_against_a_sanctions_hit__should_be_refused_with_the_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let people = People::start(dir.path()).await;
+    let (store, now) = (&people.frozen.server.store, people.frozen.server.clock.now());
+    let subject = Subject::Deposit(people.frozen.deposit);
+    let assessment = Assessment {
+        provider: "list".into(),
+        risk: RiskBand::Severe,
+        sanctions: true,
+        outcome: Screened::Block,
+        findings: Vec::new(),
+        screened_at: now,
+        expires_at: now.plus(Duration::from_secs(60)),
+        reference: "17".into(),
+    };
+    let mut tx = store.write().await.unwrap();
+    assert!(screenings::begin(&mut tx, Begun { subject, round: 0, order: None }, now).await.unwrap());
+    let found = Progress::Complete { assessment, verdict: None };
+    assert!(screenings::put(&mut tx, subject, 0, 0, &found, now).await.unwrap());
+    tx.commit().await.unwrap();
+    for action in ["RELEASE", "REFUND"] {
+        let arguments = [action, "--reason", "never mind", "--yes"];
+        let (code, _, said) = people.dispose("platform.officer", &arguments).await;
+        assert!(code == 3 && said.contains("governance-disposition-barred"), "{action}: {code} {said}");
+        assert!(said.contains("sign ISOLATE, or have it screened again"), "{said}");
+    }
+    let shown = people.frozen.shown().await;
+    assert_eq!((&shown["status"], &shown["dispositions"]), (&json!("FROZEN"), &json!([])));
+    let deposit = people.frozen.deposit.to_string();
+    let (code, _, said) = people.run("platform.officer", &["screen", &deposit]).await;
+    assert!(
+        code == 3 && said.contains("add [screening]"),
+        "nobody is there to screen it again: {code} {said}"
+    );
+    let isolate = ["ISOLATE", "--reason", "sanctions", "--yes"];
+    assert_eq!(people.dispose("platform.lead", &isolate).await.0, 0);
+    assert_eq!(people.dispose("platform.officer", &["ISOLATE", "--yes"]).await.0, 0);
+    let shown = people.frozen.shown().await;
+    assert_eq!((&shown["status"], &shown["disposition"]), (&json!("FROZEN"), &json!("ISOLATE")));
 }

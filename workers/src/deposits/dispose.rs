@@ -6,11 +6,11 @@ use crate::{
     governance::{Governance, GovernanceError},
 };
 use bursar_domain::{
-    governance::verdict::{DispositionAction, DispositionCheck, InvalidDisposition, SignedDisposition},
+    governance::verdict::{Bar, DispositionAction, DispositionCheck, InvalidDisposition, SignedDisposition},
     ids::DepositId,
 };
 use bursar_store::{
-    StoreError, cases,
+    StoreError, WriteTx, cases,
     cases::{CaseSubject, Cause},
     deposits::{
         self, Deposit,
@@ -18,6 +18,7 @@ use bursar_store::{
         holds::{self, HoldState},
     },
     events,
+    screenings::{self, Begun, Progress, Subject},
 };
 use serde_json::json;
 
@@ -34,6 +35,8 @@ pub enum DisposeError {
     Invalid(#[from] InvalidDisposition),
     #[error("the deposit has {MAX_DISPOSITIONS} dispositions already; sign one of them")]
     TooMany,
+    #[error("no screening service is configured: add [screening]")]
+    NoService,
 }
 
 impl From<StoreError> for DisposeError {
@@ -74,7 +77,7 @@ pub async fn dispose(
     match hold.state {
         HoldState::New | HoldState::Asked | HoldState::Frozen => {}
         HoldState::Isolated => {
-            return Err(DisposeError::NotHeld("the deposit is isolated, which is for good"));
+            return Err(DisposeError::NotHeld(ISOLATED));
         }
         HoldState::Cleared | HoldState::Released | HoldState::Refund => {
             return Err(DisposeError::NotHeld("the deposit is not held any more"));
@@ -85,6 +88,7 @@ pub async fn dispose(
         genesis: log.genesis_digest(),
         deposit: id,
         since: hold.since,
+        bar: bar(&mut tx, id).await?,
         now,
     };
     if signed.signatures.is_empty() {
@@ -134,6 +138,69 @@ pub async fn dispose(
     tx.commit().await?;
     Ok(Disposed { deposit, disposition: stored, complete })
 }
+
+/// What nobody's signatures get around: what the last answer of the screening says, and the alerts that came since it was asked for. So a
+/// sanctions hit stands until a screening that was begun after it finds none.
+///
+/// # Errors
+/// Of the store.
+pub(crate) async fn bar(tx: &mut WriteTx, deposit: DepositId) -> Result<Bar, StoreError> {
+    let answered = screenings::answered_in(tx, Subject::Deposit(deposit)).await?;
+    let (mut bar, since) = match answered.map(|round| (round.progress, round.begun_at)) {
+        Some((Progress::Complete { assessment, .. }, begun_at)) => {
+            (Bar::of(assessment.outcome, assessment.sanctions), Some(begun_at))
+        }
+        _ => (Bar::None, None),
+    };
+    for (signed, received_at) in cases::alerts_about(tx, &CaseSubject::Deposit(deposit)).await? {
+        if signed.alert.sanctions && since.is_none_or(|since| received_at >= since) {
+            bar = Bar::Sanctions;
+        }
+    }
+    Ok(bar)
+}
+
+/// Has a deposit that is held screened again, in a new round: what it says is for those who decide, and lets nothing go by itself. One that is
+/// under way is let be. What waits for its first answer is asked about anyway, unless the service could not answer.
+///
+/// # Errors
+/// [`DisposeError`]; nothing was written then.
+pub async fn rescreen(context: &Context, id: DepositId) -> Result<Deposit, DisposeError> {
+    if context.screening.is_none() {
+        return Err(DisposeError::NoService);
+    }
+    let now = context.now();
+    let mut tx = context.store.write().await?;
+    let deposit = deposits::get_in(&mut tx, id).await?.ok_or(DisposeError::Unknown)?;
+    match deposit.hold.as_ref().map(|hold| hold.state) {
+        Some(HoldState::Asked | HoldState::Frozen) => {}
+        Some(HoldState::New) => {
+            return Err(DisposeError::NotHeld(
+                "the deposit has not been screened yet, and will be once it is final",
+            ));
+        }
+        Some(HoldState::Isolated) => return Err(DisposeError::NotHeld(ISOLATED)),
+        Some(HoldState::Cleared | HoldState::Released | HoldState::Refund) | None => {
+            return Err(DisposeError::NotHeld("the deposit is not held"));
+        }
+    }
+    let subject = Subject::Deposit(id);
+    let round = match screenings::newest_in(&mut tx, subject).await? {
+        Some(newest) if newest.is_pending() => return Ok(deposit),
+        Some(newest) => newest.round.saturating_add(1),
+        None => 0,
+    };
+    if round >= MAX_ROUNDS {
+        return Err(DisposeError::NotHeld("the deposit was screened as often as it can be"));
+    }
+    screenings::begin(&mut tx, Begun { subject, round, order: None }, now).await?;
+    tx.commit().await?;
+    Ok(deposit)
+}
+
+/// How often one deposit is screened.
+const MAX_ROUNDS: u32 = 100;
+const ISOLATED: &str = "the deposit is isolated, which is for good";
 
 /// `false`: only signatures are missing.
 fn is_complete(verified: Result<(), InvalidDisposition>) -> Result<bool, InvalidDisposition> {

@@ -6,6 +6,7 @@ use super::{asking, standing};
 use crate::{
     authorization,
     context::Context,
+    deposits::dispose::bar,
     engine::StepError,
     frozen::give_back,
     governance::{Governance, GovernanceError},
@@ -16,7 +17,7 @@ use bursar_domain::{
         role::Permission,
         signature::{InvalidSignature, Signature},
         state::State as LogState,
-        verdict::{InvalidRejection, InvalidRelease, SignedRejection, SignedRelease},
+        verdict::{Bar, InvalidRejection, InvalidRelease, SignedRejection, SignedRelease},
     },
     ids::TransferId,
     lifecycle::{Fact, State, SubStatus, Transfer},
@@ -367,6 +368,10 @@ pub async fn close(
     {
         if context.governance.is_some() {
             let reason = "the deposit is still held: sign a disposition, which closes the case";
+            return Err(ReviewError::NotHeld(reason.into()));
+        }
+        if bar(&mut tx, deposit.id).await? == Bar::Sanctions {
+            let reason = "there is a sanctions hit: the deposit stays frozen and the case open, until a later screening finds none";
             return Err(ReviewError::NotHeld(reason.into()));
         }
         holds::advance(&mut tx, &deposit, hold.state, HoldState::Released, Some(because), now).await?;

@@ -1,7 +1,7 @@
 //! Screening of what came in.
 
 use super::*;
-use crate::support::world::DEPTH;
+use crate::{shared::accounts::PLENTY, support::world::DEPTH};
 use bursar_domain::{
     amount::Amount,
     asset::Asset,
@@ -204,4 +204,164 @@ async fn alert_about_a_deposit__should_freeze_it_before_its_screening_can_clear_
     screened.take(&alert).await.unwrap();
     assert_eq!(screened.causes(unknown).await, [Cause::Alert]);
     assert_eq!(screened.told("deposit.frozen").await, 1);
+}
+
+impl Desk {
+    async fn decide(
+        &self,
+        deposit: DepositId,
+        action: DispositionAction,
+    ) -> Result<bool, InvalidDisposition> {
+        let signed = self.disposition(deposit, action, &["platform.officer", "platform.lead"]);
+        match self.dispose(&signed).await {
+            Ok(disposed) => Ok(disposed.complete),
+            Err(DisposeError::Invalid(invalid)) => Err(invalid),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    /// Asks again, and gives how many were answered.
+    async fn again(&self, deposit: DepositId, reply: Reply) -> usize {
+        self.world.later();
+        self.screener.next([reply]);
+        dispose::rescreen(&self.world.context, deposit).await.unwrap();
+        // One that is under way is let be.
+        dispose::rescreen(&self.world.context, deposit).await.unwrap();
+        self.screen().await
+    }
+    fn sanctioned(&self, id: &str, deposit: DepositId) -> SignedAlert {
+        let mut alert = self.signed_alert(id, AlertSubject::Deposit(deposit), SERVICE).alert;
+        alert.sanctions = true;
+        SignedAlert { signature: key(SERVICE).sign(&alert.digest()), alert }
+    }
+}
+
+const RELEASE: DispositionAction = DispositionAction::Release;
+const REFUND: DispositionAction = DispositionAction::Refund;
+
+#[tokio::test]
+async fn deposit_with_a_sanctions_hit__should_go_nowhere_until_a_later_screening_finds_none() {
+    let screened = Desk::governed(1_000_000).await;
+    screened.screener.next([Reply::Hit]);
+    let deposit = screened.receive().await.id;
+    assert_eq!(screened.screen().await, 1);
+    let barred = async |why: &str| {
+        for action in [RELEASE, REFUND] {
+            assert_eq!(screened.decide(deposit, action).await, Err(InvalidDisposition::Sanctions), "{why}");
+        }
+        let first = screened.disposition(deposit, RELEASE, &["platform.officer"]);
+        assert!(screened.dispose(&first).await.is_err(), "{why}: no second is asked for in vain");
+        assert_eq!(screened.deposit_status().await, DepositStatus::Frozen, "{why}");
+        assert_eq!(screened.withheld().await, Amount::from_u64(7), "{why}");
+    };
+    barred("found").await;
+    assert_eq!(screened.again(deposit, Reply::Hit).await, 1);
+    barred("found again").await;
+    assert_eq!(screened.again(deposit, Reply::Not(Unanswered::Unsupported("x".into()))).await, 0);
+    barred("no answer takes nothing back").await;
+    assert_eq!(screened.again(deposit, Reply::Says(Screened::Clear)).await, 1);
+    assert_eq!(screened.deposit_status().await, DepositStatus::Frozen, "nothing lets it go by itself");
+    let reason = screened.newest().await.hold.unwrap().reason.unwrap();
+    assert!(reason.starts_with("screened again: scripted says risk LOW"), "{reason}");
+    assert_eq!(screened.screener.asked("DEPOSIT"), [0, 1, 2, 3]);
+    assert_eq!(screened.decide(deposit, RELEASE).await, Ok(true));
+    assert_eq!(screened.deposit_status().await, DepositStatus::Completed);
+    assert!(dispose::rescreen(&screened.world.context, deposit).await.is_err(), "it is not held");
+
+    // An alert says so later.
+    screened.world.later();
+    screened.take(&screened.sanctioned("a-1", deposit)).await.unwrap();
+    barred("alert").await;
+    // Another comes while the screening is under way, which may not know of it.
+    screened.world.later();
+    dispose::rescreen(&screened.world.context, deposit).await.unwrap();
+    screened.world.later();
+    screened.take(&screened.sanctioned("a-2", deposit)).await.unwrap();
+    assert_eq!(screened.screen().await, 1);
+    barred("alert after the question").await;
+    assert_eq!(screened.again(deposit, Reply::Says(Screened::Clear)).await, 1);
+    assert_eq!(screened.decide(deposit, RELEASE).await, Ok(true));
+    assert_eq!(screened.causes(deposit).await, []);
+}
+
+#[tokio::test]
+async fn deposit_that_its_screening_blocks__should_be_paid_back_or_isolated() {
+    let screened = Desk::governed(1_000_000).await;
+    screened.screener.next([Reply::Says(Screened::Block), Reply::Hit]);
+    let blocked = screened.receive().await.id;
+    assert_eq!(screened.screen().await, 1);
+    assert_eq!(screened.decide(blocked, RELEASE).await, Err(InvalidDisposition::Blocked));
+    assert_eq!(screened.deposit_status().await, DepositStatus::Frozen);
+    assert_eq!(screened.decide(blocked, REFUND).await, Ok(true));
+    assert_eq!(screened.deposit_status().await, DepositStatus::Completed);
+    let hit = screened.receive().await.id;
+    assert_eq!(screened.screen().await, 1);
+    assert_eq!(screened.decide(hit, DispositionAction::Isolate).await, Ok(true));
+    assert!(dispose::rescreen(&screened.world.context, hit).await.is_err(), "isolated is for good");
+}
+
+/// What waits for its first answer, and had none, is cleared by one.
+#[tokio::test]
+async fn deposit_that_could_not_be_screened__should_be_cleared_by_a_later_answer() {
+    let screened = Desk::governed(1_000_000).await;
+    screened.screener.next([Reply::Not(Unanswered::Unsupported("x".into()))]);
+    let deposit = screened.receive().await.id;
+    assert!(dispose::rescreen(&screened.world.context, deposit).await.is_err(), "it is asked about anyway");
+    assert_eq!(screened.screen().await, 0);
+    assert_eq!(screened.again(deposit, Reply::Says(Screened::Clear)).await, 1);
+    assert_eq!(screened.deposit_status().await, DepositStatus::Completed);
+    assert_eq!(screened.causes(deposit).await, []);
+}
+
+/// Nobody could sign here, and closing the case is no way around.
+#[tokio::test]
+async fn case_about_a_sanctions_hit__should_not_be_closed_where_nothing_is_governed() {
+    let screened = Desk::alone().await;
+    screened.screener.next([Reply::Hit]);
+    let deposit = screened.receive().await.id;
+    assert_eq!(screened.screen().await, 1);
+    let open = cases::open_of(screened.world.store(), &CaseSubject::Deposit(deposit)).await.unwrap();
+    let close = async || review::close(&screened.world.context, open[0].id, "desk", "known sender").await;
+    let refused = close().await;
+    assert!(matches!(refused, Err(ReviewError::NotHeld(_))), "{refused:?}");
+    assert_eq!(screened.deposit_status().await, DepositStatus::Frozen);
+    assert_eq!(screened.again(deposit, Reply::Says(Screened::Review)).await, 1);
+    close().await.unwrap();
+    assert_eq!(screened.deposit_status().await, DepositStatus::Completed);
+}
+
+impl Desk {
+    async fn order(&self, name: &str, amount: u64) -> TransferId {
+        let world = &self.world;
+        let (id, now) = (TransferId::new(world.context.ids.uuid()), world.clock.now());
+        let expires_at = now.plus(Duration::from_secs(100_000));
+        world.desk.submit(world.store(), id, name, &[(name.to_owned(), amount)], expires_at, now).await;
+        id
+    }
+}
+
+/// Money of an account has no parts, so that what is held there is taken off what a payment can have.
+#[tokio::test]
+async fn payment_from_an_account__should_leave_there_what_is_held() {
+    const FEE: u64 = 21;
+    let screened = Desk::alone().await;
+    screened.screener.next([Reply::Says(Screened::Review)]);
+    let deposit = screened.receive().await;
+    assert_eq!(screened.screen().await, 1);
+    assert_eq!(
+        (screened.deposit_status().await, deposit.amount),
+        (DepositStatus::Frozen, Amount::from_u64(7))
+    );
+    let more = screened.order("more", PLENTY - FEE - 6).await;
+    screened.world.look(more).await.unwrap();
+    assert_eq!(screened.world.status(more).await, (Status::Queued, Some(SubStatus::InsufficientFunds)));
+    assert_eq!(screened.world.taken().await, [].into(), "nothing is reserved for it");
+    let rest = screened.order("rest", PLENTY - FEE - 7).await;
+    screened.world.look(rest).await.unwrap();
+    assert_eq!(screened.world.status(rest).await.0, Status::Broadcasting);
+    let subject = CaseSubject::Deposit(deposit.id);
+    let case = cases::open_of(screened.world.store(), &subject).await.unwrap().remove(0);
+    review::close(&screened.world.context, case.id, "desk", "known sender").await.unwrap();
+    screened.world.later();
+    screened.world.look(more).await.unwrap();
+    assert_eq!(screened.world.status(more).await.0, Status::Broadcasting, "it is ours now");
 }

@@ -78,10 +78,12 @@ impl BuildTransaction for MemoryAdapter {
             }
             AccountState::Ethereum(state) => {
                 payload.fee = u64::try_from(state.max_fee_per_gas).unwrap() * state.gas_limit;
+                affords(&payload, request.intent, state.balance)?;
                 payload.from = vec![state.address.clone()];
             }
             AccountState::Xrp(state) => {
                 payload.fee = state.fee.0;
+                affords(&payload, request.intent, state.balance.into())?;
                 payload.from = vec![state.address.clone()];
                 payload.until = Some(state.validated_ledger + state.ledger_window);
             }
@@ -167,6 +169,17 @@ fn child(
     }
     payload.parent = Some(Box::new(parent));
     unsigned(payload, request.intent, request.earlier[0].source)
+}
+
+/// Whether an account has what it pays, and the fee.
+fn affords(payload: &Payload, intent: &Intent, available: Amount) -> Result<(), BuildError> {
+    let required = Amount::from_u64(payload.paid() + payload.fee);
+    let asset = intent.asset;
+    if required <= available {
+        Ok(())
+    } else {
+        Err(BuildError::InsufficientFunds { asset, required, available })
+    }
 }
 
 fn payouts(intent: &Intent) -> Vec<Payout> {

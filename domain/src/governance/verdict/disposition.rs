@@ -1,6 +1,6 @@
 //! What compliance decides about money that came in and is held.
 
-use super::{MAX_SIGNATURES, officer_and_lead};
+use super::{MAX_SIGNATURES, Screened, officer_and_lead};
 use crate::{
     canonical::Canonical,
     governance::{
@@ -50,6 +50,41 @@ impl FromStr for DispositionAction {
     }
 }
 
+/// What was found out about money that came in and that nobody's signatures get around, in order of weight: as of a transfer, whose screening
+/// says no for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Bar {
+    None,
+    /// BLOCK: it does not become money as any other.
+    Block,
+    /// A sanctions hit: it is not moved at all, for to pay it back may be forbidden as well.
+    Sanctions,
+}
+
+impl Bar {
+    pub const fn of(outcome: Screened, sanctions: bool) -> Self {
+        match (sanctions, outcome) {
+            (true, _) => Self::Sanctions,
+            (false, Screened::Block) => Self::Block,
+            (false, Screened::Clear | Screened::Review) => Self::None,
+        }
+    }
+
+    /// Whether this can be decided at all.
+    ///
+    /// # Errors
+    /// [`InvalidDisposition::Blocked`], [`InvalidDisposition::Sanctions`].
+    pub const fn allows(self, action: DispositionAction) -> Result<(), InvalidDisposition> {
+        match (self, action) {
+            (Self::Sanctions, DispositionAction::Release | DispositionAction::Refund) => {
+                Err(InvalidDisposition::Sanctions)
+            }
+            (Self::Block, DispositionAction::Release) => Err(InvalidDisposition::Blocked),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// What is signed about a deposit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -80,6 +115,14 @@ pub enum InvalidDisposition {
     FromTheFuture,
     #[error("was signed before the deposit came to be held as it is now; look at it, and sign anew")]
     Old,
+    #[error(
+        "the screening blocks this deposit, so nobody releases it: sign REFUND or ISOLATE, or have it screened again"
+    )]
+    Blocked,
+    #[error(
+        "there is a sanctions hit, so nobody releases this deposit or pays it back: sign ISOLATE, or have it screened again"
+    )]
+    Sanctions,
     #[error("signatures: at most {MAX_SIGNATURES}")]
     TooMany,
     #[error("signature: {0}")]
@@ -99,6 +142,8 @@ pub struct DispositionCheck<'a> {
     pub deposit: DepositId,
     /// Since when the deposit is held as it is.
     pub since: Timestamp,
+    /// What its last screening, and the alerts since, forbid.
+    pub bar: Bar,
     pub now: Timestamp,
 }
 
@@ -125,7 +170,7 @@ impl SignedDisposition {
     /// # Errors
     /// The first thing that is wrong; [`InvalidDisposition::OfficerAndLead`] where nothing is, but that signatures are missing.
     pub fn verify(&self, check: &DispositionCheck) -> Result<(), InvalidDisposition> {
-        let Disposition { genesis, deposit, reason, decided_at, .. } = &self.disposition;
+        let Disposition { genesis, deposit, action, reason, decided_at } = &self.disposition;
         if *genesis != check.genesis || *deposit != check.deposit {
             return Err(InvalidDisposition::Other);
         }
@@ -150,6 +195,7 @@ impl SignedDisposition {
             }
             signers.push(user);
         }
+        check.bar.allows(*action)?;
         officer_and_lead(&signers).then_some(()).ok_or(InvalidDisposition::OfficerAndLead)
     }
 }
@@ -180,6 +226,7 @@ mod tests {
             genesis: desk.pinned(),
             deposit,
             since: FOUNDED,
+            bar: Bar::None,
             now: FOUNDED,
         };
         let both = ["platform.officer", "platform.lead"];
@@ -210,9 +257,43 @@ mod tests {
         let mut forged = sign(&both, &disposition);
         forged.disposition.action = DispositionAction::Refund;
         assert!(matches!(forged.verify(&check), Err(InvalidDisposition::Signature(_))));
-        for action in [DispositionAction::Release, DispositionAction::Refund, DispositionAction::Isolate] {
+        for action in ACTIONS {
             assert_eq!(action.to_string().parse(), Ok(action));
             assert_eq!(serde_json::to_value(action).unwrap(), action.to_string());
         }
+        // What was found out is above all who sign; and who may not sign is told that, and nothing of what was found.
+        for (bar, refused) in [
+            (Bar::None, [None, None, None]),
+            (Bar::Block, [Some(InvalidDisposition::Blocked), None, None]),
+            (
+                Bar::Sanctions,
+                [Some(InvalidDisposition::Sanctions), Some(InvalidDisposition::Sanctions), None],
+            ),
+        ] {
+            let check = DispositionCheck { bar, ..check };
+            for (action, refused) in ACTIONS.into_iter().zip(refused) {
+                let disposition = Disposition { action, ..disposition.clone() };
+                let verdict = refused.clone().map_or(Ok(()), Err);
+                assert_eq!(sign(&both, &disposition).verify(&check), verdict, "{bar:?} {action}");
+                let first = sign(&["platform.officer"], &disposition).verify(&check);
+                let unsigned = refused.unwrap_or(InvalidDisposition::OfficerAndLead);
+                assert_eq!(first, Err(unsigned), "told before the second is asked: {bar:?} {action}");
+                let stranger = sign(&["platform.lead", "client.approver"], &disposition).verify(&check);
+                assert!(matches!(stranger, Err(InvalidDisposition::NotCompliance(_))), "{stranger:?}");
+            }
+        }
     }
+
+    #[test]
+    fn what_is_found_bars_the_worse_the_more() {
+        assert!(Bar::None < Bar::Block && Bar::Block < Bar::Sanctions);
+        for outcome in [Screened::Clear, Screened::Review, Screened::Block] {
+            assert_eq!(Bar::of(outcome, true), Bar::Sanctions, "whatever else it says");
+        }
+        assert_eq!(Bar::of(Screened::Review, false), Bar::None);
+        assert_eq!(Bar::of(Screened::Block, false), Bar::Block);
+    }
+
+    const ACTIONS: [DispositionAction; 3] =
+        [DispositionAction::Release, DispositionAction::Refund, DispositionAction::Isolate];
 }

@@ -19,6 +19,8 @@ use tokio::sync::Notify;
 #[derive(Clone)]
 pub enum Reply {
     Says(Screened),
+    /// Somebody is under sanctions.
+    Hit,
     /// Signed by somebody else than the service that the policy names.
     SignedBy(&'static str),
     /// An answer about another order.
@@ -113,6 +115,13 @@ impl ScreeningService for Screener {
         let reply = lock(&self.script).pop_front().unwrap_or(Reply::Says(Screened::Clear));
         match reply {
             Reply::Says(outcome) => Ok(self.complete(inquiry, outcome, SERVICE, false, n)),
+            Reply::Hit => {
+                let mut answer = self.complete(inquiry, Screened::Block, SERVICE, false, n);
+                if let Answer::Complete { assessment, .. } = &mut answer {
+                    assessment.sanctions = true;
+                }
+                Ok(answer)
+            }
             Reply::SignedBy(user) => Ok(self.complete(inquiry, Screened::Clear, user, false, n)),
             Reply::OtherOrder => Ok(self.complete(inquiry, Screened::Clear, SERVICE, true, n)),
             Reply::Pending(retry_after) => Ok(Answer::Pending { reference: format!("ref-{n}"), retry_after }),
