@@ -8,7 +8,10 @@ use bursar_domain::{
     signing::PartyRole,
     time::Timestamp,
 };
-use bursar_store::Store;
+use bursar_store::{
+    Store,
+    webhooks::{self as kept, Endpoint, Target},
+};
 use bursar_workers::webhooks::{
     WebhookSettings, Webhooks,
     address::Networks,
@@ -251,6 +254,24 @@ async fn governed_installation__should_have_the_endpoints_that_the_log_names() {
     };
     let governance = server.context.governance.clone().unwrap();
     let mut deliverer = Deliverer::new(server.context.clone(), webhooks);
+    // From before it was governed, made by whoever could call the API then.
+    let former = Target {
+        url: "https://former.example/".into(),
+        events: ["*".to_owned()].into(),
+        allow_private: false,
+        entry: None,
+        shared_secret: None,
+        public_key: None,
+    };
+    let mut tx = store.write().await.unwrap();
+    for id in ["desk", "former"] {
+        let endpoint = Endpoint::new(id.parse().unwrap(), former.clone(), "key".into(), 0, desk.now);
+        kept::insert(&mut tx, &endpoint, desk.now).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    deliver(&mut deliverer).await;
+    assert_eq!(read(&server, "/v1/webhooks").await["items"], json!([]), "the log names neither");
+    assert_eq!(server.events("webhook.deleted").await.len(), 2);
     let mut append = async |change: Change, deliverer: &mut Deliverer| {
         let entry = desk.entry(change, &["manager.security", "platform.security"]);
         let mut tx = server.context.store.write().await.unwrap();
@@ -273,6 +294,8 @@ async fn governed_installation__should_have_the_endpoints_that_the_log_names() {
     let one = read(&server, "/v1/webhooks/desk").await;
     assert_eq!((&one["url"], &one["state"]), (&json!(url), &json!("ENABLED")), "{one}");
     assert!(one["governedBy"].is_u64(), "{one}");
+    let secret = kept::get(&store, &"desk".parse().unwrap()).await.unwrap().unwrap().secret;
+    assert_eq!(secret.generation, 2, "what was shown to whoever made the former one proves nothing");
     deliver(&mut deliverer).await;
     assert_eq!(inbox.lock().unwrap()[0].1["type"], "webhook.created");
     let refused = server.call(Method::DELETE, "/v1/webhooks/desk", None).await;

@@ -41,8 +41,9 @@ impl Followed {
                     webhooks::retarget(&mut tx, &endpoint.id, &target, now).await?;
                     true
                 }
-                (Some(_), None) => webhooks::remove(&mut tx, &endpoint.id, now).await?,
-                (None, None) => webhooks::disable(&mut tx, &endpoint.id, NOT_NAMED, now).await?,
+                // Also one from before the installation was governed: what waits for it is given up, and should the log name it one day, it
+                // begins anew, with another secret than the one that was shown then.
+                (_, None) => webhooks::remove(&mut tx, &endpoint.id, now).await?,
             };
         }
         for (id, target) in named {
@@ -57,8 +58,6 @@ impl Followed {
         Ok(())
     }
 }
-
-const NOT_NAMED: &str = "this installation is governed, and the governance log does not name it";
 
 fn target(webhook: &Webhook, entry: u64) -> Target {
     Target {
