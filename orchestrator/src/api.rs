@@ -199,6 +199,7 @@ pub fn router(state: ApiState) -> Router {
         .fallback(problem::no_such_route)
         .method_not_allowed_fallback(problem::no_such_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(state.clone(), auth::admit))
         .layer(middleware::from_fn(in_time))
         .layer(middleware::from_fn_with_state(audited, audited::refusals))
         .layer(PropagateRequestIdLayer::x_request_id())

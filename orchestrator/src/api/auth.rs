@@ -189,6 +189,20 @@ pub fn hash(key: &[u8]) -> [u8; 32] {
     Sha256::digest(key).into()
 }
 
+/// What asks whether this process is alive and fit may come from anywhere: it says no more than that.
+const PROBES: [&str; 2] = ["/health", "/ready"];
+
+/// Turns away what does not come from where `[api] allow` says, whatever it asks for, but for [`PROBES`].
+pub async fn admit(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    if !PROBES.contains(&parts.uri.path())
+        && !peer::admits(&state.auth.settings.allow, state.auth.address(&parts))
+    {
+        return not_from_there().into_response();
+    }
+    next.run(Request::from_parts(parts, body)).await
+}
+
 /// Lets a request through to its handler, with its [`Caller`] among the extensions of request and answer.
 pub async fn guard(State(state): State<ApiState>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
@@ -197,19 +211,18 @@ pub async fn guard(State(state): State<ApiState>, request: Request, next: Next) 
         Err(problem) => return problem.into_response(),
     };
     let address = state.auth.address(&parts);
-    let known = match peer::admits(&state.auth.settings.allow, address) {
-        true => authenticate(&state, &parts, address).await,
-        false => return not_from_there().into_response(),
-    };
-    let (caller, signed) = match known {
+    let (caller, signed) = match authenticate(&state, &parts, address).await {
         Ok(known) => known,
-        Err(refused) => return turn_away(&state, refused, address).into_response(),
+        Err(Unproven::Limited(problem)) => return problem.into_response(),
+        Err(Unproven::Refused { why, counted }) => {
+            return turn_away(&state, why, address, counted).into_response();
+        }
     };
     // Before the body is read and the nonce spent: who asks too often, or what it may not, makes no work.
     let admitted = match state.auth.limits.caller(caller.id).and_then(|()| route.rule.admit(&caller)) {
         Ok(()) => match whole(&state, &parts, body, &caller, signed).await {
             Ok(body) => may_see(&state, route, &caller, &mut parts).await.map(|()| body),
-            Err(refused) => return turn_away(&state, refused, address).into_response(),
+            Err(refused) => return turn_away(&state, refused, address, false).into_response(),
         },
         Err(problem) => Err(problem),
     };
@@ -233,9 +246,6 @@ pub async fn guard(State(state): State<ApiState>, request: Request, next: Next) 
 pub async fn limit_strangers(State(state): State<ApiState>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let address = state.auth.address(&parts);
-    if !peer::admits(&state.auth.settings.allow, address) {
-        return not_from_there().into_response();
-    }
     if let Err(problem) = state.auth.limits.stranger(address) {
         return problem.into_response();
     }
@@ -276,48 +286,107 @@ fn not_from_there() -> Problem {
     Problem::forbidden("this installation is not to be called from there")
 }
 
-/// What somebody is told who proved nothing; and too often is too often.
-fn turn_away(state: &ApiState, refused: Refused, address: Option<IpAddr>) -> Problem {
+/// What somebody is told who proved nothing; and too often is too often. `counted`: against the address, before it was looked up.
+fn turn_away(state: &ApiState, refused: Refused, address: Option<IpAddr>, counted: bool) -> Problem {
     count_refused(refused.reason());
     if refused.is_their_fault() {
         tracing::debug!(reason = refused.reason(), ?address, "request refused");
-        if let Err(limited) = state.auth.limits.stranger(address) {
+        if !counted && let Err(limited) = state.auth.limits.stranger(address) {
             return limited;
         }
     }
     refused.problem()
 }
 
+/// Why nobody knows who calls.
+enum Unproven {
+    /// Not looked up: too many of that address were, and were nobody's.
+    Limited(Problem),
+    Refused {
+        why: Refused,
+        /// It was counted against the address already.
+        counted: bool,
+    },
+}
+
+impl From<Refused> for Unproven {
+    fn from(why: Refused) -> Self {
+        Self::Refused { why, counted: false }
+    }
+}
+
+/// What a request shows to say who sent it, as far as that can be told without asking the database.
+#[allow(clippy::large_enum_variant, reason = "one at a time")]
+enum Credential<'r> {
+    /// Verified: whoever sent it has the key.
+    Signature(Signed, Proof),
+    Bearer(&'r str),
+    Cookie(&'r str),
+}
+
+impl Credential<'_> {
+    fn digest(&self) -> [u8; 32] {
+        match self {
+            Self::Signature(signed, _) => hash(&signed.key),
+            Self::Bearer(token) | Self::Cookie(token) => hash(token.as_bytes()),
+        }
+    }
+}
+
 /// Who calls. Of a signed request, the body and the nonce are still to be looked at ([`whole`]).
+///
+/// The database is asked about what was good from there lately, and about so many others of each address: a flood of made-up credentials
+/// costs it little.
 async fn authenticate(
     state: &ApiState,
     parts: &Parts,
     address: Option<IpAddr>,
-) -> Result<(Caller, Option<Signed>), Refused> {
-    let headers = &parts.headers;
-    let (signed, bearer) = (message::is_signed(headers), headers.contains_key(header::AUTHORIZATION));
-    if signed && bearer {
-        return Err(Refused::Unreadable);
-    }
-    let (caller, limits, signed) = if signed {
-        let (caller, limits, signed) = by_signature(state, parts).await?;
-        (caller, limits, Some(signed))
-    } else if bearer {
-        let (caller, limits) = by_bearer(state, bearer_token(headers)?).await?;
-        (caller, limits, None)
-    } else {
-        let token = session::cookie(headers).ok_or(Refused::Missing)?;
-        if !is_safe(&parts.method) && !session::proves_same_site(headers, token) {
-            return Err(Refused::Forged);
-        }
-        let (caller, limits) = by_session(state, token).await?;
-        (caller, limits, None)
+) -> Result<(Caller, Option<Signed>), Unproven> {
+    let credential = shown(state, parts)?;
+    let digest = credential.digest();
+    let limits = &state.auth.limits;
+    let counted = limits.look_up(digest, address).map_err(Unproven::Limited)?;
+    let found = match &credential {
+        Credential::Signature(signed, proof) => holder(state, &signed.key, *proof).await,
+        Credential::Bearer(token) => by_bearer(state, token).await,
+        Credential::Cookie(token) => by_session(state, token).await,
     };
-    if !peer::admits(&limits.networks, address) {
-        return Err(Refused::Address);
+    let found = found.and_then(|(caller, limits)| match peer::admits(&limits.networks, address) {
+        true => Ok(Caller { address, wallets: limits.wallets.map(Arc::new), ..caller }),
+        false => Err(Refused::Address),
+    });
+    match found {
+        Ok(caller) => {
+            limits.was_good(digest, address);
+            let signed = match credential {
+                Credential::Signature(signed, _) => Some(signed),
+                Credential::Bearer(_) | Credential::Cookie(_) => None,
+            };
+            Ok((caller, signed))
+        }
+        Err(why) => {
+            if why.is_their_fault() {
+                limits.was_not_good(digest, address);
+            }
+            Err(Unproven::Refused { why, counted })
+        }
     }
-    let wallets = limits.wallets.map(Arc::new);
-    Ok((Caller { address, wallets, ..caller }, signed))
+}
+
+fn shown<'r>(state: &ApiState, parts: &'r Parts) -> Result<Credential<'r>, Refused> {
+    let headers = &parts.headers;
+    match (message::is_signed(headers), headers.contains_key(header::AUTHORIZATION)) {
+        (true, true) => Err(Refused::Unreadable),
+        (true, false) => verified(state, parts),
+        (false, true) => bearer_token(headers).map(Credential::Bearer),
+        (false, false) => {
+            let token = session::cookie(headers).ok_or(Refused::Missing)?;
+            if !is_safe(&parts.method) && !session::proves_same_site(headers, token) {
+                return Err(Refused::Forged);
+            }
+            Ok(Credential::Cookie(token))
+        }
+    }
 }
 
 fn is_safe(method: &Method) -> bool {
@@ -331,7 +400,8 @@ fn bearer_token(headers: &HeaderMap) -> Result<&str, Refused> {
     token.filter(|token| token.starts_with(PREFIX)).ok_or(Refused::Unreadable)
 }
 
-async fn by_signature(state: &ApiState, parts: &Parts) -> Result<(Caller, Limits, Signed), Refused> {
+/// The signature of a request, if it is one of the key that it names.
+fn verified<'r>(state: &ApiState, parts: &Parts) -> Result<Credential<'r>, Refused> {
     let Parts { method, uri, headers, .. } = parts;
     let auth = &state.auth;
     let signed = Signed::read(headers)?;
@@ -350,8 +420,7 @@ async fn by_signature(state: &ApiState, parts: &Parts) -> Result<(Caller, Limits
         return Err(Refused::Signature);
     }
     let proof = Proof::Signature { key: signed.key, digest: hash(&base) };
-    let (caller, limits) = holder(state, &signed.key, proof).await?;
-    Ok((caller, limits, signed))
+    Ok(Credential::Signature(signed, proof))
 }
 
 /// The body of a request whose sender is known and may ask this: what was signed, and for the first time.

@@ -7,10 +7,11 @@ use governor::{
     state::keyed::HashMapStateStore,
 };
 use std::{
+    collections::HashSet,
     hash::Hash,
     net::{IpAddr, Ipv6Addr},
     num::NonZeroU32,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -73,12 +74,51 @@ impl<K: Clone + Eq + Hash> Buckets<K> {
 pub struct RateLimits {
     callers: Buckets<ApiKeyId>,
     strangers: Buckets<Option<IpAddr>>,
+    /// Credentials, by digest, that were good lately, and from where. Only what was looked up and found gets in, so that strangers crowd
+    /// nobody out.
+    good: Mutex<HashSet<([u8; 32], Option<IpAddr>)>>,
 }
+
+/// The most credentials that are remembered as good; about 5 MB. Beyond it all are looked up as strangers' are, once.
+const MAX_GOOD: usize = 65_536;
 
 impl RateLimits {
     pub fn new(callers: Rate, strangers: Rate, clock: Arc<dyn Clock>) -> Self {
         let clock = Ticks(clock);
-        Self { callers: Buckets::new(callers, clock.clone()), strangers: Buckets::new(strangers, clock) }
+        Self {
+            callers: Buckets::new(callers, clock.clone()),
+            strangers: Buckets::new(strangers, clock),
+            good: Mutex::default(),
+        }
+    }
+
+    /// Before the database is asked whose a credential is. What was good from there lately costs nothing; anything else counts as a
+    /// stranger's, which it gives: `true`.
+    ///
+    /// # Errors
+    /// 429, with when to come again: the database is not to be asked.
+    pub fn look_up(&self, credential: [u8; 32], address: Option<IpAddr>) -> Result<bool, Problem> {
+        if self.good().contains(&(credential, address.map(network))) {
+            return Ok(false);
+        }
+        self.stranger(address).map(|()| true)
+    }
+
+    pub fn was_good(&self, credential: [u8; 32], address: Option<IpAddr>) {
+        let mut good = self.good();
+        if good.len() >= MAX_GOOD {
+            good.clear();
+        }
+        good.insert((credential, address.map(network)));
+    }
+
+    pub fn was_not_good(&self, credential: [u8; 32], address: Option<IpAddr>) {
+        self.good().remove(&(credential, address.map(network)));
+    }
+
+    fn good(&self) -> MutexGuard<'_, HashSet<([u8; 32], Option<IpAddr>)>> {
+        // Whole after each use, so that a poisoned lock does not matter.
+        self.good.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One request of somebody who is known.
@@ -140,6 +180,39 @@ mod tests {
         assert!(limits.caller(ApiKeyId::new(uuid::Uuid::from_u128(2))).is_ok(), "others have their own");
         let problem = limits.caller(one).unwrap_err();
         assert_eq!((problem.status, problem.retry_after), (429, Some(1)));
+    }
+
+    #[test]
+    fn what_was_good_lately_is_looked_up_however_many_strangers_try() {
+        let clock = Arc::new(At(AtomicI64::new(5_000_000)));
+        let limits = RateLimits::new(rate(1, 1), rate(1, 2), clock.clone());
+        let (here, there) = ("192.0.2.1".parse().ok(), "192.0.2.2".parse().ok());
+        let (own, made_up) = ([1; 32], [2; 32]);
+        assert!(limits.look_up(own, here).unwrap(), "nobody knows it yet");
+        limits.was_good(own, here);
+        assert!(limits.look_up(made_up, here).unwrap());
+        for _ in 0..3 {
+            let problem = limits.look_up(made_up, here).unwrap_err();
+            assert_eq!((problem.status, problem.retry_after), (429, Some(1)), "the database is not asked");
+            assert!(!limits.look_up(own, here).unwrap());
+        }
+        // From elsewhere it proves itself anew; and once it is revoked it is as any other.
+        assert!(limits.look_up(own, there).unwrap());
+        limits.was_not_good(own, here);
+        assert!(limits.look_up(own, here).is_err());
+        clock.0.fetch_add(1_000_000, Ordering::SeqCst);
+        assert!(limits.look_up(own, here).unwrap());
+    }
+
+    #[test]
+    fn what_is_remembered_as_good_is_bounded() {
+        let limits = RateLimits::new(rate(1, 1), rate(1, 1), Arc::new(At(AtomicI64::new(5_000_000))));
+        for number in 0..=MAX_GOOD {
+            let mut credential = [0; 32];
+            credential[..8].copy_from_slice(&number.to_be_bytes());
+            limits.was_good(credential, None);
+        }
+        assert!(limits.good().len() <= MAX_GOOD);
     }
 
     #[test]

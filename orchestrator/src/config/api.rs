@@ -14,7 +14,7 @@ pub struct ApiConfig {
     /// What callers call this installation (`desk.example`, with a port unless it is the scheme's own). With it, signatures must cover
     /// `@authority`, and are held against this.
     pub authority: Option<String>,
-    /// Who may call at all, as CIDRs; empty: everybody.
+    /// Who may call anything but `/health` and `/ready`, as CIDRs; empty: everybody.
     #[serde(default)]
     pub allow: Vec<Network>,
     /// Proxies whose `X-Forwarded-For` is believed.

@@ -230,12 +230,22 @@ async fn caller__should_be_told_when_to_come_again() {
     for expected in [(401, None), (401, None), (401, None), limited.clone()] {
         assert_eq!(ask("bursar_wrong").await, expected);
     }
+    // One that is valid, and that nobody has seen yet: the database is not even asked about it.
+    let (fresh, hash) = bursar::api::auth::new_key(&mut rand::rngs::OsRng);
+    let id = bursar_domain::ids::ApiKeyId::new(uuid::Uuid::from_u128(2));
+    let mut tx = server.store.write().await.unwrap();
+    api_keys::insert(&mut tx, &ApiKey::new(id, "fresh", clock.now()), &hash).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(ask(&fresh).await, limited);
     clock.wait(1);
     assert_eq!(
         ask(&server.key).await.0,
         200,
         "who is known is not limited by what others try from the same address"
     );
+    assert_eq!(ask(&fresh).await.0, 200, "with the token that has come back");
+    assert_eq!(ask("bursar_wrong").await, limited);
+    assert_eq!(ask(&fresh).await.0, 200, "and known from then on");
     let health = reqwest::get(format!("{}/health", server.url)).await.unwrap();
     assert_eq!(health.status(), StatusCode::OK);
 }
@@ -256,7 +266,12 @@ async fn installation__should_let_in_whom_its_list_has_and_want_its_name_signed(
     assert_eq!(answer(&bearer, Method::GET, "/v1/me", None).await.0, StatusCode::FORBIDDEN);
     let challenge = answer(&bearer, Method::POST, "/v1/sessions/challenge", None).await;
     assert_eq!(challenge.0, StatusCode::FORBIDDEN);
-    assert_eq!(answer(&bearer, Method::GET, "/health", None).await.0, StatusCode::OK);
+    for path in ["/metrics", "/health/nodes", "/openapi.json", "/docs/", "/", "/v1/nothing"] {
+        assert_eq!(answer(&bearer, Method::GET, path, None).await.0, StatusCode::FORBIDDEN, "{path}");
+    }
+    for path in ["/health", "/ready"] {
+        assert_ne!(answer(&bearer, Method::GET, path, None).await.0, StatusCode::FORBIDDEN, "{path}");
+    }
 
     // Behind a proxy that is trusted, what it says counts.
     let proxied = Settings {
