@@ -180,3 +180,6 @@ async fn proven(
     let signed = state.is_ok_and(|state| state.check(other, now).is_ok());
     Ok(signed.then_some((seq, ours.digest)))
 }
+
+#[cfg(test)]
+mod tests;
