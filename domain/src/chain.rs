@@ -45,6 +45,28 @@ pub struct ObservedBlock {
     pub time: Timestamp,
     /// In block order.
     pub transactions: Vec<ObservedTransaction>,
+    pub contract_payments: ContractPayments,
+}
+
+/// What contracts sent on to our addresses in a block (Ethereum's internal transactions). It stands in no list of transactions: a
+/// node tells it only by executing the block again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ContractPayments {
+    /// Not looked for, because there can be none: of the chain, of the block, or because nobody is watched.
+    #[default]
+    NotSought,
+    /// There may be some, and the node does not tell.
+    Unknown,
+    /// All of them, in the order in which they were made.
+    Known(Vec<ContractPayment>),
+}
+
+/// Money of the chain's own asset that a contract sent on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContractPayment {
+    /// Of the transaction in which the contract ran.
+    pub tx_id: String,
+    pub credit: Credit,
 }
 
 /// A transaction in a block that was sent by us, spends what is ours, or credits one of our addresses.
@@ -84,8 +106,19 @@ pub struct Credit {
     pub amount: Amount,
     /// Bitcoin: the output. It is spendable from now on.
     pub outpoint: Option<OutPoint>,
-    /// Position within the transaction: the output index, the log index, or 0. With the transaction id it names the credit.
+    /// Position within the transaction: the output index; on Ethereum 0 for the transaction's own value, an event's place among the
+    /// block's events plus one, and from [`CONTRACT_PAYMENTS`] on what contracts sent on. With the transaction id it names the credit.
     pub index: u32,
+}
+
+/// [`Credit::index`] of the first payment that contracts make in a transaction, to whomever it goes; each further one has the next.
+/// Above the place of any event, so that no two credits of a transaction share an index.
+pub const CONTRACT_PAYMENTS: u32 = 1 << 31;
+
+impl Credit {
+    pub const fn is_contract_payment(&self) -> bool {
+        self.index >= CONTRACT_PAYMENTS
+    }
 }
 
 /// Recent block hashes of a followed chain, to find where a reorganisation forked off.

@@ -8,6 +8,9 @@ pub struct ChainHealth {
     pub min_agree: usize,
     /// Whether enough nodes agreed on where the chain stands when they were last asked; `None` before that.
     pub agreed: Option<bool>,
+    /// Whether what contracts send on was told of the last block where it was looked for; `None` before that, and on chains that have
+    /// no such payments.
+    pub contract_payments: Option<bool>,
     /// In the order of the configuration.
     pub nodes: Vec<NodeHealth>,
 }
@@ -29,6 +32,8 @@ pub struct NodeHealth {
     pub last_error: Option<String>,
     /// How often so many others agreed on something else that its answer was not taken.
     pub outvoted: u64,
+    /// Whether it told what contracts sent on when it was last asked for that; `None` before that.
+    pub contract_payments: Option<bool>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

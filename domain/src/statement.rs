@@ -13,6 +13,7 @@ use crate::{
     ports::NodeError,
 };
 use async_trait::async_trait;
+use std::collections::HashSet;
 
 /// Tells what happened to accounts, as of final blocks.
 #[async_trait]
@@ -63,6 +64,8 @@ pub struct Statement {
     pub sent: Vec<Sent>,
     /// Credits in these blocks.
     pub received: Vec<Received>,
+    /// Ids of what was said to pay us of which the node could not tell what contracts sent on.
+    pub untraced: HashSet<String>,
     /// Whether `received` is all of them. Where a chain cannot be asked for that (Ethereum), it is what was known and found.
     pub received_is_all: bool,
     /// For each address and asset, on chains with accounts.

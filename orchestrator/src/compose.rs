@@ -1,7 +1,9 @@
 //! Puts the parts together as the configuration says.
 
 use crate::api::{audited, state::Assets};
-use crate::config::{BitcoinConfig, BitcoinLogin, Config, EngineConfig, EthereumConfig, Hidden, XrpConfig};
+use crate::config::{
+    BitcoinConfig, BitcoinLogin, Config, EngineConfig, EthereumConfig, Hidden, TracesConfig, XrpConfig,
+};
 use crate::crash;
 use anyhow::Context as _;
 use bursar_bitcoin::{BitcoinAdapter, BitcoinNode, BitcoinNodeConfig};
@@ -14,7 +16,7 @@ use bursar_domain::{
     statement::ReadStatement,
     time::{Clock, Timestamp},
 };
-use bursar_ethereum::{EthereumAdapter, EthereumNode, EthereumNodeConfig, Finality};
+use bursar_ethereum::{EthereumAdapter, EthereumNode, EthereumNodeConfig, Finality, Traces};
 use bursar_kyt::{client::RemoteScreening, secret::SecretSource};
 use bursar_nodes::{InvalidNodeSet, NamedNode, NodeSet, NodeSetSettings};
 use bursar_store::Store;
@@ -230,6 +232,11 @@ fn ethereum_nodes(config: &EthereumConfig) -> anyhow::Result<Vec<(String, Arc<Et
             },
             finality: config.confirmations.map_or(Finality::FinalizedTag, Finality::Depth),
             timeout: Duration::from_millis(config.timeout_ms),
+            traces: match config.traces {
+                TracesConfig::Auto => Traces::Auto,
+                TracesConfig::Off => Traces::Off,
+                TracesConfig::Required => Traces::Required,
+            },
         });
         let node = node.with_context(|| format!("[ethereum] {name}"))?;
         Ok((name, Arc::new(node)))

@@ -15,7 +15,7 @@ mod webhooks;
 
 pub use api::{ApiConfig, LimitsConfig, Network as CidrConfig, SessionsConfig};
 pub use audit::AuditConfig;
-pub use chains::{BitcoinConfig, BitcoinLogin, EthereumConfig, Hidden, TokenConfig, XrpConfig};
+pub use chains::{BitcoinConfig, BitcoinLogin, EthereumConfig, Hidden, TokenConfig, TracesConfig, XrpConfig};
 pub use governance::GovernanceConfig;
 pub use reconcile::ReconcileConfig;
 pub use replacement::ReplacementConfig;

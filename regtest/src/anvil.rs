@@ -1,5 +1,6 @@
 //! anvil, a local Ethereum node, with test tokens.
 
+mod contracts;
 mod state;
 mod tokens;
 
@@ -14,6 +15,7 @@ use crate::error::describe;
 use crate::rpc::{Dialect, RpcClient};
 use crate::{Process, RegtestError, eventually, free_port, tools};
 
+pub use contracts::{Contracts, Way};
 pub use tokens::TokenKind;
 
 const READY_WITHIN: Duration = Duration::from_secs(30);

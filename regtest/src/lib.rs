@@ -19,7 +19,7 @@ pub mod wait;
 pub mod xrp_ledger;
 pub mod xrpl;
 
-pub use anvil::{Anvil, AnvilOptions, Mining, TokenKind};
+pub use anvil::{Anvil, AnvilOptions, Contracts, Mining, TokenKind, Way};
 pub use bitcoind::{Bitcoind, StartOptions};
 pub use certificates::Authority;
 pub use error::RegtestError;

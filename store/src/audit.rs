@@ -104,6 +104,8 @@ pub struct Booked {
     pub address: String,
     pub asset: Asset,
     pub amount: Amount,
+    /// [`bursar_domain::chain::Credit::index`].
+    pub index: u32,
 }
 
 pub async fn deposits(
@@ -114,7 +116,7 @@ pub async fn deposits(
 ) -> Result<Vec<Booked>, StoreError> {
     const OPERATION: &str = "deposits.audit";
     let rows = sqlx::query(
-        "SELECT id, tx_id, address, asset, amount FROM deposits WHERE network = $1 AND height >= $2 AND height <= $3 \
+        "SELECT id, tx_id, address, asset, amount, credit_index FROM deposits WHERE network = $1 AND height >= $2 AND height <= $3 \
          ORDER BY position",
     )
     .bind(network.to_string())
@@ -131,6 +133,7 @@ pub async fn deposits(
                 address: fields.text("address")?,
                 asset: fields.parse("asset")?,
                 amount: fields.parse("amount")?,
+                index: fields.number("credit_index")?,
             })
         })
         .collect()

@@ -5,9 +5,11 @@
 
 mod apply;
 mod rollback;
+mod untraced;
 
 pub use apply::{Applied, apply_block};
 pub use rollback::rollback_to;
+pub use untraced::{Untraced, untraced};
 
 use crate::{
     Store, StoreError, WriteTx,

@@ -33,7 +33,7 @@ pub struct Deposit {
     pub network: Network,
     pub wallet: WalletId,
     pub tx_id: String,
-    /// Position within the transaction: output index, log index, or 0.
+    /// Position within the transaction ([`Credit::index`]).
     pub index: u32,
     pub address: String,
     /// XRPL destination tag.

@@ -24,7 +24,7 @@ use bursar_domain::{
 use bursar_store::{
     Store, StoreError,
     audit::{self, Balance, Booked, OurAddress, Outcome, Reconciled},
-    chain,
+    chain::{self, Untraced},
     halts::{self, Halt, HaltCode},
     transactions::{self, TransactionRecord},
 };
@@ -86,6 +86,8 @@ struct Books {
     /// What the chain calls them.
     ids: HashMap<TransactionId, String>,
     deposits: Vec<Booked>,
+    /// Of these blocks, those in which deposits by contracts were not seen.
+    untraced: Vec<Untraced>,
 }
 
 impl Books {
@@ -132,6 +134,11 @@ pub async fn audit(
         included,
         deposits: audit::deposits(store, network, first, last.height).await?,
         addresses: addresses.into_iter().map(|ours| (ours.address.clone(), ours)).collect(),
+        untraced: chain::untraced(store, network)
+            .await?
+            .into_iter()
+            .filter(|blocks| blocks.first <= last.height && blocks.last >= first)
+            .collect(),
     };
     let under_way = records(store, audit::under_way(store, network).await?).await?;
     let mut wanted: Vec<String> = books.addresses.keys().cloned().collect();

@@ -8,7 +8,7 @@
 
 use crate::context::{ChainPorts, Context};
 use bursar_domain::{
-    chain::{BlockRef, Tips, WatchSet},
+    chain::{BlockRef, ContractPayments, ObservedBlock, Tips, WatchSet},
     network::Network,
     ports::NodeError,
 };
@@ -137,11 +137,25 @@ pub async fn catch_up(
         for resource in &applied.foreign_spends {
             tracing::error!(%network, %resource, block = observed.block.height, "used by a transaction that is not ours");
         }
+        measure_contract_payments(network, &observed);
         cursor = observed.block;
         metrics::counter!("bursar_blocks_walked_total", "network" => network.to_string()).increment(1);
         metrics::gauge!("bursar_follower_height", "network" => network.to_string()).set(cursor.height as f64);
     }
     Ok(())
+}
+
+/// In plain sight: deposits by contracts are not seen in blocks that no node traces.
+fn measure_contract_payments(network: Network, observed: &ObservedBlock) {
+    let seen = match &observed.contract_payments {
+        ContractPayments::NotSought => return,
+        ContractPayments::Unknown => {
+            metrics::counter!("bursar_blocks_untraced_total", "network" => network.to_string()).increment(1);
+            0.0
+        }
+        ContractPayments::Known(_) => 1.0,
+    };
+    metrics::gauge!("bursar_contract_payments_seen", "network" => network.to_string()).set(seen);
 }
 
 async fn watch_set(context: &Context, network: Network, ports: &ChainPorts) -> Result<WatchSet, StoreError> {

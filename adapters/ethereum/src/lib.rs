@@ -20,7 +20,7 @@ pub mod node;
 mod rlp;
 
 #[cfg(feature = "node")]
-pub use node::{EthereumNode, EthereumNodeConfig, FeePolicy, Finality, InvalidNodeConfig};
+pub use node::{EthereumNode, EthereumNodeConfig, FeePolicy, Finality, InvalidNodeConfig, Traces};
 
 /// The pure side: addresses, building, decoding, assembling. Co-signers use it too.
 #[derive(Debug, Clone, Copy, Default)]

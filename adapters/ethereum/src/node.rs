@@ -14,6 +14,7 @@ mod receipts;
 mod revert;
 mod rpc;
 mod statement;
+mod traces;
 mod wire;
 
 use bursar_domain::network::Network;
@@ -21,6 +22,7 @@ use fees::Market;
 use rpc::Rpc;
 use std::time::Duration;
 use tokio::sync::Mutex;
+use traces::Tracing;
 
 /// How to reach a node and what to make of it.
 #[derive(Clone)]
@@ -33,6 +35,20 @@ pub struct EthereumNodeConfig {
     pub finality: Finality,
     /// For one call, from connecting to the last byte.
     pub timeout: Duration,
+    /// Whether what contracts send on is looked for.
+    pub traces: Traces,
+}
+
+/// Whether blocks are traced to see what contracts send on to our addresses: one more call for each block that has transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Traces {
+    /// Where the node offers it. Where it does not, blocks say that these payments are unknown.
+    #[default]
+    Auto,
+    /// Never: blocks say that these payments are unknown.
+    Off,
+    /// A block that the node cannot trace is an error, so that nothing is walked past.
+    Required,
 }
 
 /// Bounds on what a transaction offers to pay (EIP-1559).
@@ -113,12 +129,13 @@ pub struct EthereumNode {
     /// What fees were when they were last read.
     market: Mutex<Option<Market>>,
     finality: Finality,
+    tracing: Tracing,
 }
 
 impl EthereumNode {
     /// Checks the configuration; no call is made yet. rustls' process-wide provider must be installed before.
     pub fn new(config: EthereumNodeConfig) -> Result<Self, InvalidNodeConfig> {
-        let EthereumNodeConfig { chain_id, url, fees, finality, timeout } = config;
+        let EthereumNodeConfig { chain_id, url, fees, finality, timeout, traces } = config;
         fees.validate()?;
         if finality == Finality::Depth(0) {
             return Err(InvalidNodeConfig::Depth);
@@ -129,6 +146,7 @@ impl EthereumNode {
             fees,
             market: Mutex::default(),
             finality,
+            tracing: Tracing::new(traces),
         })
     }
 

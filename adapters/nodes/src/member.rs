@@ -7,7 +7,7 @@ use crate::{
 };
 use backon::{ExponentialBuilder, Retryable};
 use bursar_domain::{
-    chain::{BlockRef, Tips},
+    chain::{BlockRef, ContractPayments, Tips},
     health::{NodeCondition, NodeHealth},
     network::Network,
     package::SignedTransaction,
@@ -48,6 +48,8 @@ struct Seen {
     last_error: Option<String>,
     outvoted: u64,
     doubted_until: Option<Instant>,
+    /// Whether it told what contracts sent on when it was last asked for that.
+    contract_payments: Option<bool>,
 }
 
 /// What a question to a node can end with when it is not its answer.
@@ -74,6 +76,8 @@ impl NodeFailure for ReadAccountError {
 pub struct Rank {
     left_alone: bool,
     behind: bool,
+    /// It cannot tell what contracts sent on. Of no weight in what has no height.
+    untraced: bool,
     doubted: bool,
 }
 
@@ -89,6 +93,7 @@ impl Member {
             last_error: None,
             outvoted: 0,
             doubted_until: None,
+            contract_payments: None,
         };
         Self { name: node.name, network, node: node.node, settings, labels, seen: Mutex::new(seen) }
     }
@@ -153,6 +158,17 @@ impl Member {
         self.seen().remember(block);
     }
 
+    pub fn told_contract_payments(&self, payments: &ContractPayments) {
+        if let Some(told) = told(payments) {
+            self.seen().contract_payments = Some(told);
+        }
+    }
+
+    /// Whether it told what contracts sent on when it was last asked for that; `None` before that.
+    pub fn tells_contract_payments(&self) -> Option<bool> {
+        self.seen().contract_payments
+    }
+
     /// The hash that it last gave for this height. It may have followed another branch since.
     pub fn remembered(&self, height: u64) -> Option<String> {
         self.seen().hashes.iter().find(|block| block.height == height).map(|block| block.hash.clone())
@@ -174,6 +190,7 @@ impl Member {
         Rank {
             left_alone: !seen.breaker.admits(now),
             behind: height.zip(seen.tips).is_some_and(|(asked, (tip, _))| tip < asked),
+            untraced: height.is_some() && seen.contract_payments == Some(false),
             doubted: seen.doubted_until.is_some_and(|until| now < until),
         }
     }
@@ -189,6 +206,7 @@ impl Member {
             latency: seen.latency,
             last_error: seen.last_error.clone(),
             outvoted: seen.outvoted,
+            contract_payments: seen.contract_payments,
         }
     }
 
@@ -345,6 +363,15 @@ impl Seen {
         self.condition = NodeCondition::Down;
         self.last_error = Some(error);
         self.doubted_until = Some(now + DOUBTED);
+    }
+}
+
+/// `None`: there was nothing to tell.
+pub const fn told(payments: &ContractPayments) -> Option<bool> {
+    match payments {
+        ContractPayments::NotSought => None,
+        ContractPayments::Unknown => Some(false),
+        ContractPayments::Known(_) => Some(true),
     }
 }
 

@@ -29,6 +29,8 @@ pub struct NodeSet {
     settings: NodeSetSettings,
     /// Whether enough agreed when they were last asked for their tips.
     agreed: Mutex<Option<bool>>,
+    /// Whether what contracts sent on was told of the last block where it was looked for.
+    contract_payments: Mutex<Option<bool>>,
 }
 
 impl NodeSet {
@@ -50,7 +52,13 @@ impl NodeSet {
             return Err(InvalidNodeSet::MinAgree { min_agree, nodes: nodes.len() });
         }
         let members = nodes.into_iter().map(|node| Arc::new(Member::new(network, node, settings)));
-        Ok(Self { network, members: members.collect(), settings, agreed: Mutex::default() })
+        Ok(Self {
+            network,
+            members: members.collect(),
+            settings,
+            agreed: Mutex::default(),
+            contract_payments: Mutex::default(),
+        })
     }
 
     const fn min_agree(&self) -> usize {
@@ -59,6 +67,10 @@ impl NodeSet {
 
     fn agreed(&self) -> MutexGuard<'_, Option<bool>> {
         self.agreed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn contract_payments(&self) -> MutexGuard<'_, Option<bool>> {
+        self.contract_payments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// In the order of asking: those that may be asked, have reached `height`, and were not wrong lately, as configured; then the

@@ -3,6 +3,7 @@
 mod accounts;
 mod blocks;
 mod broadcasts;
+mod contract_payments;
 mod deaths;
 mod faults;
 mod scripted;

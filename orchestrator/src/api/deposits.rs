@@ -45,7 +45,8 @@ pub struct DepositView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tag: Option<u32>,
     pub tx_id: String,
-    /// Position within the transaction: output index, log index, or 0.
+    /// Position within the transaction: the output index; on Ethereum 0 for its own value, an event's place in the block plus one, and
+    /// from 2147483648 on what contracts sent on.
     pub index: u32,
     pub block_height: u64,
     /// `DETECTED`, `CONFIRMING`, `PENDING_SCREENING` (in a final block, not cleared yet), `COMPLETED` or `FROZEN`. What is not COMPLETED cannot

@@ -80,7 +80,7 @@ impl From<&NodeHealth> for NodeState {
 #[utoipa::path(get, path = "/health/nodes", tag = "operations", responses((status = 200, body = Vec<ChainNodes>)))]
 pub async fn nodes(State(state): State<ApiState>) -> Json<Vec<ChainNodes>> {
     let chains = state.context.chains.iter().map(|(network, ports)| {
-        let ChainHealth { min_agree, agreed, nodes } = ports.node.health();
+        let ChainHealth { min_agree, agreed, nodes, .. } = ports.node.health();
         ChainNodes {
             network: *network,
             agreed,

@@ -3,7 +3,10 @@
 use super::{ApiState, health::NodeState, problem::Problem};
 use axum::{Json, extract::State};
 use bursar_domain::{health::NodeHealth, network::Network};
-use bursar_store::{chain, jobs, keys};
+use bursar_store::{
+    chain::{self, Untraced},
+    jobs, keys,
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -41,6 +44,32 @@ pub struct NodeView {
     /// How many of the nodes must say the same before it counts.
     pub min_agree: usize,
     pub members: Vec<MemberView>,
+    /// Ethereum: whether what contracts send on to our addresses was told of the last block; null before one was looked at, and in a
+    /// process that does not follow the chain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contract_payments_seen: Option<bool>,
+    /// Blocks that were walked without knowing that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub untraced_blocks: Option<UntracedView>,
+}
+
+/// Blocks that no node traced.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UntracedView {
+    pub blocks: u64,
+    pub first_height: u64,
+    pub last_height: u64,
+}
+
+impl UntracedView {
+    fn of(untraced: &[Untraced]) -> Option<Self> {
+        Some(Self {
+            blocks: untraced.iter().map(|range| range.last.saturating_sub(range.first) + 1).sum(),
+            first_height: untraced.first()?.first,
+            last_height: untraced.last()?.last,
+        })
+    }
 }
 
 /// One of the chain's nodes, by the answers that this process got from it.
@@ -55,6 +84,9 @@ pub struct MemberView {
     pub last_error: Option<String>,
     /// How often enough others agreed on another answer than its.
     pub outvoted: u64,
+    /// Ethereum: whether it traced the last block that it was asked to trace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traces: Option<bool>,
 }
 
 impl From<NodeHealth> for MemberView {
@@ -64,6 +96,7 @@ impl From<NodeHealth> for MemberView {
             latency_ms: health.latency.map(|latency| u64::try_from(latency.as_millis()).unwrap_or(u64::MAX)),
             last_error: health.last_error,
             outvoted: health.outvoted,
+            traces: health.contract_payments,
         }
     }
 }
@@ -104,6 +137,8 @@ pub async fn get(State(state): State<ApiState>) -> Result<Json<StatusView>, Prob
             followed_height: chain::cursor(&context.store, *network).await?.map(|block| block.height),
             min_agree: health.min_agree,
             members: health.nodes.into_iter().map(MemberView::from).collect(),
+            contract_payments_seen: health.contract_payments,
+            untraced_blocks: UntracedView::of(&chain::untraced(&context.store, *network).await?),
         });
     }
     let keys = keys::all(&context.store).await?.into_iter().map(|key| KeyView {

@@ -90,6 +90,9 @@ pub struct EthereumConfig {
     pub max_tip_gwei: u64,
     /// A block is final with this many confirmations; by the `finalized` tag when absent.
     pub confirmations: Option<u64>,
+    /// Whether blocks are traced, to see what contracts send on to our addresses.
+    #[serde(default)]
+    pub traces: TracesConfig,
     #[serde(default)]
     pub tokens: Vec<TokenConfig>,
     pub start_height: Option<u64>,
@@ -99,6 +102,17 @@ pub struct EthereumConfig {
     pub timeout_ms: u64,
     #[serde(default)]
     pub replacement: ReplacementConfig,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TracesConfig {
+    /// Where the nodes can.
+    #[default]
+    Auto,
+    Off,
+    /// The chain is followed only with nodes that can.
+    Required,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -4,7 +4,7 @@ use crate::server::{Server, TestClock, database, found};
 use bursar_domain::{
     amount::Amount,
     asset::Asset,
-    chain::{BlockRef, Credit, ObservedBlock, ObservedTransaction, TransactionOutcome},
+    chain::{BlockRef, ContractPayments, Credit, ObservedBlock, ObservedTransaction, TransactionOutcome},
     governance::{
         policy::RiskBand,
         testing::{TestDesk, key},
@@ -121,6 +121,7 @@ async fn receive(server: &Server, wallet: WalletId) {
         parent_hash: block(1).hash,
         time: now,
         transactions: vec![transaction],
+        contract_payments: ContractPayments::NotSought,
     };
     let mut tx = server.store.write().await.unwrap();
     let wallet = Wallet { id: wallet, name: "desk".into(), descriptor, created_at: now };

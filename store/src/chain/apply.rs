@@ -1,6 +1,6 @@
 //! A block is applied: what in it concerns us becomes rows.
 
-use super::cursor_on;
+use super::{cursor_on, untraced};
 use crate::{
     StoreError, WriteTx, addresses,
     addresses::AddressRecord,
@@ -13,7 +13,10 @@ use crate::{
     transactions,
 };
 use bursar_domain::{
-    chain::{BlockRef, Credit, ObservedBlock, ObservedTransaction, TransactionOutcome},
+    chain::{
+        BlockRef, ContractPayment, ContractPayments, Credit, ObservedBlock, ObservedTransaction,
+        TransactionOutcome,
+    },
     effects::{OutPoint, Resource},
     ids::{TransactionId, TransferId, WalletId},
     network::Network,
@@ -64,7 +67,18 @@ pub async fn apply_block(
         // A transaction that failed moved nothing, whatever is said of it.
         if !matches!(transaction.outcome, TransactionOutcome::Failed { .. }) {
             for credit in &transaction.credits {
-                applied.deposits += u32::from(receive(tx, &at, transaction, ours.as_ref(), credit).await?);
+                let deposited = receive(tx, &at, &transaction.tx_id, ours.as_ref(), credit).await?;
+                applied.deposits += u32::from(deposited);
+            }
+        }
+    }
+    match &observed.contract_payments {
+        ContractPayments::NotSought => {}
+        ContractPayments::Unknown => untraced::record(tx, network, height).await?,
+        ContractPayments::Known(payments) => {
+            for ContractPayment { tx_id, credit } in payments {
+                let ours = our_transaction(tx, network, tx_id).await?;
+                applied.deposits += u32::from(receive(tx, &at, tx_id, ours.as_ref(), credit).await?);
             }
         }
     }
@@ -261,7 +275,7 @@ async fn account_of(
 async fn receive(
     tx: &mut WriteTx,
     at: &Place<'_>,
-    transaction: &ObservedTransaction,
+    tx_id: &str,
     ours: Option<&Ours>,
     credit: &Credit,
 ) -> Result<bool, StoreError> {
@@ -278,7 +292,7 @@ async fn receive(
     if back || address.path.branch == Branch::Change {
         return Ok(false);
     }
-    deposits::record(tx, at.network, address.wallet, at.block, &transaction.tx_id, credit, at.now).await?;
+    deposits::record(tx, at.network, address.wallet, at.block, tx_id, credit, at.now).await?;
     Ok(true)
 }
 

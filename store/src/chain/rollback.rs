@@ -1,6 +1,6 @@
 //! Blocks are taken back: everything above a height is undone.
 
-use super::cursor_on;
+use super::{cursor_on, untraced};
 use crate::{
     StoreError, WriteTx, deposits,
     error::During,
@@ -36,6 +36,7 @@ pub async fn rollback_to(
     let mut touched = exclude(tx, network, above).await?;
     touched.extend(forget_foreign_spends(tx, network, above).await?);
     deposits::revert_above(tx, network, above, now).await?;
+    untraced::forget_above(tx, network, height).await?;
     for sql in [
         "DELETE FROM utxos WHERE network = $1 AND height > $2",
         "UPDATE utxos SET spent_height = NULL, spent_by = NULL WHERE network = $1 AND spent_height > $2",

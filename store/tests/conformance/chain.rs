@@ -2,7 +2,10 @@ use crate::fixtures::*;
 use bursar_domain::{
     account::Utxo,
     amount::{Amount, Satoshi},
-    chain::{Credit, ObservedTransaction, TransactionOutcome},
+    chain::{
+        CONTRACT_PAYMENTS, ContractPayment, ContractPayments, Credit, ObservedBlock, ObservedTransaction,
+        TransactionOutcome,
+    },
     ids::WalletId,
     lifecycle::Fact,
     network::Network,
@@ -11,7 +14,8 @@ use bursar_domain::{
 };
 use bursar_store::{
     Store, StoreError,
-    chain::{self, Applied},
+    addresses::AddressRecord,
+    chain::{self, Applied, Untraced},
     deposits::{self, DepositStatus},
     events, halts, jobs,
     transactions::{self, Inclusion},
@@ -328,4 +332,90 @@ async fn new_blocks__should_nudge_what_is_confirming_and_final() {
         );
         assert_eq!(chain::nudge_confirming(&mut tx, network(ETH), at(50)).await.unwrap(), 0);
     }
+}
+
+/// As the follower sees a block: with nothing listed, and what contracts sent on.
+async fn apply_sent_on(store: &Store, height: u64, contract_payments: ContractPayments) -> Applied {
+    let mut tx = store.write().await.unwrap();
+    let observed = ObservedBlock { contract_payments, ..block(height, "", "", vec![]) };
+    let applied = chain::apply_block(&mut tx, bitcoin(), &observed, at(9)).await.unwrap();
+    tx.commit().await.unwrap();
+    applied
+}
+
+#[tokio::test]
+async fn what_contracts_send_on__should_be_deposits_of_their_own() {
+    let database = Database::open().await;
+    let store = &database.store;
+    let address = database.address(1, Branch::Receive).await;
+    let change = database.address(1, Branch::Change).await;
+    start(store, bitcoin()).await;
+    let sent_on = |address: &AddressRecord, place: u32, amount: u64| ContractPayment {
+        tx_id: "tx".into(),
+        credit: Credit { outpoint: None, index: CONTRACT_PAYMENTS + place, ..credit(address, 0, amount) },
+    };
+    // The transaction's own value has the index 0; two equal payments of contracts are two deposits.
+    let direct = Credit { outpoint: None, index: 0, ..credit(&address, 0, 7) };
+    let mut paid = block(2, "", "", vec![observed("tx", vec![], vec![direct])]);
+    paid.contract_payments = ContractPayments::Known(vec![
+        sent_on(&address, 0, 5),
+        sent_on(&address, 3, 5),
+        sent_on(&change, 4, 6),
+    ]);
+    let mut tx = store.write().await.unwrap();
+    let applied = chain::apply_block(&mut tx, bitcoin(), &paid, at(9)).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(applied.deposits, 3, "what reaches a change address is none");
+    let list = async || {
+        let items = deposits::list(store, of(wallet()), None, 10).await.unwrap().items;
+        let mut found: Vec<_> = items.iter().map(|d| (d.id, d.tx_id.clone(), d.index, d.amount)).collect();
+        found.sort_by_key(|(_, _, index, _)| *index);
+        found
+    };
+    let before = list().await;
+    let shown: Vec<_> =
+        before.iter().map(|(_, tx_id, index, amount)| (tx_id.as_str(), *index, *amount)).collect();
+    let amount = Amount::from_u64;
+    let expected = [
+        ("tx", 0, amount(7)),
+        ("tx", CONTRACT_PAYMENTS, amount(5)),
+        ("tx", CONTRACT_PAYMENTS + 3, amount(5)),
+    ];
+    assert_eq!(shown, expected);
+
+    rollback(store, 1).await;
+    assert_eq!(list().await, []);
+    assert_eq!(kinds(store).await.iter().filter(|kind| *kind == "deposit.reverted").count(), 3);
+    let mut tx = store.write().await.unwrap();
+    chain::apply_block(&mut tx, bitcoin(), &paid, at(9)).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(list().await, before, "the same deposits have the same ids");
+}
+
+#[tokio::test]
+async fn blocks_that_no_node_traced__should_be_remembered_until_they_are_taken_back() {
+    let database = Database::open().await;
+    let store = &database.store;
+    start(store, bitcoin()).await;
+    let untraced = async || {
+        let ranges = chain::untraced(store, bitcoin()).await.unwrap();
+        ranges.iter().map(|Untraced { first, last }| (*first, *last)).collect::<Vec<_>>()
+    };
+    for (height, payments) in (2..).zip([
+        ContractPayments::Unknown,
+        ContractPayments::Unknown,
+        ContractPayments::Known(vec![]),
+        ContractPayments::Unknown,
+        ContractPayments::Unknown,
+        ContractPayments::NotSought,
+    ]) {
+        apply_sent_on(store, height, payments).await;
+    }
+    assert_eq!(untraced().await, [(2, 3), (5, 6)]);
+    rollback(store, 5).await;
+    assert_eq!(untraced().await, [(2, 3), (5, 5)]);
+    rollback(store, 2).await;
+    assert_eq!(untraced().await, [(2, 2)]);
+    apply_sent_on(store, 3, ContractPayments::Known(vec![])).await;
+    assert_eq!(untraced().await, [(2, 2)]);
 }

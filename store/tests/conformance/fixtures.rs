@@ -3,7 +3,7 @@
 use bursar_domain::{
     amount::Amount,
     asset::Asset,
-    chain::{BlockRef, Credit, ObservedBlock, ObservedTransaction, TransactionOutcome},
+    chain::{BlockRef, ContractPayments, Credit, ObservedBlock, ObservedTransaction, TransactionOutcome},
     effects::{Effects, OutPoint, Resource, Validity},
     ids::{AddressId, TransactionId, TransferId, WalletId},
     intent::{Destination, InitiatorKey, Intent, Payment, SignedIntent},
@@ -264,6 +264,7 @@ pub fn block(height: u64, fork: &str, parent: &str, transactions: Vec<ObservedTr
         parent_hash: format!("{parent}{}", height - 1),
         time: T0,
         transactions,
+        contract_payments: ContractPayments::NotSought,
     }
 }
 

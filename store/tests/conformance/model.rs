@@ -4,7 +4,7 @@
 use crate::fixtures::*;
 use bursar_domain::{
     amount::Amount,
-    chain::ObservedBlock,
+    chain::{ContractPayments, ObservedBlock},
     effects::{OutPoint, Resource},
     ids::WalletId,
     wallet::Branch,
@@ -100,6 +100,7 @@ async fn check(steps: Vec<Step>) {
                     parent_hash: blocks.last().map_or("0".into(), |block| block.block.hash.clone()),
                     time: T0,
                     transactions: vec![],
+                    contract_payments: ContractPayments::NotSought,
                 };
                 for made in txs {
                     // What earlier transactions of this very block have created can be spent too.

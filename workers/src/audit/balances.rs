@@ -110,10 +110,18 @@ pub fn accounts(network: Network, books: &Books, statement: &Statement, findings
         } else {
             continue;
         };
-        let text = format!(
+        let mut text = format!(
             "has {} {}, {by} it had before these blocks and what is booked in them explain (smallest units)",
             held.closing, held.asset
         );
+        if let (Code::UnexplainedCredit, [first, ..], [.., last]) =
+            (code, &books.untraced[..], &books.untraced[..])
+        {
+            text += &format!(
+                "; not all blocks from {} to {} could be traced, so what contracts sent on in them is not booked",
+                first.first, last.last
+            );
+        }
         findings.push(Finding::new(network, code, text).account(&held.address));
     }
 }

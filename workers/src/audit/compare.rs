@@ -4,7 +4,7 @@ use super::{AuditError, Books, Code, Finding};
 use bursar_domain::{
     amount::Amount,
     asset::Asset,
-    chain::TransactionOutcome,
+    chain::{CONTRACT_PAYMENTS, TransactionOutcome},
     effects::Effects,
     ids::TransferId,
     intent::{Destination, Payment},
@@ -284,7 +284,12 @@ pub fn received(network: Network, books: &Books, statement: &Statement, findings
         sum.0 = sum.0.checked_add(ours).unwrap_or(sum.0);
         sum.1 = sum.1.checked_add(theirs).unwrap_or(sum.1);
     };
+    let mut unverified = BTreeSet::new();
     for deposit in &books.deposits {
+        if deposit.index >= CONTRACT_PAYMENTS && statement.untraced.contains(&deposit.tx_id) {
+            unverified.insert((&deposit.tx_id, &deposit.address));
+            continue;
+        }
         add(&deposit.tx_id, &deposit.address, deposit.asset, deposit.amount, Amount::ZERO);
     }
     for received in &statement.received {
@@ -304,5 +309,12 @@ pub fn received(network: Network, books: &Books, statement: &Statement, findings
         let account = account(books, network, &[address]);
         let finding = Finding::new(network, Code::DepositDiffers, text).account(account);
         findings.push(finding.tx_id(Some(&tx_id)));
+    }
+    for (tx_id, address) in unverified {
+        let text =
+            format!("a contract's payment to {address} is booked, and the node that is asked does not trace");
+        let account = account(books, network, &[address.clone()]);
+        let finding = Finding::new(network, Code::DepositUnverified, text).account(account);
+        findings.push(finding.tx_id(Some(tx_id)));
     }
 }

@@ -35,9 +35,12 @@ pub enum Code {
     DoublePayment,
     /// A deposit was booked otherwise than the chain has it, or not at all.
     DepositDiffers,
+    /// A deposit by a contract was not compared: the node that is asked does not trace.
+    DepositUnverified,
     /// An account has less than it must, or other outputs; or more, where that can be told.
     BalanceDiffers,
-    /// An Ethereum account has more than the store can explain: contracts pay without a trace in blocks.
+    /// An Ethereum account has more than the store can explain: contracts pay, which is not seen in blocks that no node traced, and
+    /// validators withdraw.
     UnexplainedCredit,
     /// The node no longer knows what an account had at first, so its balance was not compared.
     OpeningUnknown,
@@ -73,6 +76,7 @@ impl Code {
             Self::AmountDiffers => "AMOUNT_DIFFERS",
             Self::DoublePayment => "DOUBLE_PAYMENT",
             Self::DepositDiffers => "DEPOSIT_DIFFERS",
+            Self::DepositUnverified => "DEPOSIT_UNVERIFIED",
             Self::BalanceDiffers => "BALANCE_DIFFERS",
             Self::UnexplainedCredit => "UNEXPLAINED_CREDIT",
             Self::OpeningUnknown => "OPENING_UNKNOWN",
@@ -82,7 +86,9 @@ impl Code {
 
     pub const fn severity(self) -> Severity {
         match self {
-            Self::UnexplainedCredit | Self::OpeningUnknown | Self::SequenceGap => Severity::Warning,
+            Self::DepositUnverified | Self::UnexplainedCredit | Self::OpeningUnknown | Self::SequenceGap => {
+                Severity::Warning
+            }
             _ => Severity::Break,
         }
     }
@@ -107,6 +113,9 @@ impl Code {
             Self::DoublePayment => "stop sending, and ask the recipient to return one of the payments",
             Self::DepositDiffers => {
                 "correct what was credited to the client; the database was altered or misses blocks"
+            }
+            Self::DepositUnverified => {
+                "ask a node that traces (--node), or look at the transaction in an explorer"
             }
             Self::BalanceDiffers => {
                 "stop sending until it is explained; see the other findings of this account"

@@ -11,7 +11,10 @@ use bursar_domain::{
     account::{AccountQuery, AccountState, BitcoinAccount},
     amount::{Amount, Satoshi},
     asset::Asset,
-    chain::{Credit, Liveness, ObservedBlock, ObservedTransaction, Tips, TransactionOutcome, WatchSet},
+    chain::{
+        ContractPayments, Credit, Liveness, ObservedBlock, ObservedTransaction, Tips, TransactionOutcome,
+        WatchSet,
+    },
     effects::{Resource, Validity},
     network::{Chain, Network},
     package::SignedTransaction,
@@ -176,6 +179,7 @@ impl ObserveChain for ModelNode {
             block,
             parent_hash: parent.map_or_else(String::new, |parent| parent.hash),
             time: T0,
+            contract_payments: ContractPayments::NotSought,
         })
     }
 

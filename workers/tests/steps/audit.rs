@@ -22,7 +22,7 @@ use bursar_store::{
     transactions::{self, TransactionRecord},
 };
 use bursar_workers::audit::{self, AuditError, Code, Report, Severity, Subject};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 const OPENING: u64 = 1_000_000;
 
@@ -85,8 +85,12 @@ impl ReadStatement for Witness {
 
 /// A world with one payment and one deposit, and a chain that says the same.
 async fn agreed() -> (World, Witness) {
+    agreed_after(|world| world.chain.mine_deposit(&world.account)).await
+}
+
+async fn agreed_after(paid_to_us: impl FnOnce(&World)) -> (World, Witness) {
     let world = World::ethereum().await;
-    world.chain.mine_deposit(&world.account);
+    paid_to_us(&world);
     world.follow().await;
     let id = world.submit("payee").await;
     world.assert_paid_once(id).await;
@@ -127,9 +131,10 @@ async fn witness(world: &World, record: &TransactionRecord, tx_id: String) -> Wi
                 asset: deposit.asset,
                 amount: deposit.amount,
                 outpoint: None,
-                index: 0,
+                index: deposit.index,
             },
         }],
+        untraced: HashSet::new(),
         received_is_all: false,
         holdings: vec![Holding {
             address: world.account.clone(),
@@ -187,6 +192,31 @@ async fn chain_that_agrees__should_be_clean_and_move_the_next_start() {
     assert_eq!((report.first, report.sent, report.findings.clone()), (witness.last.height + 1, 0, vec![]));
     later.statement.holdings[0].closing = Amount::from_u64(1);
     assert_eq!(codes(&compare(&world, &later, None).await), [Code::BalanceDiffers]);
+}
+
+#[tokio::test]
+async fn contract_payment__should_be_compared_where_the_node_traces() {
+    let (world, witness) = agreed_after(|world| {
+        world.chain.mine_contract_payment(&world.account);
+        world.chain.mine_untraced();
+    })
+    .await;
+    assert_eq!(compare(&world, &witness, None).await.findings, []);
+    let mut lost = witness.clone();
+    lost.statement.received.clear();
+    assert_eq!(codes(&compare(&world, &lost, None).await), [Code::DepositDiffers]);
+    lost.statement.untraced.insert("contract".into());
+    let report = compare(&world, &lost, None).await;
+    assert_eq!(codes(&report), [Code::DepositUnverified]);
+    assert_eq!((report.count(Severity::Break), report.count(Severity::Warning)), (0, 1));
+
+    let mut more = witness;
+    let closing = &mut more.statement.holdings[0].closing;
+    *closing = closing.checked_add(Amount::from_u64(5)).unwrap();
+    let report = compare(&world, &more, None).await;
+    assert_eq!(codes(&report), [Code::UnexplainedCredit]);
+    let text = &report.findings[0].text;
+    assert!(text.contains("5 more than") && text.contains("could be traced"), "{text}");
 }
 
 #[tokio::test]

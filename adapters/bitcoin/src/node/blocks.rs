@@ -4,7 +4,9 @@ use bitcoin::{Address, Block, Network as ChainParams, Transaction, consensus::de
 use bursar_domain::{
     amount::Amount,
     asset::Asset,
-    chain::{BlockRef, Credit, ObservedBlock, ObservedTransaction, TransactionOutcome, WatchSet},
+    chain::{
+        BlockRef, ContractPayments, Credit, ObservedBlock, ObservedTransaction, TransactionOutcome, WatchSet,
+    },
     effects::{OutPoint, Resource},
     network::Network,
     time::Timestamp,
@@ -39,6 +41,7 @@ pub fn observe(
         parent_hash: block.header.prev_blockhash.to_string(),
         time: Timestamp::from_secs(i64::from(block.header.time)),
         transactions,
+        contract_payments: ContractPayments::NotSought,
     })
 }
 

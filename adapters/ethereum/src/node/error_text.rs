@@ -113,6 +113,43 @@ pub(super) fn is_missing_method(code: i64, message: &str) -> bool {
     code == -32601 || text.contains("method") && says_missing.iter().any(|phrase| text.contains(phrase))
 }
 
+/// Whether a node does not offer a way of tracing, or something in front of it does not let it through. `code` may be an HTTP status.
+pub(super) fn is_not_offered(code: i64, message: &str) -> bool {
+    let text = message.to_ascii_lowercase();
+    let says = [
+        "not available on",
+        "not enabled",
+        "is disabled",
+        "not whitelisted",
+        "not allowed",
+        "not permitted",
+        "does not exist/is not available",
+        "not implemented",
+        "upgrade your plan",
+    ];
+    is_missing_method(code, message)
+        || matches!(code, 400 | 401 | 403 | 404 | 405 | 501)
+        || says.iter().any(|phrase| text.contains(phrase))
+}
+
+/// Whether a node no longer has, of a block that it knows, what executing it again needs.
+pub(super) fn is_state_gone(message: &str) -> bool {
+    let text = message.to_ascii_lowercase();
+    [
+        "historical state",
+        "missing trie node",
+        "no state available",
+        "state not available",
+        "state is not available",
+        "state unavailable",
+        "state is pruned",
+        "pruned",
+        "old data not available",
+    ]
+    .iter()
+    .any(|phrase| text.contains(phrase))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,5 +240,36 @@ mod tests {
             assert!(is_missing_method(code, message), "{message}");
         }
         assert!(!is_missing_method(-32000, "header not found"));
+    }
+
+    #[test]
+    fn ways_of_tracing_that_are_not_offered() {
+        for (client, code, message) in [
+            ("geth", -32601, "the method trace_block does not exist/is not available"),
+            ("a service", -32600, "trace_block is not available on the Free tier - upgrade to Pay As You Go"),
+            ("a service", -32000, "debug namespace is not enabled"),
+            ("a proxy", 403, "HTTP status 403 Forbidden"),
+        ] {
+            assert!(is_not_offered(code, message) && !is_state_gone(message), "{client}: {message}");
+        }
+        for (client, message) in [
+            ("geth", "required historical state unavailable (reexec=128)"),
+            ("geth", "missing trie node 5f1e (path ) state 0x5f1e is not available"),
+            ("erigon", "history has been pruned for this block"),
+            ("nethermind", "No state available for block 0x12"),
+            ("reth", "state at block #12 is pruned"),
+            ("besu", "World state unavailable"),
+        ] {
+            assert!(is_state_gone(message) && !is_not_offered(-32000, message), "{client}: {message}");
+        }
+        for (code, message) in [
+            (-32005, "rate limited"),
+            (429, "HTTP status 429 Too Many Requests"),
+            (-32000, "header not found"),
+            (-32000, "execution timeout"),
+            (-32603, "internal error"),
+        ] {
+            assert!(!is_not_offered(code, message) && !is_state_gone(message), "{message}");
+        }
     }
 }

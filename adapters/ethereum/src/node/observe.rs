@@ -1,8 +1,8 @@
-//! Walks blocks and finds in each what concerns us: one call for the block, one for token events if tokens are watched, and
-//! one for each receipt that is needed. Calls grow with blocks, not with what is watched.
+//! Walks blocks and finds in each what concerns us: one call for the block, one for its traces, one for token events if tokens are
+//! watched, and one for each receipt that is needed. Calls grow with blocks, not with what is watched.
 //!
-//! Not seen, because no block lists it: ETH that contracts send on (internal transactions), validator withdrawals, and the
-//! layer-1 share of the fee on rollups.
+//! Not seen: validator withdrawals, the layer-1 share of the fee on rollups, and, where the node does not trace ([`traces`](super::traces)),
+//! ETH that contracts send on.
 
 use super::{
     EthereumNode, Finality,
@@ -17,7 +17,8 @@ use bursar_domain::{
     amount::Amount,
     asset::Asset,
     chain::{
-        BlockRef, Credit, Liveness, ObservedBlock, ObservedTransaction, Tips, TransactionOutcome, WatchSet,
+        BlockRef, CONTRACT_PAYMENTS, ContractPayments, Credit, Liveness, ObservedBlock, ObservedTransaction,
+        Tips, TransactionOutcome, WatchSet,
     },
     effects::Resource,
     network::Network,
@@ -59,15 +60,30 @@ impl ObserveChain for EthereumNode {
         if block.number.to::<u64>() != height {
             return Err(self.rpc.malformed(BLOCK, format!("block {} instead of {height}", block.number)));
         }
-        let ours: Vec<B256> =
-            block.transactions.iter().filter(|tx| concerns(tx, watch)).map(|tx| tx.hash).collect();
-        let receipts = self.receipts(block.hash, &ours).await?;
+        let contract_payments = self.contract_payments(&block, watch).await?;
+        let pays = |tx: &Transaction| match &contract_payments {
+            ContractPayments::Known(payments) => payments.iter().any(|p| p.tx_id == tx.hash.to_string()),
+            ContractPayments::NotSought | ContractPayments::Unknown => false,
+        };
+        let wanted: Vec<B256> = block
+            .transactions
+            .iter()
+            .filter(|tx| concerns(tx, watch) || pays(tx))
+            .map(|tx| tx.hash)
+            .collect();
+        let receipts = self.receipts(block.hash, &wanted).await?;
+        // Two words of the node on one thing.
+        let reverted = |tx: &&Transaction| receipts.get(&tx.hash).is_none_or(|r| r.status.is_zero());
+        if let Some(tx) = block.transactions.iter().filter(reverted).find(|tx| pays(tx)) {
+            let reason = format!("calls in {} that take effect, and a receipt that says reverted", tx.hash);
+            return Err(self.rpc.malformed("trace", reason));
+        }
         let mut tokens = self.token_credits(block.hash, watch).await?;
 
         let mut transactions = Vec::new();
         for tx in &block.transactions {
             let received = tokens.remove(&tx.hash).unwrap_or_default();
-            let observed = match receipts.get(&tx.hash) {
+            let observed = match receipts.get(&tx.hash).filter(|_| concerns(tx, watch)) {
                 Some(receipt) => observe(tx, receipt, received, watch),
                 // Events exist only in transactions that took effect.
                 None if !received.is_empty() => ObservedTransaction {
@@ -91,6 +107,7 @@ impl ObserveChain for EthereumNode {
             parent_hash: block.parent_hash.to_string(),
             time: Timestamp::from_secs(seconds),
             transactions,
+            contract_payments,
         })
     }
 
@@ -99,7 +116,7 @@ impl ObserveChain for EthereumNode {
     }
 }
 
-fn is_ours(address: &Address, watch: &WatchSet) -> bool {
+pub(super) fn is_ours(address: &Address, watch: &WatchSet) -> bool {
     watch.addresses.contains(&checksummed(address))
 }
 
@@ -109,7 +126,7 @@ fn concerns(tx: &Transaction, watch: &WatchSet) -> bool {
         || watch.transactions.contains(&tx.hash.to_string())
 }
 
-/// Credits: native money has index 0, a token event its place among the block's events plus one.
+/// Credits: the transaction's own value has index 0, a token event its place among the block's events plus one.
 fn observe(
     tx: &Transaction,
     receipt: &Receipt,
@@ -195,7 +212,7 @@ fn log_filter(block: B256, watch: &WatchSet) -> serde_json::Value {
 /// Transaction and credit index of an event.
 fn position(rpc: &Rpc, log: &Log) -> Result<(B256, u32), NodeError> {
     let index = log.log_index.and_then(|index| u32::try_from(index.to::<u64>()).ok()?.checked_add(1));
-    match (log.transaction_hash, index) {
+    match (log.transaction_hash, index.filter(|index| *index < CONTRACT_PAYMENTS)) {
         (Some(transaction), Some(index)) => Ok((transaction, index)),
         _ => Err(rpc.malformed(LOGS, "an event without its place in the block")),
     }

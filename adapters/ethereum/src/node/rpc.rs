@@ -10,17 +10,24 @@ use alloy::{
     transports::{TransportError, TransportErrorKind},
 };
 use bursar_domain::{network::Network, ports::NodeError};
+use serde::Deserialize;
+use serde_json::{json, value::RawValue};
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::Duration,
 };
 
 pub(super) struct Rpc {
     client: RpcClient,
+    /// For what [`call_bounded`](Rpc::call_bounded) asks.
+    http: reqwest::Client,
+    url: reqwest::Url,
     chain_id: u64,
     timeout: Duration,
     /// Whether the node behind the URL has said that it serves `chain_id` since the last time that it was out of reach.
     verified: AtomicBool,
+    /// How often it was out of reach.
+    outages: AtomicU64,
 }
 
 /// Why a call gave nothing.
@@ -30,6 +37,19 @@ pub(super) enum CallError {
     Answered(ErrorPayload),
     /// No answer, an HTTP error of something in between, or an answer that makes no sense. The call may have taken effect.
     Node(NodeError),
+}
+
+/// Why a bounded call gave nothing.
+#[derive(Debug)]
+pub(super) enum BoundedError {
+    TooLarge,
+    Call(CallError),
+}
+
+impl From<CallError> for BoundedError {
+    fn from(error: CallError) -> Self {
+        Self::Call(error)
+    }
 }
 
 impl Rpc {
@@ -52,8 +72,60 @@ impl Rpc {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| InvalidNodeConfig::Client(error.without_url().to_string()))?;
-        let client = RpcClient::new_http_with_client(http, url);
-        Ok(Self { client, chain_id, timeout, verified: AtomicBool::new(false) })
+        let client = RpcClient::new_http_with_client(http.clone(), url.clone());
+        let (verified, outages) = (AtomicBool::new(false), AtomicU64::new(0));
+        Ok(Self { client, http, url, chain_id, timeout, verified, outages })
+    }
+
+    /// Grows with each time that the node was out of reach: what answers after that may be another one.
+    pub fn outages(&self) -> u64 {
+        self.outages.load(Ordering::Acquire)
+    }
+
+    /// [`call`](Self::call) for answers that may be large and deeply nested: the result's text, unread. An HTTP status that says that
+    /// the call is not let through is an error with that status as its code.
+    ///
+    /// # Errors
+    /// [`BoundedError::TooLarge`] when the answer has more than `most` bytes.
+    pub async fn call_bounded(
+        &self,
+        method: &'static str,
+        params: serde_json::Value,
+        most: usize,
+    ) -> Result<Box<RawValue>, BoundedError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            result: Option<Box<RawValue>>,
+            error: Option<ErrorPayload>,
+        }
+        self.verify_chain().await.map_err(CallError::Node)?;
+        let failed =
+            |error: reqwest::Error| CallError::Node(self.unavailable(method, transport_reason(&error)));
+        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        // The client's timeout holds for the body, too.
+        let mut response = self.http.post(self.url.clone()).json(&request).send().await.map_err(failed)?;
+        let status = response.status();
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            if body.len() + chunk.len() > most {
+                return Err(BoundedError::TooLarge);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        match serde_json::from_slice(&body) {
+            Ok(Answer { error: Some(error), .. }) => Err(CallError::Answered(error).into()),
+            Ok(Answer { result: Some(result), .. }) if status.is_success() => Ok(result),
+            _ if status.is_client_error() || status == reqwest::StatusCode::NOT_IMPLEMENTED => {
+                let code = i64::from(status.as_u16());
+                let message = format!("HTTP status {status}").into();
+                Err(CallError::Answered(ErrorPayload { code, message, data: None }).into())
+            }
+            _ if !status.is_success() => {
+                Err(CallError::Node(self.unavailable(method, format!("HTTP status {status}"))).into())
+            }
+            Ok(_) => Err(CallError::Node(self.malformed(method, "null")).into()),
+            Err(error) => Err(CallError::Node(self.malformed(method, shorten(&error.to_string()))).into()),
+        }
     }
 
     /// Calls `method`; before the first call, and after each time that the node was out of reach, the chain id is compared.
@@ -123,6 +195,7 @@ impl Rpc {
         if matches!(error, NodeError::Unavailable { .. }) {
             // Whatever answers next may be another node.
             self.verified.store(false, Ordering::Release);
+            self.outages.fetch_add(1, Ordering::AcqRel);
         }
         tracing::debug!(method, %error, "ethereum node call failed");
         Err(CallError::Node(error))

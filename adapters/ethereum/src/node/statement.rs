@@ -100,7 +100,11 @@ impl ReadStatement for EthereumNode {
         }
         let ours: HashSet<&str> = query.addresses.iter().map(String::as_str).collect();
         for known in query.known.iter().filter(|known| known.resources.is_empty()) {
-            statement.received.extend(self.received(known, &ours, query).await?);
+            let (received, traced) = self.received(known, &ours, query).await?;
+            statement.received.extend(received);
+            if !traced {
+                statement.untraced.insert(known.tx_id.clone());
+            }
         }
         Ok(statement)
     }
@@ -246,39 +250,45 @@ impl EthereumNode {
         Ok(None)
     }
 
-    /// What a transaction that is said to pay us did pay.
+    /// What a transaction that is said to pay us did pay, and whether that is all, with what contracts sent on in it.
     async fn received(
         &self,
         known: &Known,
         ours: &HashSet<&str>,
         query: &StatementQuery,
-    ) -> Result<Vec<Received>, NodeError> {
+    ) -> Result<(Vec<Received>, bool), NodeError> {
         let Some(Found { height, transaction, receipt }) = self.placed(&known.tx_id, query.last).await?
         else {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), true));
         };
-        let mut credits = Vec::new();
-        if !receipt.status.is_zero() {
-            let native = transaction.to.filter(|_| !transaction.value.is_zero());
-            credits.extend(native.map(|to| (to, Asset::Eth, Amount(transaction.value))));
-            for log in &receipt.logs {
-                let asset = Asset::Erc20(log.address.into_array());
-                let Some(transfer) = log.token_transfer().filter(|_| query.assets.contains(&asset)) else {
-                    continue;
-                };
-                credits.push((transfer.to, asset, Amount(transfer.amount)));
-            }
+        if receipt.status.is_zero() {
+            return Ok((Vec::new(), true));
         }
-        let credits = credits
-            .into_iter()
-            .map(|(to, asset, amount)| (checksummed(&to), asset, amount))
-            .filter(|(to, ..)| ours.contains(to.as_str()));
-        let received = (0u32..).zip(credits).map(|(index, (address, asset, amount))| Received {
-            tx_id: known.tx_id.clone(),
-            height,
-            credit: Credit { address, tag: None, asset, amount, outpoint: None, index },
-        });
-        Ok(received.collect())
+        let credit = |to: Address, asset, amount, index| Credit {
+            address: checksummed(&to),
+            tag: None,
+            asset,
+            amount: Amount(amount),
+            outpoint: None,
+            index,
+        };
+        let native = transaction.to.filter(|_| !transaction.value.is_zero());
+        let mut credits: Vec<Credit> =
+            native.map(|to| credit(to, Asset::Eth, transaction.value, 0)).into_iter().collect();
+        for (log, index) in receipt.logs.iter().zip(1..) {
+            let asset = Asset::Erc20(log.address.into_array());
+            let Some(transfer) = log.token_transfer().filter(|_| query.assets.contains(&asset)) else {
+                continue;
+            };
+            credits.push(credit(transfer.to, asset, transfer.amount, index));
+        }
+        let inside = self.credits_inside(transaction.hash, receipt.block_hash).await?;
+        let traced = inside.is_some();
+        credits.extend(inside.into_iter().flatten());
+        let received = credits.into_iter().filter(|credit| ours.contains(credit.address.as_str()));
+        let received =
+            received.map(|credit| Received { tx_id: known.tx_id.clone(), height, credit }).collect();
+        Ok((received, traced))
     }
 }
 

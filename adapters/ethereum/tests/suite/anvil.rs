@@ -15,7 +15,7 @@ use bursar_domain::{
     },
     wallet::Branch,
 };
-use bursar_ethereum::{EthereumAdapter, EthereumNode, EthereumNodeConfig, FeePolicy, Finality};
+use bursar_ethereum::{EthereumAdapter, EthereumNode, EthereumNodeConfig, FeePolicy, Finality, Traces};
 use bursar_regtest::{Anvil, AnvilOptions, Mining, TokenKind};
 use ruint::aliases::U256;
 use std::time::Duration;
@@ -33,6 +33,7 @@ pub fn config(url: &str, chain_id: u64) -> EthereumNodeConfig {
         fees: FeePolicy { kept_for: Duration::ZERO, ..FeePolicy::default() },
         finality: Finality::Depth(3),
         timeout: Duration::from_secs(20),
+        traces: Traces::Auto,
     }
 }
 

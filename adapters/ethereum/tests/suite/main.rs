@@ -14,4 +14,6 @@ mod replacing_on_anvil;
 mod statement;
 mod support;
 #[cfg(feature = "node")]
+mod traces;
+#[cfg(feature = "node")]
 mod unruly_node;

@@ -16,7 +16,7 @@ use bursar_domain::{
     },
     wallet::Branch,
 };
-use bursar_ethereum::{EthereumNode, EthereumNodeConfig, InvalidNodeConfig};
+use bursar_ethereum::{EthereumNode, EthereumNodeConfig, InvalidNodeConfig, Traces};
 use serde_json::{Value, json};
 use std::{
     collections::HashMap,
@@ -30,7 +30,7 @@ const HASH: &str = "0x1111111111111111111111111111111111111111111111111111111111
 const OTHER: &str = "0x2222222222222222222222222222222222222222222222222222222222222222";
 
 #[derive(Clone)]
-enum Answer {
+pub enum Answer {
     Result(Value),
     Error(i64, &'static str, Value),
     Status(u16),
@@ -80,28 +80,33 @@ impl Respond for Script {
     }
 }
 
-struct Unruly {
-    node: EthereumNode,
+pub struct Unruly {
+    pub node: EthereumNode,
     script: Script,
     _server: MockServer,
 }
 
 impl Unruly {
     async fn start() -> Self {
+        Self::start_with(Traces::Auto).await
+    }
+
+    pub async fn start_with(traces: Traces) -> Self {
         let server = MockServer::start().await;
         let script = Script::default();
         Mock::given(any()).respond_with(script.clone()).mount(&server).await;
-        let config = EthereumNodeConfig { timeout: Duration::from_secs(3), ..config(&server.uri(), 1) };
+        let config =
+            EthereumNodeConfig { timeout: Duration::from_secs(3), traces, ..config(&server.uri(), 1) };
         let unruly = Self { node: EthereumNode::new(config).unwrap(), script, _server: server };
         unruly.set("eth_chainId", Gives(json!("0x1")));
         unruly
     }
 
-    fn set(&self, method: &str, answer: Answer) {
+    pub fn set(&self, method: &str, answer: Answer) {
         self.script.0.lock().unwrap().answers.insert(method.to_owned(), answer);
     }
 
-    fn calls(&self, method: &str) -> usize {
+    pub fn calls(&self, method: &str) -> usize {
         self.script.0.lock().unwrap().calls.iter().filter(|called| *called == method).count()
     }
 

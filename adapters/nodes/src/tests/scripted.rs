@@ -6,7 +6,10 @@ use bursar_domain::{
     account::{AccountQuery, AccountState, EthereumAccount},
     amount::Amount,
     asset::Asset,
-    chain::{BlockRef, Liveness, ObservedBlock, ObservedTransaction, Tips, TransactionOutcome, WatchSet},
+    chain::{
+        BlockRef, ContractPayments, Liveness, ObservedBlock, ObservedTransaction, Tips, TransactionOutcome,
+        WatchSet,
+    },
     effects::{Resource, Validity},
     health::NodeHealth,
     ids::TransactionId,
@@ -54,6 +57,7 @@ pub struct Script {
     pub final_claim: Option<u64>,
     /// A payment to us in this block that is in no other node's.
     pub invents: Option<u64>,
+    pub contract_payments: ContractPayments,
     pub liveness: Liveness,
     /// `None`: it says that the funds are short.
     pub nonce: Option<u64>,
@@ -145,6 +149,7 @@ impl ObserveChain for Scripted {
             parent_hash: hash(height.saturating_sub(1), script.branch),
             time: Timestamp(0),
             transactions: script.invents.filter(|at| *at == height).map(|_| invented).into_iter().collect(),
+            contract_payments: script.contract_payments,
         })
     }
 
@@ -198,6 +203,7 @@ pub fn set(nodes: usize, min_agree: usize) -> (NodeSet, Vec<Arc<Scripted>>) {
         confirmations: 6,
         final_claim: None,
         invents: None,
+        contract_payments: ContractPayments::NotSought,
         liveness: Liveness::MayConfirm,
         nonce: Some(5),
         broadcast: BroadcastOutcome::Accepted,

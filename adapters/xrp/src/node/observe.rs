@@ -7,7 +7,10 @@ use super::{
 };
 use async_trait::async_trait;
 use bursar_domain::{
-    chain::{BlockRef, Liveness, ObservedBlock, ObservedTransaction, Tips, TransactionOutcome, WatchSet},
+    chain::{
+        BlockRef, ContractPayments, Liveness, ObservedBlock, ObservedTransaction, Tips, TransactionOutcome,
+        WatchSet,
+    },
     effects::Resource,
     network::Network,
     ports::{NodeError, ObserveChain, SentTransaction},
@@ -69,6 +72,7 @@ fn observed(ledger: Ledger, height: u64, watch: &WatchSet) -> Result<ObservedBlo
         parent_hash: ledger.parent_hash,
         time: Timestamp::from_secs(ledger.close_time.saturating_add(RIPPLE_EPOCH)),
         transactions,
+        contract_payments: ContractPayments::NotSought,
     })
 }
 

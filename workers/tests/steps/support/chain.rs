@@ -12,7 +12,8 @@ use bursar_domain::{
     amount::Amount,
     asset::Asset,
     chain::{
-        BlockRef, Credit, Liveness, ObservedBlock, ObservedTransaction, Tips, TransactionOutcome, WatchSet,
+        BlockRef, CONTRACT_PAYMENTS, ContractPayment, ContractPayments, Credit, Liveness, ObservedBlock,
+        ObservedTransaction, Tips, TransactionOutcome, WatchSet,
     },
     network::{Chain, Network},
     package::SignedTransaction,
@@ -40,6 +41,24 @@ struct Block {
     transactions: Vec<Signed>,
     /// Whose accounts someone else pays.
     deposits: Vec<String>,
+    contract_payments: ContractPayments,
+}
+
+impl Block {
+    fn new(hash: String, transactions: Vec<Signed>) -> Self {
+        Self { hash, transactions, deposits: vec![], contract_payments: ContractPayments::NotSought }
+    }
+}
+
+fn deposit(network: Network, account: &str, index: u32) -> Credit {
+    Credit {
+        address: account.to_owned(),
+        tag: None,
+        asset: Asset::native(network.chain()),
+        amount: Amount::from_u64(7),
+        outpoint: None,
+        index,
+    }
 }
 
 struct State {
@@ -72,7 +91,7 @@ pub const LEDGER_WINDOW: u32 = 20;
 impl FakeChain {
     /// Final at `depth` blocks, the block itself included.
     pub fn new(network: Network, depth: u64, genesis: &str) -> Self {
-        let genesis = Block { hash: genesis.into(), transactions: vec![], deposits: vec![] };
+        let genesis = Block::new(genesis.into(), vec![]);
         let state = State {
             blocks: vec![genesis],
             forks: 0,
@@ -154,7 +173,7 @@ impl FakeChain {
         }
         let parent = state.blocks.last().unwrap().hash.clone();
         let hash = format!("{height}-{}-{:x}", state.forks, fingerprint((parent, state.forks)));
-        state.blocks.push(Block { hash, transactions, deposits: vec![] });
+        state.blocks.push(Block::new(hash, transactions));
     }
 
     /// Blocks without any of the mempool.
@@ -202,6 +221,22 @@ impl FakeChain {
     pub fn mine_deposit(&self, account: &str) {
         self.mine();
         lock(&self.state).blocks.last_mut().unwrap().deposits.push(account.to_owned());
+    }
+
+    /// A block in which a contract sends on what somebody else paid it.
+    pub fn mine_contract_payment(&self, account: &str) {
+        self.mine();
+        let mut state = lock(&self.state);
+        let last = state.blocks.last_mut().unwrap();
+        let credit = deposit(self.network, account, CONTRACT_PAYMENTS);
+        last.contract_payments =
+            ContractPayments::Known(vec![ContractPayment { tx_id: "contract".into(), credit }]);
+    }
+
+    /// A block that the node does not trace.
+    pub fn mine_untraced(&self) {
+        self.mine();
+        lock(&self.state).blocks.last_mut().unwrap().contract_payments = ContractPayments::Unknown;
     }
 
     /// Replaces the newest `depth` blocks by as many empty ones and one more. What was in them is forgotten by the node.
@@ -372,18 +407,17 @@ impl ObserveChain for FakeChain {
             outcome: TransactionOutcome::Succeeded,
             spends: vec![],
             fee: None,
-            credits: vec![Credit {
-                address: account.clone(),
-                tag: None,
-                asset: Asset::native(self.network.chain()),
-                amount: Amount::from_u64(7),
-                outpoint: None,
-                index: 0,
-            }],
+            credits: vec![deposit(self.network, account, 0)],
         });
         let transactions = payouts.chain(deposits).collect();
         let parent_hash = parent_hash.map_or_else(String::new, |parent| parent.hash);
-        Ok(ObservedBlock { block, parent_hash, time: T0, transactions })
+        Ok(ObservedBlock {
+            block,
+            parent_hash,
+            time: T0,
+            transactions,
+            contract_payments: content.contract_payments.clone(),
+        })
     }
 
     async fn liveness(&self, sent: &SentTransaction) -> Result<Liveness, NodeError> {
