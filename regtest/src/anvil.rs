@@ -4,8 +4,10 @@ mod contracts;
 mod state;
 mod tokens;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use alloy::primitives::{Address, U256};
@@ -23,6 +25,11 @@ const MINED_WITHIN: Duration = Duration::from_secs(60);
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 /// Address of anvil's first development key (its mnemonic is published): pays for everything the harness does.
 pub const BANK: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
+/// So many of the newest blocks have a state that can be asked for, and gone back to, where the chain is in memory only: each state is a
+/// copy of all accounts.
+pub const STATES_IN_MEMORY: u32 = 500;
+/// What is at an address without a contract.
+const NO_CODE: &str = "0x";
 
 /// When blocks are made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,8 +53,9 @@ pub struct AnvilOptions {
     pub chain_id: u64,
     /// `finalized` is two of these behind the tip, `safe` one.
     pub slots_in_an_epoch: u64,
-    /// The chain is not written to the folder. Otherwise that holds up everybody who asks, once a second and longer with each block (a
-    /// quarter of a second after some minutes), and whoever measures would measure it.
+    /// The chain is not written to the folder, and keeps the states of [`STATES_IN_MEMORY`] blocks. Otherwise the writing holds up everybody
+    /// who asks, once a second and longer with each block (a quarter of a second after some minutes, 374 MB after half an hour), and
+    /// whoever measures would measure it.
     pub in_memory: bool,
 }
 
@@ -83,6 +91,8 @@ pub struct Anvil {
     port: u16,
     mining: Mining,
     state_file: PathBuf,
+    /// Contracts that were deployed here, and the block that holds each.
+    deployed: Mutex<BTreeMap<Address, u64>>,
 }
 
 impl Anvil {
@@ -107,7 +117,9 @@ impl Anvil {
             .args(["--balance", "100000000"])
             .arg("--cache-path")
             .arg(dir.join("cache"));
-        if !options.in_memory {
+        if options.in_memory {
+            command.args(["--prune-history", &STATES_IN_MEMORY.to_string()]);
+        } else {
             command
                 .args(["--state-interval", "1", "--preserve-historical-states", "--state"])
                 .arg(&state_file);
@@ -123,7 +135,8 @@ impl Anvil {
         }
         let process = Process::spawn("anvil", command, dir.join("anvil.log"))?;
         let rpc = RpcClient::new(format!("http://127.0.0.1:{port}"), Dialect::JsonRpc, None)?;
-        let mut node = Self { process, rpc, port, mining: options.mining, state_file };
+        let deployed = Mutex::default();
+        let mut node = Self { process, rpc, port, mining: options.mining, state_file, deployed };
         let rpc = node.rpc.clone();
         node.process
             .wait_ready(READY_WITHIN, || async {
@@ -163,14 +176,44 @@ impl Anvil {
     }
 
     /// Replaces the last `depth` blocks by as many empty ones; their transactions are gone from the node.
+    ///
+    /// anvil (1.7.1) keeps older states in files, and forgets the code of contracts when it goes back to one: any from before its start,
+    /// and after a thousand blocks all but the last ten. What is deployed in a block that stays is put back.
+    ///
+    /// # Errors
+    /// [`RegtestError`] also when there is no state of so old a block any more.
     pub async fn reorg(&self, depth: u32) -> Result<(), RegtestError> {
+        let stays = self.height().await?.saturating_sub(depth.into());
+        let contracts = self.contracts(stays).await?;
         self.call("anvil_reorg", json!([depth, []])).await?;
-        for (address, code) in state::contracts(&self.state_file) {
-            if self.call("eth_getCode", json!([address, "latest"])).await? == json!("0x") {
+        for (address, code) in contracts {
+            if self.code(address).await? == json!(NO_CODE) {
                 self.call("anvil_setCode", json!([address, code])).await?;
             }
         }
         Ok(())
+    }
+
+    /// Contracts that blocks up to `height` hold, as far as they are known here or from the last checkpoint, and the code of each.
+    async fn contracts(&self, height: u64) -> Result<BTreeMap<Address, Value>, RegtestError> {
+        let mut contracts = BTreeMap::new();
+        for (address, code) in state::contracts(&self.state_file) {
+            contracts.insert(parse(&address)?, json!(code));
+        }
+        let deployed = self.deployed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (address, block) in deployed {
+            if block <= height {
+                contracts.insert(address, self.code(address).await?);
+            } else {
+                contracts.remove(&address);
+            }
+        }
+        Ok(contracts)
+    }
+
+    /// Of the contract at `address`, latest block.
+    async fn code(&self, address: Address) -> Result<Value, RegtestError> {
+        self.call("eth_getCode", json!([address, "latest"])).await
     }
 
     /// Sends `wei` from the bank to `address` by a transaction and waits until it is mined. The transaction id.

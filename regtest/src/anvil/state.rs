@@ -43,8 +43,7 @@ pub fn repair(file: &Path) -> Result<(), RegtestError> {
     std::fs::copy(&backup, file).map(|_| ()).map_err(RegtestError::io("could not restore", file))
 }
 
-/// Contracts in the backup, as address and code. A reorganisation back to a block from before anvil (1.7.1) was started again
-/// leaves every account without code, in memory and in the file.
+/// Contracts in the backup, as address and code: those that were deployed before anvil was started again.
 pub fn contracts(file: &Path) -> Vec<(String, String)> {
     let state: Option<Value> = std::fs::read(backup(file)).ok().and_then(|b| serde_json::from_slice(&b).ok());
     let accounts = state.as_ref().and_then(|state| state["accounts"].as_object());

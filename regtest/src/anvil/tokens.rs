@@ -1,5 +1,7 @@
 //! ERC-20 test tokens (sources in contracts/, compiled by scripts/compile-contracts.sh, which can also check the bytes).
 
+use std::sync::PoisonError;
+
 use alloy::primitives::{Address, U256, keccak256};
 use serde_json::{Value, json};
 
@@ -33,9 +35,13 @@ impl Anvil {
         let code = format!("0x{}", kind.creation_code().trim());
         let receipt = self.transact(json!({ "from": BANK, "data": code })).await?;
         let address = receipt["contractAddress"].as_str().and_then(|text| text.parse::<Address>().ok());
-        address
-            .map(|address| address.to_checksum(None))
-            .ok_or_else(|| RegtestError::malformed("eth_getTransactionReceipt", "contractAddress"))
+        let address =
+            address.ok_or_else(|| RegtestError::malformed("eth_getTransactionReceipt", "contractAddress"))?;
+        let block = quantity("eth_getTransactionReceipt", &receipt["blockNumber"])?;
+        let block = u64::try_from(block)
+            .map_err(|_| RegtestError::malformed("eth_getTransactionReceipt", "64-bit blockNumber"))?;
+        self.deployed.lock().unwrap_or_else(PoisonError::into_inner).insert(address, block);
+        Ok(address.to_checksum(None))
     }
 
     /// Mints `amount` (smallest units) of `token` to `to`.

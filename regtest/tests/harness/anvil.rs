@@ -103,3 +103,38 @@ async fn anvil__should_keep_its_contracts_in_a_reorg_after_a_restart() {
     node.mine(1).await.unwrap();
     assert_eq!(node.token_balance(&token, RECIPIENT).await.unwrap(), U256::from(9));
 }
+
+/// So many blocks, and all but the last ten states are in files.
+const LONG: u32 = 1_100;
+
+#[tokio::test]
+async fn anvil__should_keep_its_contracts_in_a_reorg_after_many_blocks() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Anvil::start(AnvilOptions::new(dir.path()).with_mining(Mining::Manual)).await.unwrap();
+    let token = node.deploy_erc20(TokenKind::Normal).await.unwrap();
+    node.mint(&token, RECIPIENT, U256::from(9)).await.unwrap();
+    node.mine(LONG).await.unwrap();
+    let late = node.deploy_erc20(TokenKind::Normal).await.unwrap();
+    node.mine(29).await.unwrap();
+    node.reorg(30).await.unwrap();
+    assert_eq!(node.token_balance(&token, RECIPIENT).await.unwrap(), U256::from(9));
+    let code = node.call("eth_getCode", json!([late, "latest"])).await.unwrap();
+    assert_eq!(code, json!("0x"), "the block that it was deployed in is taken back");
+    node.mint(&token, RECIPIENT, U256::from(1)).await.unwrap();
+    assert_eq!(node.token_balance(&token, RECIPIENT).await.unwrap(), U256::from(10));
+}
+
+#[tokio::test]
+async fn anvil_in_memory__should_keep_its_contracts_and_say_which_states_are_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = AnvilOptions::new(dir.path()).with_mining(Mining::Manual);
+    options.in_memory = true;
+    let node = Anvil::start(options).await.unwrap();
+    let token = node.deploy_erc20(TokenKind::Normal).await.unwrap();
+    node.mint(&token, RECIPIENT, U256::from(9)).await.unwrap();
+    node.mine(LONG).await.unwrap();
+    node.reorg(bursar_regtest::anvil::STATES_IN_MEMORY - 20).await.unwrap();
+    assert_eq!(node.token_balance(&token, RECIPIENT).await.unwrap(), U256::from(9));
+    node.reorg(bursar_regtest::anvil::STATES_IN_MEMORY + 20).await.unwrap_err();
+    assert_eq!(node.token_balance(&token, RECIPIENT).await.unwrap(), U256::from(9));
+}
