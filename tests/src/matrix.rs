@@ -27,7 +27,7 @@ pub use table::{Progress, Row, Table};
 
 use anyhow::{Context as _, ensure};
 use bursar_crash::plan::{Action, Plan};
-use std::collections::VecDeque;
+use std::{collections::VecDeque, fmt, num::NonZeroUsize};
 
 /// How much of the matrix is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +48,47 @@ impl Extent {
             Err(_) | Ok("") | Ok("short") => Ok(Self::Short),
             Ok("full") => Ok(Self::Full),
             Ok(other) => anyhow::bail!("BURSAR_MATRIX is {other:?}: set it to full or short, or unset it"),
+        }
+    }
+}
+
+/// Of so many cases of a course one is run, evenly: where each takes seconds, and there is not the time for all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part(NonZeroUsize);
+
+impl Part {
+    /// All of them.
+    pub const WHOLE: Self = Self(NonZeroUsize::MIN);
+
+    /// From the environment variable `BURSAR_MATRIX_PART`; [`Part::WHOLE`] if that is not set.
+    ///
+    /// # Errors
+    /// When it is no number, or zero.
+    pub fn from_environment() -> anyhow::Result<Self> {
+        match std::env::var("BURSAR_MATRIX_PART").as_deref() {
+            Err(_) | Ok("") => Ok(Self::WHOLE),
+            Ok(text) => text.parse().map(Self).with_context(|| {
+                format!("BURSAR_MATRIX_PART is {text:?}: set it to 4 to run every fourth case, or unset it")
+            }),
+        }
+    }
+
+    /// Those that are run: one of so many in turn, and whatever is run `always`.
+    pub fn of(self, cases: Vec<Case>, always: impl Fn(&Case) -> bool) -> Vec<Case> {
+        let numbered = cases.into_iter().enumerate();
+        let chosen = numbered.filter(|(number, case)| number.is_multiple_of(self.0.get()) || always(case));
+        chosen.map(|(_, case)| case).collect()
+    }
+}
+
+/// What is to be said of the figures; nothing of the whole.
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.get() {
+            1 => Ok(()),
+            each => {
+                write!(f, "a part: of {each} cases of each course one, in turn, and all of the short form")
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What came of each case.
 
-use super::{Case, Course, Place};
+use super::{Case, Course, Part, Place};
 use anyhow::Context as _;
 use std::{collections::BTreeMap, fmt, path::Path, time::Instant};
 
@@ -14,8 +14,12 @@ pub struct Row {
 }
 
 /// Every case that was run. Each of them ended in exactly one payment: a case that does not is an error, not a row.
-#[derive(Debug, Clone, Default)]
-pub struct Table(pub Vec<Row>);
+#[derive(Debug, Clone)]
+pub struct Table {
+    pub rows: Vec<Row>,
+    /// Which of all there are.
+    pub part: Part,
+}
 
 /// Cases at one place.
 #[derive(Default)]
@@ -36,13 +40,13 @@ impl fmt::Display for Sum {
 
 impl Table {
     pub fn deaths(&self) -> u32 {
-        self.0.iter().map(|row| row.deaths).sum()
+        self.rows.iter().map(|row| row.deaths).sum()
     }
 
     /// A line for each chain, store and signer, and one for all.
     pub fn summary(&self) -> String {
         let mut sums = BTreeMap::<String, Sum>::new();
-        for row in &self.0 {
+        for row in &self.rows {
             for place in [row.place.to_string(), "together".to_owned()] {
                 let sum = sums.entry(place).or_default();
                 sum.cases += 1;
@@ -50,7 +54,9 @@ impl Table {
                 sum.deaths += row.deaths;
             }
         }
-        sums.iter().map(|(place, sum)| format!("{place}: {sum}\n")).collect()
+        let part = self.part.to_string();
+        let part = if part.is_empty() { part } else { format!(" ({part})") };
+        sums.iter().map(|(place, sum)| format!("{place}: {sum}{part}\n")).collect()
     }
 
     /// Prints it, and leaves its summary where the closing words of the whole run are put together from.
@@ -67,13 +73,13 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = self.0.iter().map(|row| row.case.to_string().len()).max().unwrap_or(0);
+        let width = self.rows.iter().map(|row| row.case.to_string().len()).max().unwrap_or(0);
         let line = |cells: [&str; 6]| {
             let [chain, store, signer, course, case, outcome] = cells;
             format!("{chain:<8}  {store:<8}  {signer:<22}  {course:<14}  {case:<width$}  {outcome}")
         };
         writeln!(f, "{}", line(["chain", "store", "signer", "course", "died", "outcome"]))?;
-        for Row { place, course, case, deaths } in &self.0 {
+        for Row { place, course, case, deaths } in &self.rows {
             let how = match deaths {
                 0 => "not passed; ",
                 1 => "",

@@ -1,7 +1,7 @@
 //! The crash-point matrix: a process that dies at any boundary leaves a transfer that ends once.
 //!
 //! `BURSAR_MATRIX=full` runs all of it: later passages, deaths while an earlier one is recovered from, and every boundary with
-//! real co-signers and on Postgres too.
+//! real co-signers and on Postgres too. `BURSAR_MATRIX_PART=N` takes one of N cases of those with co-signers.
 
 #[path = "crash_points/source.rs"]
 mod source;
@@ -15,7 +15,7 @@ use bursar_tests::{
     cosigners::{Cosigners, Setup, Signing},
     environment::Nodes,
     initiator::Initiator,
-    matrix::{self, Case, Course, Extent, Lane, Place, Recorded, Row, Table, cosigner, lane::Shared},
+    matrix::{self, Case, Course, Extent, Lane, Part, Place, Recorded, Row, Table, cosigner, lane::Shared},
     orchestrator::{Orchestrator, Urls},
 };
 use rand::{RngCore as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
@@ -50,7 +50,7 @@ async fn death_at_every_boundary__should_leave_one_payment() -> Verdict {
     let (recorded, rows): (Vec<_>, Vec<_>) = [bitcoin, ethereum, xrp].into_iter().unzip();
     let (recorded, rows) = (recorded.concat(), rows.concat());
     source::every_commit_is_died_at(&recorded, &rows)?;
-    Table(rows).close(&summaries(), "1-sqlite")?;
+    Table { rows, part: Part::WHOLE }.close(&summaries(), "1-sqlite")?;
     source::every_act_is_passed(&recorded)?;
     stop(nodes, &dir).await
 }
@@ -107,10 +107,12 @@ fn summaries() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("matrix")
 }
 
-/// Blocks only when asked for, so that what is passed does not depend on them.
+/// Blocks only when asked for, so that what is passed does not depend on them. No node dies here, so that anvil need not keep its chain,
+/// which takes it longer with each of thousands of blocks.
 fn alone(options: &mut Options) {
     options.signing = Signing::DevelopmentSingleKey;
     options.ethereum_block_seconds = None;
+    options.ethereum_in_memory = true;
     options.xrp_close = None;
 }
 
@@ -175,7 +177,8 @@ async fn death_at_any_boundary_on_postgres__should_leave_one_payment() -> Verdic
     let (bitcoin, ethereum, xrp) =
         tokio::try_join!(run(Chain::Bitcoin), run(Chain::Ethereum), run(Chain::Xrp))
             .with_context(explained)?;
-    Table([bitcoin, ethereum, xrp].concat()).close(&summaries(), "2-postgres")?;
+    let rows = [bitcoin, ethereum, xrp].concat();
+    Table { rows, part: Part::WHOLE }.close(&summaries(), "2-postgres")?;
     postgres.stop().await?;
     stop(nodes, &dir).await
 }
@@ -189,7 +192,7 @@ async fn death_while_co_signers_sign__should_leave_one_payment() -> Verdict {
         options.signing = Signing::CoSigners;
     };
     let (options, nodes) = prepare_with("crash-points-co-signers", manual).await?;
-    let extent = Extent::from_environment()?;
+    let choice = Choice::from_environment()?;
     let dir = options.dir.clone();
     run_on(options, nodes, async |environment| {
         let Environment { nodes, orchestrator, cosigners, initiator, .. } = &mut *environment;
@@ -197,28 +200,27 @@ async fn death_while_co_signers_sign__should_leave_one_payment() -> Verdict {
         orchestrator.kill9()?;
         allow_little(cosigners)?;
         let shared = Shared { nodes, initiator, config: orchestrator.config(), cosigners: QUORUM };
-        let mut table = Table::default();
+        let mut table = Table { rows: Vec::new(), part: choice.part };
         // A co-signer that lost its link many times waits long before it dials again: one chain is enough for every day.
-        let chains = if extent == Extent::Full { &Chain::ALL[..] } else { &[Chain::Xrp] };
+        let chains = if choice.extent == Extent::Full { &Chain::ALL[..] } else { &[Chain::Xrp] };
         for chain in chains.iter().copied() {
             let place = Place { chain, store: "SQLite", signer: "co-signers" };
             let lane_dir = dir.join(chain.name());
             let url = format!("sqlite://{}", lane_dir.join("bursar.db").display());
             let mut lane = Lane::open(&shared, place, &lane_dir, &url).await?;
-            let wanted = |case: &Case| extent == Extent::Full || signs(case);
-            let (paid, rows) = matrix::run(&mut lane, extent, Course::Paid, keep(wanted)).await?;
+            let (paid, rows) = matrix::run(&mut lane, choice.extent, Course::Paid, choice.of(signs)).await?;
             ensure!(
                 rows.iter().any(|row| row.case.boundary == "after act sign"),
                 "{chain}: none of it signs"
             );
-            table.0.extend(rows);
+            table.rows.extend(rows);
             if chain == Chain::Xrp {
-                let rows = while_they_refuse(&mut lane, extent, &paid).await?;
-                table.0.extend(rows);
+                let rows = while_they_refuse(&mut lane, choice, &paid).await?;
+                table.rows.extend(rows);
             }
-            table.0.extend(while_one_dies(&mut lane, cosigners, extent).await?);
+            table.rows.extend(while_one_dies(&mut lane, cosigners, choice).await?);
             if chain == Chain::Xrp {
-                table.0.extend(while_they_are_away(&mut lane, cosigners, extent, &paid).await?);
+                table.rows.extend(while_they_are_away(&mut lane, cosigners, choice, &paid).await?);
             }
             lane.settle().await?;
             for index in 0..cosigners.count() {
@@ -250,18 +252,53 @@ fn allow_little(cosigners: &mut Cosigners) -> anyhow::Result<()> {
     (0..cosigners.count()).try_for_each(|index| cosigners.start_one(index))
 }
 
+/// Which cases with co-signers are run.
+#[derive(Debug, Clone, Copy)]
+struct Choice {
+    extent: Extent,
+    part: Part,
+}
+
+impl Choice {
+    fn from_environment() -> anyhow::Result<Self> {
+        let extent = Extent::from_environment()?;
+        let part = if extent == Extent::Full { Part::from_environment()? } else { Part::WHOLE };
+        Ok(Self { extent, part })
+    }
+
+    /// In the short form those that `short` wants, otherwise also a part of the others.
+    fn of(self, short: impl Fn(&Case) -> bool) -> impl FnOnce(Vec<Case>) -> Vec<Case> {
+        self.of_those(|_| true, short)
+    }
+
+    /// The same of those that are `possible`.
+    fn of_those(
+        self,
+        possible: impl Fn(&Case) -> bool,
+        short: impl Fn(&Case) -> bool,
+    ) -> impl FnOnce(Vec<Case>) -> Vec<Case> {
+        let Self { extent, part } = self;
+        move |cases| match extent {
+            Extent::Short => keep(|case: &Case| possible(case) && short(case))(cases),
+            Extent::Full => {
+                part.of(keep(|case: &Case| possible(case))(cases), |case| case.passage == 1 && short(case))
+            }
+        }
+    }
+}
+
 /// What their rules do not allow ends, or goes on without it.
-async fn while_they_refuse(lane: &mut Lane<'_>, extent: Extent, paid: &Recorded) -> anyhow::Result<Vec<Row>> {
+async fn while_they_refuse(lane: &mut Lane<'_>, choice: Choice, paid: &Recorded) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     let mut recorded = Vec::new();
     for (course, needed) in [(Course::Refused, GIVEN_UP), (Course::SpeedUpRefused, NOT_REPLACED)] {
+        let short = |case: &Case| case.boundary.contains(needed);
         let new = |case: &Case| {
             let known = paid.boundaries().any(|known| known == case.boundary);
             // Who dies while asking leaves the order open until it expires, refused or not: that is no end to wait for here.
-            let full = extent == Extent::Full && course != Course::Refused;
-            !known && (full || case.boundary.contains(needed))
+            !known && (course != Course::Refused || short(case))
         };
-        let (of_course, more) = matrix::run(lane, extent, course, keep(new)).await?;
+        let (of_course, more) = matrix::run(lane, choice.extent, course, choice.of_those(new, short)).await?;
         recorded.push(of_course);
         ensure!(more.iter().any(|row| row.deaths > 0), "{course:?}: nothing died at {needed}");
         rows.extend(more);
@@ -277,19 +314,20 @@ const NOT_REPLACED: &str = "commit workers/src/steps/replace.rs";
 async fn while_one_dies(
     lane: &mut Lane<'_>,
     cosigners: &mut Cosigners,
-    extent: Extent,
+    choice: Choice,
 ) -> anyhow::Result<Vec<Row>> {
     cosigners.kill9(AWAY)?;
     lane.expect_cosigners(QUORUM);
-    let chain = lane.place().chain;
+    let (chain, extent) = (lane.place().chain, choice.extent);
     // A session that loses a party is followed by another after a while: of the messages one is enough for every day.
     let some = |case: &Case| case.boundary.contains(" commit ") || case.boundary == "after act frame";
-    let all = |case: &Case| extent == Extent::Full || some(case);
-    let (paid, mut rows) = cosigner::run(lane, cosigners, DIES, extent, Course::Paid, keep(all)).await?;
+    let (paid, mut rows) =
+        cosigner::run(lane, cosigners, DIES, extent, Course::Paid, choice.of(some)).await?;
     let mut recorded = vec![paid];
     if chain == Chain::Xrp {
-        let refuses = |case: &Case| extent == Extent::Full || case.boundary.ends_with(" refused");
-        let refused = cosigner::run(lane, cosigners, DIES, extent, Course::Refused, keep(refuses)).await?;
+        let refuses = |case: &Case| case.boundary.ends_with(" refused");
+        let refused =
+            cosigner::run(lane, cosigners, DIES, extent, Course::Refused, choice.of(refuses)).await?;
         recorded.push(refused.0);
         rows.extend(refused.1);
         source::every_record_of_a_co_signer_is_passed(&recorded)?;
@@ -302,19 +340,19 @@ async fn while_one_dies(
 async fn while_they_are_away(
     lane: &mut Lane<'_>,
     cosigners: &mut Cosigners,
-    extent: Extent,
+    choice: Choice,
     paid: &Recorded,
 ) -> anyhow::Result<Vec<Row>> {
     for away in 1..cosigners.count() {
         cosigners.kill9(away)?;
     }
     lane.expect_cosigners(1);
-    let new = |case: &Case| {
-        let known = paid.boundaries().any(|known| known == case.boundary);
-        let short = [">CANCELLED", "commit workers/src/steps/prepare.rs"];
-        !known && (extent == Extent::Full || short.iter().any(|word| case.boundary.contains(word)))
+    let new = |case: &Case| !paid.boundaries().any(|known| known == case.boundary);
+    let short = |case: &Case| {
+        [">CANCELLED", "commit workers/src/steps/prepare.rs"].iter().any(|word| case.boundary.contains(word))
     };
-    let (recorded, aborted) = matrix::run(lane, extent, Course::Aborted, keep(new)).await?;
+    let chosen = choice.of_those(new, short);
+    let (recorded, aborted) = matrix::run(lane, choice.extent, Course::Aborted, chosen).await?;
     ensure!(aborted.iter().any(|row| row.deaths > 0), "nothing died of an abort");
     source::is_passed_with_cosigners(&[recorded], &["abort"])?;
     Ok(aborted)
