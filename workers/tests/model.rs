@@ -13,6 +13,8 @@ mod books;
 mod broken;
 #[path = "model/clocks.rs"]
 mod clocks;
+#[path = "model/fillers.rs"]
+mod fillers;
 #[path = "model/ledger.rs"]
 mod ledger;
 #[path = "model/node.rs"]

@@ -13,6 +13,8 @@ mod checkpoints;
 mod child;
 #[path = "steps/crash.rs"]
 mod crash;
+#[path = "steps/dead.rs"]
+mod dead;
 #[path = "steps/ends.rs"]
 mod ends;
 #[path = "steps/fill.rs"]

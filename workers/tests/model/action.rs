@@ -55,6 +55,11 @@ pub enum Action {
         lifetime: u32,
         payments: usize,
     },
+    /// To use up a nonce: the account's next, or one so many above it (Ethereum). The API would have asked first whether it is a gap.
+    Fill {
+        lifetime: u32,
+        ahead: u64,
+    },
     /// The queue forgets all that it was to do.
     LoseJobs {
         points: u32,
@@ -161,6 +166,8 @@ pub fn action() -> impl Strategy<Value = Action> {
         3 => points().prop_map(|points| Action::Lift { points }),
         2 => (prop_oneof![Just(100_000), Just(400)], 1..4usize)
             .prop_map(|(lifetime, payments)| Action::Submit { lifetime, payments }),
+        4 => (prop_oneof![Just(100_000), Just(400)], prop_oneof![4 => Just(0u64), 1 => Just(1), 1 => Just(2)])
+            .prop_map(|(lifetime, ahead)| Action::Fill { lifetime, ahead }),
         1 => points().prop_map(|points| Action::LoseJobs { points }),
 
         12 => (1u8..4, mask(), prop_oneof![9 => Just(0), 1 => any::<u64>()])

@@ -94,6 +94,14 @@ async fn claim_that_nothing_needs__should_be_found_out() {
     found_sabotage(ALL, &LOOK, Sabotage::ClaimsTooMuch, Rule::Reserved).await;
 }
 
+/// What was broken in the engine, and found by `ethereum__should_keep_the_rules_whatever_happens`, is told in `fillers.rs`.
+#[tokio::test]
+async fn filler_of_what_is_no_gap_or_that_pays__should_be_found_out() {
+    let first = [Action::Fill { lifetime: 100_000, ahead: 2 }];
+    found_sabotage(&[Chain::Ethereum], &first, Sabotage::FillsAhead, Rule::Fills).await;
+    found_sabotage(&[Chain::Ethereum], &first, Sabotage::FillerPays, Rule::Fills).await;
+}
+
 #[tokio::test]
 async fn session_on_a_halted_account__should_be_found_out() {
     let lost = Action::Sessions { next: Session::Aborts };

@@ -1,5 +1,6 @@
 use super::{
     books::{self, Books},
+    fillers::{self, Fillers},
     ledger::Ledger,
     signer::Produced,
     world::World,
@@ -42,6 +43,8 @@ pub enum Rule {
     Bounded,
     /// Reserved is what transactions need that may still be final, and nothing else.
     Reserved,
+    /// A filler uses one nonce, which is a gap or the account's next, and pays nobody.
+    Fills,
     /// No session begins while the account is halted.
     Halted,
     /// What has a next step has a job, or a block will bring it one.
@@ -64,6 +67,7 @@ pub struct Past {
     /// What was dead once.
     dead: BTreeSet<Signed>,
     pub books: Books,
+    fillers: Fillers,
 }
 
 impl Past {
@@ -136,6 +140,7 @@ pub async fn check(world: &mut World) -> Result<(), Violation> {
 async fn look(world: &World) -> Result<Past, Violation> {
     let sight = Sight::of(world).await;
     let mut past = world.past.clone();
+    fillers::check(world, &sight, &mut past.fillers)?;
     for (transfer, records) in &sight.transfers {
         let produced = sight.produced.iter().filter(|produced| produced.transfer == transfer.id);
         let of: Vec<&Signed> = produced.map(|produced| &produced.signed).collect();
@@ -228,6 +233,9 @@ async fn claimed(
     records: &[TransactionRecord],
     alive: &[&Signed],
 ) -> Result<(), Violation> {
+    if fillers::given_up(transfer) {
+        return Ok(());
+    }
     for signed in alive {
         let unsigned = serde_json::to_vec(&signed.payload).unwrap();
         if !records.iter().any(|record| record.unsigned.bytes == unsigned) {
@@ -256,7 +264,8 @@ fn true_end(
         State::Completed { block, .. } => {
             // A block that was final and is not in the chain any more: the follower will see it, and it is opened again.
             let orphaned = ledger.orphaned.contains(&block.hash);
-            let paying = all.iter().filter(|signed| pays_any(transfer, signed));
+            let fills = transfer.intent.intent.fills.is_some();
+            let paying = all.iter().filter(|signed| fills || pays_any(transfer, signed));
             let paid = paying.filter_map(|signed| ledger.find(signed));
             match orphaned
                 || paid.into_iter().any(|found| found.is_final && !found.failed && found.hash == block.hash)
@@ -318,7 +327,13 @@ pub async fn explained(world: &World, transfer: &Transfer) -> bool {
         None if turn => behind_another(world, transfer).await,
         Some(SubStatus::SigningInconclusive) => !of.is_empty(),
         Some(SubStatus::Unexplained) => {
-            robbed || world.log.iter().any(|line| line.contains("RefusesForThePast"))
+            // Co-signers took part in a payment of the nonce that is to be filled.
+            let taken = || {
+                let others = produced.iter().filter(|other| other.transfer != transfer.id);
+                let mut used = others.flat_map(|other| &other.signed.payload.uses);
+                used.any(|used| records.iter().any(|record| record.effects.resources.contains(used)))
+            };
+            robbed || taken() || world.log.iter().any(|line| line.contains("RefusesForThePast"))
         }
         Some(SubStatus::BroadcastRejected) => robbed || waits_for_another(&ledger, &of),
         Some(SubStatus::WaitsItsTurn) => behind_another(world, transfer).await,

@@ -6,6 +6,8 @@ use super::{
     world::{World, lose_jobs},
 };
 use crate::shared::{
+    adapter::{self, MemoryAdapter},
+    basics::lock,
     desk::{self, INITIATOR},
     payload::{Payload, Payout, Signed, numbered},
 };
@@ -15,6 +17,8 @@ use bursar_domain::{
     lifecycle::{State, Step, Transfer, Transition},
     network::Chain,
     package::{Purpose, UnsignedTransaction},
+    ports::DecodeTransaction as _,
+    wallet::Branch,
 };
 use bursar_store::{
     WriteTx, events,
@@ -39,6 +43,10 @@ pub enum Sabotage {
     SecondChild,
     /// Something is reserved that its transaction does not need.
     ClaimsTooMuch,
+    /// A nonce is filled with nothing of ours below or behind it.
+    FillsAhead,
+    /// A filler is signed that pays somebody.
+    FillerPays,
     /// A session is begun on a halted account.
     IgnoresHalt,
     /// A worker settles jobs for good that are not done.
@@ -74,16 +82,27 @@ async fn on(
     let produced = produced.iter().find(|produced| produced.transfer == transfer.id);
     match sabotage {
         Sabotage::SignsApart | Sabotage::SignsStrangersChild => {
-            let Some(known) = produced else { return false };
+            let Some(known) = produced.cloned() else { return false };
             let other = elsewhere(world);
             let mut payload = Payload { uses: vec![other], pays: vec![], ..known.signed.payload.clone() };
             if sabotage == Sabotage::SignsStrangersChild {
                 payload.parent = Some(Box::new(Payload { fee: 7, ..payload.clone() }));
             }
             let signed = Signed { payload, session: 1_000_000 };
-            crate::shared::basics::lock(&world.signer.produced)
-                .push(Produced { transfer: transfer.id, signed });
-            true
+            produce(world, Produced { signed, ..known })
+        }
+        Sabotage::FillsAhead => match transfer.intent.intent.fills {
+            Some(nonce) if records.is_empty() => {
+                let unsigned = filler(world, nonce, vec![]);
+                draft(world, transfer, unsigned).await
+            }
+            _ => false,
+        },
+        Sabotage::FillerPays => {
+            let Some(nonce) = transfer.intent.intent.fills else { return false };
+            let payload = filler(world, nonce, vec![Payout { to: "somebody".into(), amount: 1 }]);
+            let signed = Signed { payload, session: 1_000_000 };
+            produce(world, Produced { transfer: transfer.id, fills: true, signed })
         }
         Sabotage::RecallsTooLate => {
             let intent = transfer.remaining().unwrap();
@@ -159,6 +178,32 @@ async fn on(
             true
         }
     }
+}
+
+/// A signature exists.
+fn produce(world: &World, produced: Produced) -> bool {
+    lock(&world.signer.produced).push(produced);
+    true
+}
+
+fn filler(world: &World, nonce: u64, pays: Vec<Payout>) -> Payload {
+    let account = world.desk.account.clone();
+    let uses = vec![numbered(world.chain, &account, nonce)];
+    Payload { uses, from: vec![account], pays, fee: 21, change: None, until: None, parent: None }
+}
+
+/// Stores a transaction that is not signed yet, with its claims.
+async fn draft(world: &mut World, transfer: &Transfer, payload: Payload) -> bool {
+    let wallet = transfer.intent.intent.wallet;
+    let bytes = serde_json::to_vec(&payload).unwrap();
+    let unsigned = UnsignedTransaction { wallet, source: Some(wallet.path(Branch::Receive, 0)), bytes };
+    let effects = MemoryAdapter::default().decode(&unsigned, &adapter::group_keys()[0]).unwrap();
+    let (id, now) = (TransactionId::new(world.context().ids.uuid()), world.time.now());
+    let record = TransactionRecord::fresh(id, transfer.id, Purpose::Pay, unsigned, effects, now);
+    let mut tx = begin(world).await;
+    let kept = matches!(transactions::insert(&mut tx, &record).await, Ok(Ok(())));
+    tx.commit().await.unwrap();
+    kept
 }
 
 async fn begin(world: &mut World) -> WriteTx {

@@ -34,6 +34,8 @@ pub enum Session {
     /// Nobody began.
     Refuses,
     RefusesForThePast,
+    /// It took part in a payment of the nonce that is to be filled, or in filling that of the payment.
+    RefusesForTheNonce,
     TimesOut,
     TooFew,
 }
@@ -48,6 +50,8 @@ impl Session {
 #[derive(Debug, Clone)]
 pub struct Produced {
     pub transfer: TransferId,
+    /// It fills a nonce, and pays nobody.
+    pub fills: bool,
     pub signed: Signed,
 }
 
@@ -95,13 +99,19 @@ impl ThresholdSigner for ModelSigner {
         // Co-signers have clocks of their own, which are right.
         let pays = package.purpose != Purpose::Cancel;
         let over = pays && self.time.now() >= package.intent.intent.expires_at;
-        let session = if over { Session::Refuses } else { session };
+        let payload = adapter::read(&package.unsigned.bytes).unwrap();
+        let fills = package.intent.intent.fills.is_some();
+        let other_use = |known: &Produced| known.fills != fills && known.signed.payload.shares(&payload);
+        let session = match lock(&self.produced).iter().any(other_use) {
+            _ if over => Session::Refuses,
+            true => Session::RefusesForTheNonce,
+            false => session,
+        };
         let number = session.begins().then(|| {
             let mut produced = lock(&self.produced);
             let number = produced.len() as u64 + 1;
-            let payload = adapter::read(&package.unsigned.bytes).unwrap();
-            produced
-                .push(Produced { transfer: package.transfer, signed: Signed { payload, session: number } });
+            let signed = Signed { payload, session: number };
+            produced.push(Produced { transfer: package.transfer, fills, signed });
             number
         });
         pause().await;
@@ -128,6 +138,7 @@ impl ThresholdSigner for ModelSigner {
             Session::TimesOut => SignError::Aborted { reason: "nobody answered".into(), started },
             Session::RefusesLate | Session::Refuses => refused("DESTINATION_NOT_ALLOWED"),
             Session::RefusesForThePast => refused("WOULD_PAY_TWICE"),
+            Session::RefusesForTheNonce => refused(if fills { "NONCE_TAKEN" } else { "NONCE_FILLED" }),
             Session::TooFew => {
                 let scheme = package.unsigned.wallet.scheme();
                 SignError::NotEnoughSigners { scheme, needed: 2, available: 1 }

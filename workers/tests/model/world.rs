@@ -39,7 +39,10 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 /// Transfers there are at most, and recipients of each of those at the start.
-pub const MOST: usize = 4;
+const MOST: usize = 4;
+/// Orders to fill a nonce beside them; one more when all is over.
+const FILLERS: usize = 2;
+const MOST_AT_ALL: usize = MOST + FILLERS + 1;
 const FIRST: [usize; 2] = [1, 3];
 /// A node has this fee rate again when all is well.
 const FEE: u64 = 10;
@@ -57,6 +60,8 @@ pub struct World {
     pub signer: Arc<ModelSigner>,
     pub time: Arc<Time>,
     pub transfers: Vec<TransferId>,
+    /// How many of them fill a nonce.
+    fillers: usize,
     /// How often somebody asked for another transaction of a transfer.
     pub asked: BTreeMap<TransferId, usize>,
     /// The queue has forgotten what it was to do, and nobody has swept since.
@@ -98,7 +103,13 @@ impl World {
             let clock = Arc::new(MachineClock::new(time.clone()));
             let node = ModelNode { network, ledger: ledger.clone(), faults: faults.clone() };
             let poll = Duration::from_secs(10);
-            let ports = ChainPorts::new(Arc::new(MemoryAdapter), Arc::new(node), None, poll, BTreeSet::new());
+            let ports = ChainPorts::new(
+                Arc::new(MemoryAdapter::default()),
+                Arc::new(node),
+                None,
+                poll,
+                BTreeSet::new(),
+            );
             let ports = ports.with_replacement(Replacement {
                 stuck_after: Duration::from_secs(120),
                 ..Replacement::of(chain)
@@ -124,6 +135,7 @@ impl World {
             signer,
             time,
             transfers: vec![],
+            fillers: 0,
             asked: BTreeMap::new(),
             jobs_lost: false,
             past: Past::default(),
@@ -166,6 +178,15 @@ impl World {
         self.transfers.push(id);
         let expires_at = now.plus(Duration::from_secs(lifetime));
         self.desk.submit(self.store(), id, &name, &payments, expires_at, now).await;
+    }
+
+    async fn order_to_fill(&mut self, lifetime: u64, nonce: u64) {
+        let name = format!("order-{}", self.transfers.len());
+        let (id, now) = (TransferId::new(self.context().ids.uuid()), self.time.now());
+        self.transfers.push(id);
+        self.fillers += 1;
+        let expires_at = now.plus(Duration::from_secs(lifetime));
+        self.desk.submit_fill(self.store(), id, &name, nonce, expires_at, now).await;
     }
 
     /// Does it, and holds the rules against everything that it passed through.
@@ -219,8 +240,17 @@ impl World {
             Action::Submit { lifetime, payments } => {
                 let busy = self.actors.iter().any(|actor| !actor.is_idle());
                 // The one who submits waits for the database's writer, which may be held by somebody who is not running.
-                if self.transfers.len() < MOST && !busy {
+                if self.transfers.len() < MOST + self.fillers && !busy {
                     self.submit(lifetime.into(), payments).await;
+                }
+            }
+            Action::Fill { lifetime, ahead } => {
+                let healed = self.log.iter().any(|line| line == HEALED);
+                if self.chain == Chain::Ethereum && (self.fillers < FILLERS || healed) {
+                    // As above; here it dies.
+                    self.crash_all();
+                    let nonce = lock(&self.ledger).used(&self.desk.account) + ahead;
+                    self.order_to_fill(lifetime.into(), nonce).await;
                 }
             }
             Action::Mine { blocks, mask, fails } => {
@@ -344,7 +374,7 @@ impl World {
 
     /// Everyone dies, and everything works from now on.
     pub async fn heal(&mut self) {
-        self.log.push("everything works from now on".into());
+        self.log.push(HEALED.into());
         self.crash_all();
         for process in &self.processes {
             process.clock.wrong_by.store(0, SeqCst);
@@ -362,7 +392,7 @@ impl World {
         lift(self.context()).await.unwrap();
         reconciler::sweep(self.context()).await.unwrap();
         self.jobs_lost = false;
-        for _ in 0..3 * MOST {
+        for _ in 0..3 * MOST_AT_ALL {
             let result = work(self.context().clone()).await;
             if result == IDLE {
                 break;
@@ -378,6 +408,18 @@ impl World {
         let mut ends = Vec::new();
         for id in &self.transfers {
             ends.push(self.transfer(*id).await.status());
+        }
+        ends
+    }
+
+    /// The same of those that fill a nonce.
+    pub async fn fillers_ends(&self) -> Vec<Status> {
+        let mut ends = Vec::new();
+        for id in &self.transfers {
+            let transfer = self.transfer(*id).await;
+            if transfer.intent.intent.fills.is_some() {
+                ends.push(transfer.status());
+            }
         }
         ends
     }
@@ -404,6 +446,7 @@ impl World {
 }
 
 const IDLE: &str = "nothing is due";
+const HEALED: &str = "everything works from now on";
 
 async fn ask(context: Context, id: TransferId, wish: Wish) -> String {
     let transfer = match transfers::get(&context.store, id).await {
@@ -428,7 +471,7 @@ async fn ask(context: Context, id: TransferId, wish: Wish) -> String {
 /// Whatever is not leased, due or not.
 pub async fn lose_jobs(context: &Context) -> Result<usize, StoreError> {
     let much_later = context.now().plus(Duration::from_secs(1_000_000));
-    let claims = jobs::claim(&context.store, much_later, Duration::from_secs(1), MOST as u32).await?;
+    let claims = jobs::claim(&context.store, much_later, Duration::from_secs(1), MOST_AT_ALL as u32).await?;
     for claim in &claims {
         jobs::settle(&context.store, claim, much_later, Outcome::Done).await?;
     }

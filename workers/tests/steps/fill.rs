@@ -2,49 +2,24 @@
 
 use crate::support::{T0, world::World};
 use bursar_domain::{
-    amount::Amount,
-    fill::FillOrder,
     ids::TransferId,
-    intent::{InitiatorKey, SignedIntent},
-    lifecycle::{Status, SubStatus, Transfer, Verb},
+    lifecycle::{Status, SubStatus, Verb},
     ports::SignError,
     signing::PartyIndex,
     time::Clock as _,
 };
-use bursar_store::{
-    halts, transactions,
-    transfers::{self, Submitted},
-};
+use bursar_store::{halts, transactions};
 use bursar_workers::{
     engine::{self, StepError},
     gaps,
 };
-use ed25519_dalek::{Signer as _, SigningKey};
 use std::{collections::BTreeSet, time::Duration};
 
 impl World {
-    /// As the API keeps it. The wallet is that of `of`.
-    async fn order_to_fill(&self, of: TransferId, name: &str, nonce: u64) -> TransferId {
-        let of = self.transfer(of).await;
-        let order = FillOrder {
-            external_id: name.parse().unwrap(),
-            wallet: of.intent.intent.wallet,
-            account: self.account.clone(),
-            nonce,
-            max_fee: Amount::from_u64(500),
-            expires_at: self.clock.now().plus(Duration::from_secs(100_000)),
-        };
-        let intent = order.intent();
-        intent.validate().unwrap();
-        let key = SigningKey::from_bytes(&[5; 32]);
-        let signature = key.sign(intent.canonical().as_bytes()).to_bytes();
-        let initiator = InitiatorKey(key.verifying_key().to_bytes());
-        let id = TransferId::new(self.context.ids.uuid());
-        let signed = SignedIntent { intent, initiator, signature };
-        let transfer = Transfer::submitted(id, of.wallet, signed, self.clock.now());
-        let mut tx = self.store().write().await.unwrap();
-        assert_eq!(transfers::submit(&mut tx, &transfer).await.unwrap(), Submitted::New);
-        tx.commit().await.unwrap();
+    async fn order_to_fill(&self, name: &str, nonce: u64) -> TransferId {
+        let (id, now) = (TransferId::new(self.context.ids.uuid()), self.clock.now());
+        let expires_at = now.plus(Duration::from_secs(100_000));
+        self.desk.submit_fill(self.store(), id, name, nonce, expires_at, now).await;
         id
     }
 
@@ -75,7 +50,7 @@ async fn gap() -> (World, TransferId) {
 #[tokio::test]
 async fn filler__should_use_the_nonce_up_and_pay_nobody() {
     let (world, behind) = gap().await;
-    let filler = world.order_to_fill(behind, "fill-0", 0).await;
+    let filler = world.order_to_fill("fill-0", 0).await;
     world.look(filler).await.unwrap();
     assert_eq!(world.taken().await, [0, 1].into());
     assert_eq!(world.gaps().await, [0; 0]);
@@ -90,7 +65,7 @@ async fn filler__should_use_the_nonce_up_and_pay_nobody() {
 #[tokio::test]
 async fn filler__should_be_replaced_by_a_dearer_one_of_its_nonce() {
     let (world, behind) = gap().await;
-    let filler = world.order_to_fill(behind, "fill-0", 0).await;
+    let filler = world.order_to_fill("fill-0", 0).await;
     world.look(filler).await.unwrap();
     assert_eq!(world.status(filler).await.0, Status::Broadcasting);
     world.ask(filler, Verb::SpeedUp { raise_percent: Some(100) }).await.unwrap();
@@ -107,13 +82,13 @@ async fn filler_without_a_gap__should_fail_and_sign_nothing() {
     let (world, behind) = gap().await;
     // 1 is that of the payment, and nothing waits behind 2.
     for nonce in [1, 2] {
-        let filler = world.order_to_fill(behind, &format!("fill-{nonce}"), nonce).await;
+        let filler = world.order_to_fill(&format!("fill-{nonce}"), nonce).await;
         world.look(filler).await.unwrap();
         assert_eq!(world.status(filler).await, (Status::Failed, Some(SubStatus::NothingToFill)));
         assert!(world.signer.asked_for(filler).is_empty());
     }
     // A payment was faster: it takes the lowest free number, as payments do.
-    let late = world.order_to_fill(behind, "fill-0", 0).await;
+    let late = world.order_to_fill("fill-0", 0).await;
     let next = world.submit("next").await;
     world.look(next).await.unwrap();
     world.look(late).await.unwrap();
@@ -121,7 +96,7 @@ async fn filler_without_a_gap__should_fail_and_sign_nothing() {
     assert!(world.signer.asked_for(late).is_empty());
     world.assert_paid_once(next).await;
     world.assert_paid_once(behind).await;
-    let used = world.order_to_fill(behind, "fill-used", 0).await;
+    let used = world.order_to_fill("fill-used", 0).await;
     world.look(used).await.unwrap();
     assert_eq!(world.status(used).await, (Status::Failed, Some(SubStatus::NothingToFill)));
 }
@@ -148,10 +123,10 @@ async fn filler_of_the_accounts_next_nonce__should_need_nothing_behind_it() {
     let first = world.submit("first").await;
     world.assert_paid_once(first).await;
     world.refused_as_filled("refused").await;
-    let not_next = world.order_to_fill(first, "fill-2", 2).await;
+    let not_next = world.order_to_fill("fill-2", 2).await;
     world.look(not_next).await.unwrap();
     assert_eq!(world.status(not_next).await, (Status::Failed, Some(SubStatus::NothingToFill)));
-    let filler = world.order_to_fill(first, "fill-1", 1).await;
+    let filler = world.order_to_fill("fill-1", 1).await;
     world.assert_ended(filler, Status::Completed).await;
     let next = world.submit("next").await;
     world.assert_paid_once(next).await;
@@ -166,7 +141,7 @@ async fn filler_that_was_never_signed__should_end_after_its_time_and_free_its_no
     world.assert_paid_once(first).await;
     let lost = || SignError::Aborted { reason: "party 2 went offline".into(), started: true };
     world.signer.fail([lost()]);
-    let filler = world.order_to_fill(first, "fill-1", 1).await;
+    let filler = world.order_to_fill("fill-1", 1).await;
     world.look(filler).await.unwrap();
     world.clock.advance(Duration::from_secs(100_001));
     world.look(filler).await.unwrap();
@@ -183,7 +158,7 @@ async fn filler_that_was_never_signed__should_end_after_its_time_and_free_its_no
     assert_eq!(world.signer.sessions(), 2, "it is signed no more");
     // Who took part in it refuses payments with its nonce until it is filled.
     world.refused_as_filled("refused").await;
-    let again = world.order_to_fill(first, "fill-1-again", 1).await;
+    let again = world.order_to_fill("fill-1-again", 1).await;
     world.assert_ended(again, Status::Completed).await;
     let next = world.submit("next").await;
     world.assert_paid_once(next).await;
@@ -211,7 +186,7 @@ async fn filler_of_what_was_paid_before__should_wait_for_a_person_and_keep_the_n
     let first = world.submit("first").await;
     world.assert_paid_once(first).await;
     world.signer.fail([refused("NONCE_TAKEN")]);
-    let filler = world.order_to_fill(first, "fill-1", 1).await;
+    let filler = world.order_to_fill("fill-1", 1).await;
     world.look(filler).await.unwrap();
     world.clock.advance(Duration::from_secs(200_000));
     world.look(filler).await.unwrap();
@@ -228,7 +203,7 @@ async fn filler_of_what_was_paid_before__should_wait_for_a_person_and_keep_the_n
 #[tokio::test]
 async fn filling_twice_by_late_workers__should_change_nothing_more() {
     let (world, behind) = gap().await;
-    let filler = world.order_to_fill(behind, "fill-0", 0).await;
+    let filler = world.order_to_fill("fill-0", 0).await;
     for _ in 0..6 {
         let transfer = world.transfer(filler).await;
         engine::run_step(&world.context, transfer.clone()).await.unwrap();

@@ -2,7 +2,7 @@
 //! number of the session that gave it.
 
 use super::{
-    basics::fingerprint,
+    basics::{fingerprint, lock},
     payload::{Change, Payload, Payout, Signed, numbered},
 };
 use bursar_domain::{
@@ -21,8 +21,24 @@ use bursar_domain::{
     signing::{GroupKey, Scheme, SignatureBytes, SigningPayload},
     wallet::{Branch, DerivationPath, WalletDescriptor},
 };
+use std::sync::Mutex;
 
-pub struct MemoryAdapter;
+#[derive(Default)]
+pub struct MemoryAdapter {
+    /// What is built from now on uses these as well, on chains with accounts. (There a real transaction has one number, and no second
+    /// input; on Bitcoin it is the coins that decide.)
+    also_uses: Mutex<Vec<Resource>>,
+}
+
+impl MemoryAdapter {
+    pub fn also_use(&self, resources: &[Resource]) {
+        *lock(&self.also_uses) = resources.to_vec();
+    }
+    /// The one number of the account, and what is to be used beside it.
+    fn with_second_inputs(&self, number: &Resource) -> Vec<Resource> {
+        std::iter::once(number).chain(&*lock(&self.also_uses)).cloned().collect()
+    }
+}
 
 pub fn address(network: Network, path: &DerivationPath) -> String {
     format!("{}-{path}", network.chain()).replace('/', ".")
@@ -63,7 +79,7 @@ impl DeriveAddress for MemoryAdapter {
 impl BuildTransaction for MemoryAdapter {
     fn build(&self, request: &BuildRequest<'_>) -> Result<UnsignedTransaction, BuildError> {
         let mut payload = Payload {
-            uses: request.resource.cloned().into_iter().collect(),
+            uses: request.resource.map(|number| self.with_second_inputs(number)).unwrap_or_default(),
             from: vec![],
             pays: payouts(request.intent),
             fee: 0,
@@ -114,6 +130,9 @@ impl ReplaceTransaction for MemoryAdapter {
             Purpose::Cancel | Purpose::Child { .. } => vec![],
         };
         let mut payload = Payload { pays, fee, change: None, ..first.clone() };
+        if request.intent.network().chain() != Chain::Bitcoin {
+            payload.uses = self.with_second_inputs(&first.uses[0]);
+        }
         match request.state {
             AccountState::Bitcoin(state) => {
                 let network = request.intent.network();

@@ -4,6 +4,7 @@ use super::{adapter, basics::T0};
 use bursar_domain::{
     amount::Amount,
     asset::Asset,
+    fill::FillOrder,
     ids::{AddressId, IdSource, TransferId, WalletId},
     intent::{Destination, InitiatorKey, Intent, Payment, SignedIntent},
     lifecycle::Transfer,
@@ -88,7 +89,6 @@ impl Desk {
         expires_at: Timestamp,
         now: Timestamp,
     ) {
-        let key = &self.initiator;
         let payment = |(to, amount): &(String, u64)| Payment {
             destination: Destination { address: to.clone(), tag: None },
             amount: Amount::from_u64(*amount),
@@ -103,6 +103,35 @@ impl Desk {
             expires_at,
             fills: None,
         };
+        self.accept(store, id, intent, now).await;
+    }
+
+    /// Accepts an order to use up this nonce of its account.
+    pub async fn submit_fill(
+        &self,
+        store: &Store,
+        id: TransferId,
+        name: &str,
+        nonce: u64,
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) {
+        let order = FillOrder {
+            external_id: name.parse().unwrap(),
+            wallet: self.wallet.descriptor,
+            account: self.account.clone(),
+            nonce,
+            max_fee: Amount::from_u64(500),
+            expires_at,
+        };
+        let intent = order.intent();
+        intent.validate().unwrap();
+        self.accept(store, id, intent, now).await;
+    }
+
+    /// As the API keeps what the initiator has signed.
+    async fn accept(&self, store: &Store, id: TransferId, intent: Intent, now: Timestamp) {
+        let key = &self.initiator;
         let signature = key.sign(intent.canonical().as_bytes()).to_bytes();
         let initiator = InitiatorKey(key.verifying_key().to_bytes());
         let intent = SignedIntent { intent, initiator, signature };

@@ -164,7 +164,13 @@ impl FakeChain {
                 let mut there = state.transactions().chain(&transactions);
                 !there.any(|other| other.payload.uses == parent.uses)
             });
+            // Another has used something that it needs beside its number.
+            let excluded = {
+                let mut there = state.transactions().chain(&transactions);
+                there.any(|other| other.payload.shares(payload))
+            };
             match number {
+                _ if excluded => {}
                 _ if orphan => state.mempool.push(signed),
                 number if number == used && alive => transactions.push(signed),
                 number if number > used && alive => state.mempool.push(signed),

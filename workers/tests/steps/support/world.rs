@@ -42,6 +42,7 @@ pub const DEPTH: u64 = 3;
 pub struct World {
     pub context: Context,
     pub chain: Arc<FakeChain>,
+    pub adapter: Arc<MemoryAdapter>,
     pub signer: Arc<FakeSigner>,
     pub clock: Arc<MachineClock>,
     pub network: Network,
@@ -59,6 +60,7 @@ impl World {
         let network = descriptor.network;
         let (clock, ids) = (Arc::new(MachineClock::new(Arc::new(Time::new()))), CounterIds::new());
         let chain = Arc::new(FakeChain::new(network, DEPTH, "genesis"));
+        let adapter = Arc::new(MemoryAdapter::default());
         let signer = Arc::new(FakeSigner::new());
         let store = Store::open("sqlite::memory:").await.unwrap();
         let desk = Desk::open(&store, descriptor, &ids).await;
@@ -79,7 +81,7 @@ impl World {
                 ..Settings::default()
             },
         };
-        let world = Self { context, chain: chain.clone(), signer, clock, network, desk, account };
+        let world = Self { context, chain: chain.clone(), adapter, signer, clock, network, desk, account };
         let world = world.with_node(chain);
         world.follow().await;
         world
@@ -88,7 +90,7 @@ impl World {
     /// The same world seen through another node.
     pub fn with_node(mut self, node: Arc<FakeChain>) -> Self {
         let poll = Duration::from_millis(5);
-        let ports = ChainPorts::new(Arc::new(MemoryAdapter), node, None, poll, BTreeSet::new());
+        let ports = ChainPorts::new(self.adapter.clone(), node, None, poll, BTreeSet::new());
         // Where it is not what is tested, the clock's jumps must not make anything look stuck.
         let policy = Replacement { automatic: false, ..Replacement::of(self.network.chain()) };
         let ports = ports.with_replacement(policy);
@@ -119,9 +121,14 @@ impl World {
         id
     }
 
+    /// One more account of ours, whose money is no transfer's: the wallet's address at `index`.
+    pub async fn another_account(&self, index: u32) -> String {
+        self.desk.address(self.store(), AddressId::new(self.context.ids.uuid()), index).await
+    }
+
     /// A transfer from an account of its own: the wallet's address at `index`, which is made for it.
     pub async fn submit_from(&self, name: &str, index: u32) -> TransferId {
-        let source = self.desk.address(self.store(), AddressId::new(self.context.ids.uuid()), index).await;
+        let source = self.another_account(index).await;
         let (id, now) = (TransferId::new(self.context.ids.uuid()), self.clock.now());
         let expires_at = now.plus(Duration::from_secs(100_000));
         let payments = [(name.to_owned(), 1000)];
