@@ -183,9 +183,9 @@ async fn forget_answers(context: &bursar_workers::Context, now: Timestamp) -> Re
         let mut tx = context.store.write().await?;
         let answers = idempotency::purge(&mut tx, oldest).await?;
         let spent = nonces::purge(&mut tx, now).await?;
-        sessions::purge(&mut tx, oldest).await?;
+        let over = sessions::purge(&mut tx, oldest).await?;
         tx.commit().await?;
-        if answers.max(spent) < nonces::FORGOTTEN_AT_ONCE {
+        if answers.max(spent).max(over) < nonces::FORGOTTEN_AT_ONCE {
             return Ok(());
         }
     }

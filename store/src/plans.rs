@@ -3,7 +3,7 @@
 mod postgres;
 
 use crate::{
-    Store, chain, gaps, halts, jobs, reservations, screenings, sweep, transfers, velocity, webhooks,
+    Store, chain, deposits::holds, gaps, halts, jobs, reservations, screenings, sweep, transfers, velocity, webhooks,
 };
 use sqlx::{AssertSqlSafe, Row};
 
@@ -41,6 +41,10 @@ const FREQUENT: &[(&str, &str)] = &[
     (chain::WATCHED_ADDRESSES, "addresses_address"),
     (chain::WATCHED_OUTPOINTS, "utxos_watched"),
     (chain::WATCHED_TRANSACTIONS, "transactions_watched"),
+    (holds::WITHHELD, "deposit_holds_held"),
+    (holds::WITHHELD, "sqlite_autoindex_deposits_1"),
+    (holds::WITHHELD_OF, "deposit_holds_held"),
+    (holds::WITHHELD_OF, "sqlite_autoindex_deposits_1"),
     (webhooks::deliveries::DUE, "webhook_deliveries_due"),
     (webhooks::deliveries::NEXT, "webhook_deliveries_due"),
     (webhooks::deliveries::PENDING, "webhook_deliveries_"),
@@ -56,6 +60,14 @@ async fn frequent_queries_use_their_indexes() {
         assert!(plan.contains(*index), "{sql}\n{plan}");
         assert!(!plan.contains("TEMP B-TREE"), "sorts: {sql}\n{plan}");
     }
+}
+
+/// It sorts what is to be screened, which is what the newest blocks brought.
+#[tokio::test]
+async fn deposits_to_screen_are_found_without_reading_all_deposits() {
+    let store = Store::open("sqlite::memory:").await.unwrap();
+    let plan = plan(&store, &holds::to_screen_query()).await;
+    assert!(plan.contains("deposit_holds_new") && plan.contains("sqlite_autoindex_deposits_1"), "{plan}");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Sessions of people. Their tokens are not kept, only hashes.
 
-use crate::{Store, StoreError, WriteTx, error::During, row::Fields};
+use crate::{Store, StoreError, WriteTx, error::During, nonces::FORGOTTEN_AT_ONCE, row::Fields};
 use bursar_domain::{
     governance::directory::{KeyId, UserId},
     ids::SessionId,
@@ -95,13 +95,16 @@ pub async fn end(tx: &mut WriteTx, id: SessionId, now: Timestamp) -> Result<bool
     Ok(ended.rows_affected() == 1)
 }
 
-/// Forgets those that were over by then, and tells how many.
+/// Forgets those that were over by then, at most [`FORGOTTEN_AT_ONCE`], and tells how many.
 pub async fn purge(tx: &mut WriteTx, before: Timestamp) -> Result<u64, StoreError> {
-    let deleted = sqlx::query("DELETE FROM sessions WHERE expires_at < $1")
-        .bind(before.micros())
-        .execute(tx.connection())
-        .await
-        .during("sessions.purge")?;
+    let deleted = sqlx::query(
+        "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)",
+    )
+    .bind(before.micros())
+    .bind(FORGOTTEN_AT_ONCE as i64)
+    .execute(tx.connection())
+    .await
+    .during("sessions.purge")?;
     Ok(deleted.rows_affected())
 }
 

@@ -119,14 +119,16 @@ pub async fn screen_block(
 
 /// Final deposits whose screening is to begin, oldest first.
 pub async fn to_screen(store: &Store, limit: u32) -> Result<Vec<Deposit>, StoreError> {
-    let sql =
-        format!("{SELECT} WHERE h.state = 'NEW' AND d.height <= c.final_height ORDER BY d.position LIMIT $1");
-    let rows = sqlx::query(AssertSqlSafe(sql))
+    let rows = sqlx::query(AssertSqlSafe(to_screen_query()))
         .bind(i64::from(limit))
         .fetch_all(&mut *store.reader().await?)
         .await
         .during("deposit_holds.to_screen")?;
     rows.iter().map(|row| super::decode(row).map(|(_, deposit)| deposit)).collect()
+}
+
+pub(crate) fn to_screen_query() -> String {
+    format!("{SELECT} WHERE h.state = 'NEW' AND d.height <= c.final_height ORDER BY d.position LIMIT $1")
 }
 
 pub async fn get_in(tx: &mut WriteTx, id: DepositId) -> Result<Option<Hold>, StoreError> {
@@ -227,33 +229,33 @@ pub async fn withheld(
     address: &str,
     asset: Asset,
 ) -> Result<Amount, StoreError> {
-    // CROSS: SQLite begins with what is held, which is little, and not with every deposit of the network.
-    let rows = sqlx::query(
-        "SELECT d.id, d.amount FROM deposit_holds h CROSS JOIN deposits d \
-         WHERE h.holds = 1 AND d.id = h.deposit AND d.network = $1 AND d.address = $2 AND d.asset = $3",
-    )
-    .bind(network.to_string())
-    .bind(address.to_owned())
-    .bind(asset.to_string())
-    .fetch_all(&mut *store.reader().await?)
-    .await
-    .during("deposit_holds.withheld")?;
+    let rows = sqlx::query(WITHHELD)
+        .bind(network.to_string())
+        .bind(address.to_owned())
+        .bind(asset.to_string())
+        .fetch_all(&mut *store.reader().await?)
+        .await
+        .during("deposit_holds.withheld")?;
     sum(&rows)
 }
 
+// CROSS: SQLite begins with what is held, which is little, and not with every deposit of the network.
+pub(crate) const WITHHELD: &str = "SELECT d.id, d.amount FROM deposit_holds h CROSS JOIN deposits d \
+     WHERE h.holds = 1 AND d.id = h.deposit AND d.network = $1 AND d.address = $2 AND d.asset = $3";
+
 /// As [`withheld`], of all accounts of a wallet.
 pub async fn withheld_of(store: &Store, wallet: WalletId, asset: Asset) -> Result<Amount, StoreError> {
-    let rows = sqlx::query(
-        "SELECT d.id, d.amount FROM deposit_holds h CROSS JOIN deposits d \
-         WHERE h.holds = 1 AND d.id = h.deposit AND d.wallet = $1 AND d.asset = $2",
-    )
-    .bind(wallet.to_string())
-    .bind(asset.to_string())
-    .fetch_all(&mut *store.reader().await?)
-    .await
-    .during("deposit_holds.withheld_of")?;
+    let rows = sqlx::query(WITHHELD_OF)
+        .bind(wallet.to_string())
+        .bind(asset.to_string())
+        .fetch_all(&mut *store.reader().await?)
+        .await
+        .during("deposit_holds.withheld_of")?;
     sum(&rows)
 }
+
+pub(crate) const WITHHELD_OF: &str = "SELECT d.id, d.amount FROM deposit_holds h CROSS JOIN deposits d \
+     WHERE h.holds = 1 AND d.id = h.deposit AND d.wallet = $1 AND d.asset = $2";
 
 fn sum(rows: &[AnyRow]) -> Result<Amount, StoreError> {
     rows.iter().try_fold(Amount::ZERO, |sum, row| {

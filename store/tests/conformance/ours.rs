@@ -187,6 +187,19 @@ async fn sessions__should_end_once_and_be_forgotten() {
         sessions::by_hash(store, &[2; 32]).await.unwrap(),
         Some(Session { ended_at: Some(at(70)), ..two })
     );
+    // In steps, between which others write; the oldest first.
+    let mut tx = store.write().await.unwrap();
+    let many = nonces::FORGOTTEN_AT_ONCE + 1;
+    for n in 0..many {
+        let mut hash = [3; 32];
+        hash[..8].copy_from_slice(&n.to_be_bytes());
+        sessions::insert(&mut tx, &session(10 + n, 150 - i64::from(n == 7)), &hash).await.unwrap();
+    }
+    assert_eq!(sessions::purge(&mut tx, at(150)).await.unwrap(), 1);
+    assert_eq!(sessions::purge(&mut tx, at(201)).await.unwrap(), nonces::FORGOTTEN_AT_ONCE);
+    assert_eq!(sessions::purge(&mut tx, at(201)).await.unwrap(), 1, "the last, which was over last");
+    tx.commit().await.unwrap();
+    assert_eq!(sessions::live(store, at(60), 10).await.unwrap(), []);
 }
 
 #[tokio::test]
