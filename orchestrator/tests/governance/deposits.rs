@@ -273,7 +273,7 @@ async fn disposition__should_be_composed_shown_and_signed_by_the_command() {
         people.dispose("platform.officer", &["RELEASE", "--reason", "known sender", "--yes"]).await;
     assert_eq!(code, 0, "{said}");
     for part in
-        ["RELEASE of deposit", "1.5 XRP to rOurs", "transaction in (0)", "FROZEN: risk HIGH", "known sender"]
+        ["RELEASE of deposit", "1500000 XRP to rOurs", "transaction in (0)", "FROZEN: risk HIGH", "known sender"]
     {
         assert!(said.contains(part), "{part}: {said}");
     }

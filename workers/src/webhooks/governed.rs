@@ -41,8 +41,7 @@ impl Followed {
                     webhooks::retarget(&mut tx, &endpoint.id, &target, now).await?;
                     true
                 }
-                // Also one from before the installation was governed: what waits for it is given up, and should the log name it one day, it
-                // begins anew, with another secret than the one that was shown then.
+                // Also one from before the installation was governed: what waits for it is given up, and it comes back by the log only.
                 (_, None) => webhooks::remove(&mut tx, &endpoint.id, now).await?,
             };
         }
