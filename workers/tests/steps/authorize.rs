@@ -36,7 +36,10 @@ impl Governed {
     }
 
     pub async fn only(rules: &[Value]) -> Self {
-        let mut world = World::ethereum().await;
+        Self::on(World::ethereum().await, rules).await
+    }
+
+    pub async fn on(mut world: World, rules: &[Value]) -> Self {
         let mut desk = TestDesk::new(0);
         desk.now = world.clock.now();
         world.desk.initiator = key("client.operator").secret;

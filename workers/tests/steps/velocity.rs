@@ -2,9 +2,9 @@
 //! children that are signed after the end.
 
 use crate::{
-    authorize::{Governed, deny, limit},
+    authorize::{Governed, deny},
     replace::{FASTER, refused},
-    support::world::DEPTH,
+    support::world::{DEPTH, World},
 };
 use bursar_domain::{
     governance::policy::{Fact as Known, Gap},
@@ -18,7 +18,7 @@ use bursar_store::{approvals, transactions, transactions::TransactionRecord, tra
 use bursar_workers::requests;
 use ed25519_dalek::Signer as _;
 use serde_json::{Value, json};
-use std::{sync::atomic::Ordering, time::Duration};
+use std::time::Duration;
 
 impl Governed {
     /// What all transfers have reserved under this name.
@@ -60,23 +60,23 @@ fn one(amount: u64) -> (String, String) {
 /// Co-signers count orders as they were signed, so that what is promised here is signed there.
 #[tokio::test]
 async fn velocity__should_count_an_order_as_it_was_signed_whatever_is_recalled() {
-    let governed = Governed::with(&[limit(deny())]).await;
+    let velocity = json!({ "windowSeconds": 3600, "of": "BTC", "groupBy": "WALLET", "above": "2500" });
+    let limit = json!({ "id": "limit", "when": { "velocity": velocity }, "then": deny() });
+    let allow = json!({ "id": "allow", "then": { "kind": "ALLOW" } });
+    let governed = Governed::on(World::new("bitcoin:regtest/p2tr/0").await, &[allow, limit]).await;
     let world = &governed.world;
-    world.signer.online.store(0, Ordering::SeqCst);
     let batch = world.submit_batch("batch", &["one", "two"]).await;
-    assert_eq!(governed.status(batch).await.0, Status::PendingSignature);
-    let transfer = world.transfer(batch).await;
+    let transfer = world.until(batch, Status::Queued).await;
     let text = recall::canonical(transfer.intent.intent.digest(), 0);
     let signature = world.desk.initiator.sign(text.as_bytes()).to_bytes();
     requests::recall(&world.context, transfer, SignedRecall { payment: 0, signature }).await.unwrap();
-    assert_eq!(governed.status(batch).await.0, Status::PendingSignature);
-    assert_eq!(governed.counted().await, one(2000));
+    assert_eq!(governed.reserved("BTC all").await.as_deref(), Some("2000"));
     let other = world.submit("other").await;
     assert_eq!(governed.status(other).await.0, Status::Blocked);
     world.abort(batch).await.unwrap();
-    assert_eq!(governed.counted().await, ("0".into(), "0".into()), "all of it is given back");
+    assert_eq!(governed.reserved("BTC all").await.as_deref(), Some("0"), "all of it is given back");
     let next = world.submit("next").await;
-    assert!(governed.status(next).await.0 >= Status::Queued);
+    world.until(next, Status::Queued).await;
 }
 
 /// One order is one payment, whatever is signed for it; and none if it is cancelled on chain.
@@ -87,7 +87,7 @@ async fn velocity__should_count_a_replaced_order_once_and_a_cancelled_one_not_at
     let faster = world.broadcast("faster").await;
     world.ask(faster, FASTER).await.unwrap();
     world.look(faster).await.unwrap();
-    assert_eq!(world.chain.waiting().len(), 2, "a second transaction is out");
+    assert_eq!(transactions::of_transfer(world.store(), faster).await.unwrap().len(), 2);
     assert_eq!(governed.counted().await, one(1000));
     world.assert_ended(faster, Status::Completed).await;
     assert_eq!(governed.counted().await, one(1000));
