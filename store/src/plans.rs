@@ -3,7 +3,8 @@
 mod postgres;
 
 use crate::{
-    Store, chain, deposits::holds, gaps, halts, jobs, reservations, screenings, sweep, transfers, velocity, webhooks,
+    Store, chain, deposits::holds, gaps, halts, jobs, reservations, screenings, sweep, transfers, velocity,
+    webhooks,
 };
 use sqlx::{AssertSqlSafe, Row};
 
