@@ -15,6 +15,8 @@ mod bench;
 mod chaos;
 #[path = "e2e/cli.rs"]
 mod cli;
+#[path = "e2e/contract_payments.rs"]
+mod contract_payments;
 #[path = "e2e/cosigners.rs"]
 mod cosigners;
 #[path = "e2e/crash_points.rs"]

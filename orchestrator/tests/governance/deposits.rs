@@ -272,9 +272,13 @@ async fn disposition__should_be_composed_shown_and_signed_by_the_command() {
     let (code, begun, said) =
         people.dispose("platform.officer", &["RELEASE", "--reason", "known sender", "--yes"]).await;
     assert_eq!(code, 0, "{said}");
-    for part in
-        ["RELEASE of deposit", "1500000 XRP to rOurs", "transaction in (0)", "FROZEN: risk HIGH", "known sender"]
-    {
+    for part in [
+        "RELEASE of deposit",
+        "1500000 XRP to rOurs",
+        "transaction in (0)",
+        "FROZEN: risk HIGH",
+        "known sender",
+    ] {
         assert!(said.contains(part), "{part}: {said}");
     }
     assert_eq!(begun["signedBy"], json!(["platform.officer"]), "{begun}");

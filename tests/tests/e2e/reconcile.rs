@@ -110,7 +110,7 @@ impl Wallets {
     }
 }
 
-fn of<'a>(found: &'a Value, chain: &str) -> anyhow::Result<&'a Value> {
+pub fn of<'a>(found: &'a Value, chain: &str) -> anyhow::Result<&'a Value> {
     let mut networks = found["networks"].as_array().into_iter().flatten();
     networks
         .find(|network| network["network"].as_str().is_some_and(|name| name.starts_with(chain)))
@@ -121,7 +121,7 @@ fn codes(network: &Value) -> Vec<&str> {
     network["findings"].as_array().into_iter().flatten().filter_map(|found| found["code"].as_str()).collect()
 }
 
-async fn reconcile(environment: &Environment, options: &[&str]) -> anyhow::Result<(i32, Value)> {
+pub async fn reconcile(environment: &Environment, options: &[&str]) -> anyhow::Result<(i32, Value)> {
     let config = environment.orchestrator.config().display().to_string();
     bursar(environment, &[&["--json", "reconcile", "--config", &config], options].concat()).await
 }

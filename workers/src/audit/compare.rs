@@ -313,7 +313,7 @@ pub fn received(network: Network, books: &Books, statement: &Statement, findings
     for (tx_id, address) in unverified {
         let text =
             format!("a contract's payment to {address} is booked, and the node that is asked does not trace");
-        let account = account(books, network, &[address.clone()]);
+        let account = account(books, network, std::slice::from_ref(address));
         let finding = Finding::new(network, Code::DepositUnverified, text).account(account);
         findings.push(finding.tx_id(Some(tx_id)));
     }

@@ -238,7 +238,7 @@ async fn an_alert_is_signed_by_the_key_that_is_in_use_when_it_is_sent() {
     let after = all(&scene).await;
     let expected =
         SignedAlert { signature: rotated.sign(&before[0].alert.digest()), alert: before[0].alert.clone() };
-    assert_eq!(after, [expected.clone()]);
+    assert_eq!(after, std::slice::from_ref(&expected));
     assert_ne!(after, before);
     let stop = CancellationToken::new();
     let push = Push::new(&format!("{}/alerts", orchestrator.uri()), None).unwrap();

@@ -34,7 +34,7 @@ fn each_user_signs_once_and_what_is_there_stays() {
     let mut signatures = Vec::new();
     assert!(!add_missing(&mut signatures, &[]));
     assert!(add_missing(&mut signatures, &[first.clone(), second.clone()]));
-    assert!(!add_missing(&mut signatures, &[second.clone()]));
+    assert!(!add_missing(&mut signatures, std::slice::from_ref(&second)));
     assert!(add_missing(&mut signatures, &[second, other.clone(), first.clone()]));
     assert_eq!(signatures, [first, other]);
 }
