@@ -1,6 +1,9 @@
 //! What every step is given.
 
-use crate::{crash, governance::Governance, readings::Readings, screening::Screening, turns::Turns};
+use crate::{
+    crash, governance::Governance, readings::Readings, screening::Screening, travel_rule::TravelRule,
+    turns::Turns,
+};
 use bursar_domain::{
     asset::Asset,
     chain::Tips,
@@ -179,6 +182,8 @@ pub struct Context {
     pub governance: Option<Governance>,
     /// Who screens orders before they are signed; without one they pass marked NOT_SCREENED.
     pub screening: Option<Screening>,
+    /// What is done about the travel rule; nothing without one.
+    pub travel_rule: Option<TravelRule>,
     pub settings: Settings,
 }
 

@@ -43,3 +43,5 @@ mod signing;
 mod support;
 #[path = "steps/sweep.rs"]
 mod sweep;
+#[path = "steps/travel_rule.rs"]
+mod travel_rule;
