@@ -128,7 +128,7 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/v1/transfers/{id}/travel-rule", READ, Objects::Transfer),
     route("PUT", "/v1/transfers/{id}/travel-rule", OPERATE, Objects::Transfer),
     route("POST", "/v1/transfers/{id}/travel-rule/outcome", WORK_CASES, Objects::Transfer),
-    route("POST", "/v1/transfers/{id}/travel-rule/disclosures", READ_COMPLIANCE, Objects::Transfer),
+    route("POST", "/v1/transfers/{id}/travel-rule/disclosures", WORK_CASES, Objects::Transfer),
     route("GET", "/v1/cases", READ_COMPLIANCE, Objects::All),
     route("GET", "/v1/cases/{id}", READ_COMPLIANCE, Objects::All),
     route("POST", "/v1/cases/{id}/notes", WORK_CASES, Objects::All),

@@ -213,16 +213,16 @@ async fn data__should_be_handed_in_by_operators_and_seen_by_compliance() {
     told.look().await;
     assert_eq!(told.status().await, WAITS);
 
-    for user in ["client.operator", "client.approver", "platform.viewer"] {
+    for user in ["client.operator", "client.approver", "platform.viewer", "platform.auditor"] {
         assert_eq!(told.post(user, "disclosures", &json!({})).await.0, 403, "{user}");
     }
-    for user in ["platform.officer", "platform.auditor"] {
+    for user in ["platform.officer", "platform.lead"] {
         let (status, _, seen) = told.post(user, "disclosures", &json!({})).await;
         assert_eq!((status, &seen["ivms101"]), (200, &data()), "{user}");
     }
     let looks = told.server.events("travel_rule.disclosed").await;
     assert_eq!(looks.len(), 2);
-    assert!(looks[1]["by"].as_str().unwrap().starts_with("user platform.auditor"), "{looks:?}");
+    assert!(looks[1]["by"].as_str().unwrap().starts_with("user platform.lead"), "{looks:?}");
     told.no_names().await;
 }
 
