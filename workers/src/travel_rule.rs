@@ -218,7 +218,7 @@ async fn judge(context: &Context, transfer: &Transfer) -> Result<(Assessment, Ve
         Some(governance) => Some(governance.state(&context.store).await?),
         None => None,
     };
-    let policy = log.as_ref().and_then(|log| log.policy()?.policy.travel_rule.as_ref());
+    let policy = log.as_ref().and_then(|log| log.policy()?.policy.travel_rule.as_deref());
     let thresholds = context.travel_rule.as_ref().map(|rule| &*rule.thresholds);
     let nobody = Default::default();
     let self_hosted = match (policy, thresholds) {

@@ -61,7 +61,7 @@ pub struct Policy {
     pub screening: Option<Screening>,
     /// Of which transfers the institution at the other end is told first. Without it each installation says so itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub travel_rule: Option<TravelRule>,
+    pub travel_rule: Option<Box<TravelRule>>,
     /// Whose prices count. Without it, every amount in fiat is above every limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prices: Option<Prices>,

@@ -7,7 +7,7 @@ use crate::travel_rule::Demand;
 ///
 /// In doubt it is demanded: what is not known never spares anybody the exchange.
 pub fn must_tell(policy: &Policy, request: &Request, facts: &Facts) -> Option<Demand> {
-    let rule = policy.travel_rule.as_ref()?;
+    let rule = policy.travel_rule.as_deref()?;
     let finding = Case { policy, request, facts }.holds(&rule.when);
     Some(Demand { asked: finding.truth != Truth::No, why: format!("by the policy: {}", finding.why) })
 }
@@ -32,7 +32,7 @@ mod tests {
     fn above(unit: Unit, limit: u64) -> Policy {
         let amount = AmountTest { unit, above: Some(Amount::from_u64(limit)), at_most: None };
         let when = Condition { amount: Some(amount), ..Condition::default() };
-        let travel_rule = Some(TravelRule { self_hosted: BTreeSet::new(), when });
+        let travel_rule = Some(Box::new(TravelRule { self_hosted: BTreeSet::new(), when }));
         Policy { travel_rule, ..policy(vec![]) }
     }
 
@@ -54,7 +54,10 @@ mod tests {
             assert_eq!(asked(&fiat(10), &unpriced), Some(true), "{gap:?}");
         }
         let always = Policy {
-            travel_rule: Some(TravelRule { self_hosted: BTreeSet::new(), when: Condition::default() }),
+            travel_rule: Some(Box::new(TravelRule {
+                self_hosted: BTreeSet::new(),
+                when: Condition::default(),
+            })),
             ..plain
         };
         assert_eq!(asked(&always, &known), Some(true));
