@@ -15,6 +15,7 @@
 //! | [`audit`] | the event log as a chain that co-signers sign |
 //! | [`governance`] | who may do what: the signed log that everybody replays |
 //! | [`screening`] | what a screening service is asked and answers |
+//! | [`travel_rule`] | what the institution at the other end is told, and whether it must be |
 //! | [`health`] | how the nodes of a chain do |
 
 pub mod account;
@@ -40,5 +41,6 @@ pub mod signing;
 pub mod statement;
 pub mod text;
 pub mod time;
+pub mod travel_rule;
 pub mod verify;
 pub mod wallet;

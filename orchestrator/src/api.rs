@@ -23,6 +23,7 @@ pub mod session;
 pub mod state;
 pub mod status;
 pub mod transfers;
+pub mod travel_rule;
 pub mod wallets;
 pub mod webhooks;
 pub mod wire;
@@ -129,6 +130,9 @@ fn compliance() -> OpenApiRouter<ApiState> {
         .routes(routes!(cases::get))
         .routes(routes!(cases::note))
         .routes(routes!(cases::close))
+        .routes(routes!(travel_rule::get, travel_rule::put))
+        .routes(routes!(travel_rule::outcome))
+        .routes(routes!(travel_rule::disclose))
         .routes(routes!(deposits::dispose))
         .routes(routes!(deposits::screen_again))
 }

@@ -20,6 +20,7 @@ mod price;
 mod reconcile;
 mod reviews;
 mod transfers;
+mod travel_rule;
 mod wallets;
 mod webhooks;
 
@@ -87,6 +88,9 @@ enum Command {
     /// What compliance looks into.
     #[command(subcommand)]
     Cases(cases::Cases),
+    /// What the institution at the other end is told of a transfer.
+    #[command(subcommand)]
+    TravelRule(travel_rule::TravelRule),
     /// Try the policy out, and see why it decided as it did.
     #[command(subcommand)]
     Policy(policy::Policy),
@@ -226,6 +230,7 @@ async fn run(command: Command, output: Output) -> anyhow::Result<()> {
         Command::RejectReview(command) => reviews::reject(command, output).await,
         Command::Deposits(command) => deposits::run(command, output).await,
         Command::Cases(command) => cases::run(command, output).await,
+        Command::TravelRule(command) => travel_rule::run(command, output).await,
         Command::Policy(command) => policy::run(command, output).await,
         Command::Price(command) => price::run(command, output).await,
         Command::Events(command) => events::run(command, output).await,

@@ -95,6 +95,13 @@ impl Client {
     ) -> Result<T, ClientError> {
         self.send(self.request(Method::POST, path).header("idempotency-key", key).json(body)).await
     }
+    pub async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        self.send(self.request(Method::PUT, path).json(body)).await
+    }
     pub async fn patch<T: DeserializeOwned>(
         &self,
         path: &str,

@@ -20,7 +20,9 @@ use bursar_ethereum::{EthereumAdapter, EthereumNode, EthereumNodeConfig, Finalit
 use bursar_kyt::{client::RemoteScreening, secret::SecretSource};
 use bursar_nodes::{InvalidNodeSet, NamedNode, NodeSet, NodeSetSettings};
 use bursar_store::Store;
-use bursar_workers::{ChainPorts, Context, Settings, governance::Governance, screening::Screening};
+use bursar_workers::{
+    ChainPorts, Context, Settings, governance::Governance, screening::Screening, travel_rule::TravelRule,
+};
 use bursar_xrp::{FeeBounds, XrpAdapter, XrpNode, XrpNodeConfig};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -71,6 +73,7 @@ pub async fn context(config: &Config, signer: Arc<dyn ThresholdSigner>) -> anyho
         ids: Arc::new(SystemIds),
         governance,
         screening: screening(config)?,
+        travel_rule: travel_rule(config)?,
         settings,
     })
 }
@@ -100,6 +103,12 @@ fn screening(config: &Config) -> anyhow::Result<Option<Screening>> {
     let token = token.context("screening.token_file")?;
     let service = RemoteScreening::new(&screening.url, token, screening.timeout()).context("[screening]")?;
     Ok(Some(Screening::new(Arc::new(service), screening.settings())))
+}
+
+/// What the configuration says about the travel rule.
+fn travel_rule(config: &Config) -> anyhow::Result<Option<TravelRule>> {
+    let Some(travel_rule) = &config.travel_rule else { return Ok(None) };
+    travel_rule.open(&assets(config)).context("[travel_rule]").map(Some)
 }
 
 /// One node that can tell what a chain itself says of our accounts.

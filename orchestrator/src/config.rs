@@ -11,6 +11,7 @@ mod reconcile;
 mod replacement;
 mod screening;
 mod signer;
+mod travel_rule;
 mod webhooks;
 
 pub use api::{ApiConfig, LimitsConfig, Network as CidrConfig, SessionsConfig};
@@ -21,6 +22,7 @@ pub use reconcile::ReconcileConfig;
 pub use replacement::ReplacementConfig;
 pub use screening::ScreeningConfig;
 pub use signer::SignerConfig;
+pub use travel_rule::TravelRuleConfig;
 pub use webhooks::WebhooksConfig;
 
 use bursar_domain::{network::Network, signing::PartyRole};
@@ -52,6 +54,8 @@ pub struct Config {
     pub governance: GovernanceConfig,
     /// Who screens orders; without it they pass marked NOT_SCREENED.
     pub screening: Option<ScreeningConfig>,
+    /// Which orders the institution at the other end is told of first, and how; without it none.
+    pub travel_rule: Option<TravelRuleConfig>,
     pub audit: AuditConfig,
     pub webhooks: WebhooksConfig,
     pub log: LogConfig,
@@ -128,7 +132,7 @@ impl Default for LogConfig {
 #[error("the configuration has {} problem(s):\n{}", .0.len(), .0.iter().map(|p| format!("  - {p}")).collect::<Vec<_>>().join("\n"))]
 pub struct InvalidConfig(pub Vec<String>);
 
-const SECTIONS: [&str; 15] = [
+const SECTIONS: [&str; 16] = [
     "store",
     "api",
     "worker",
@@ -141,6 +145,7 @@ const SECTIONS: [&str; 15] = [
     "reconcile",
     "governance",
     "screening",
+    "travel_rule",
     "audit",
     "webhooks",
     "log",
@@ -192,6 +197,8 @@ impl Config {
             config;
         let screening = optional::<ScreeningConfig>(figment, "screening", &mut problems);
         problems.extend(screening.iter().flat_map(ScreeningConfig::check));
+        let travel_rule = optional::<TravelRuleConfig>(figment, "travel_rule", &mut problems);
+        problems.extend(travel_rule.iter().flat_map(TravelRuleConfig::check));
         let webhooks = optional::<WebhooksConfig>(figment, "webhooks", &mut problems);
         let audit = optional::<AuditConfig>(figment, "audit", &mut problems);
         problems.extend(audit.iter().flat_map(AuditConfig::check));
@@ -230,6 +237,7 @@ impl Config {
                 reconcile: reconcile.unwrap_or_default(),
                 governance: governance.unwrap_or_default(),
                 screening,
+                travel_rule,
                 audit: audit.unwrap_or_default(),
                 webhooks: webhooks.unwrap_or_default(),
                 log: log.unwrap_or_default(),
@@ -255,6 +263,9 @@ impl Config {
         self.webhooks.resolve(base);
         if let Some(screening) = &mut self.screening {
             screening.resolve(base);
+        }
+        if let Some(travel_rule) = &mut self.travel_rule {
+            travel_rule.resolve(base);
         }
         if let Some(bitcoin) = &mut self.bitcoin {
             bitcoin.resolve(base);

@@ -10,3 +10,4 @@ pub mod governance;
 pub mod intake;
 mod relayed_log;
 pub mod serve;
+pub mod travel_rule;

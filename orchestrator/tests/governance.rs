@@ -19,6 +19,8 @@ mod reviews;
 mod server;
 #[path = "governance/signatures.rs"]
 mod signatures;
+#[path = "governance/travel_rule.rs"]
+mod travel_rule;
 #[path = "governance/votes.rs"]
 mod votes;
 #[path = "governance/webhooks.rs"]

@@ -56,6 +56,7 @@ mod store;
 pub mod sweep;
 pub mod transactions;
 pub mod transfers;
+pub mod travel_rule;
 pub mod utxos;
 pub mod velocity;
 mod wal;

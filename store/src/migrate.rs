@@ -25,6 +25,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (16, include_str!("../migrations/0016_quotes.sql")),
     (17, include_str!("../migrations/0017_deposit_screening.sql")),
     (19, include_str!("../migrations/0019_webhook_pending.sql")),
+    (20, include_str!("../migrations/0020_travel_rule.sql")),
     (21, include_str!("../migrations/0021_untraced_blocks.sql")),
 ];
 

@@ -34,5 +34,7 @@ mod screening;
 mod transactions;
 #[path = "conformance/transfers.rs"]
 mod transfers;
+#[path = "conformance/travel_rule.rs"]
+mod travel_rule;
 #[path = "conformance/webhooks.rs"]
 mod webhooks;

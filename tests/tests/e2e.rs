@@ -53,6 +53,8 @@ mod replacement;
 mod resources;
 #[path = "e2e/schemathesis.rs"]
 mod schemathesis;
+#[path = "e2e/travel_rule.rs"]
+mod travel_rule;
 #[path = "e2e/world.rs"]
 mod world;
 #[path = "e2e/xrp_nodes.rs"]

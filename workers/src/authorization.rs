@@ -19,7 +19,7 @@ use bursar_domain::{
         directory::{PublicKey, User, UserId},
         log::Head,
         policy::{
-            Allowed, Condition, Decision, Effect, Fact, Facts, Gap, Outcome, Policy, Request, RiskBand,
+            self, Allowed, Condition, Decision, Effect, Fact, Facts, Gap, Outcome, Policy, Request, RiskBand,
             evaluate,
         },
         quote::{QuoteCheck, SignedQuote},
@@ -31,6 +31,7 @@ use bursar_domain::{
     lifecycle::Transfer,
     network::Chain,
     time::Timestamp,
+    travel_rule::Demand,
 };
 use bursar_store::{
     Store, StoreError, WriteTx, addresses,
@@ -257,6 +258,30 @@ pub async fn simulate(
     let nobody = TransferId::new(context.ids.uuid());
     add_up(&mut source, policy, &request, nobody, &mut facts).await?;
     Ok(evaluate(policy, &request, &facts))
+}
+
+/// What the policy in force demands of `told`, which has those payouts of the order only that go to institutions; `None`: it says nothing
+/// about the travel rule. Facts that are found out at authorization only are not known here.
+pub(crate) async fn must_tell(
+    context: &Context,
+    state: &State,
+    transfer: &Transfer,
+    told: &Intent,
+) -> Result<Option<Demand>, StepError> {
+    let Some(PublishedPolicy { policy, .. }) = state.policy() else { return Ok(None) };
+    if policy.travel_rule.is_none() {
+        return Ok(None);
+    }
+    // Nobody's order is rejected later, for that.
+    let in_doubt =
+        || Demand { asked: true, why: "by the policy, which cannot be asked about this order".into() };
+    let Some(user) = initiator(state, transfer) else { return Ok(Some(in_doubt())) };
+    let Ok(request) = Request::new(told, user, state.address_book()) else { return Ok(Some(in_doubt())) };
+    let mut facts = facts(context.now());
+    let check = QuoteCheck::of(state, policy, facts.now);
+    let quote = Source::Store(&context.store).freshest(&check, told.asset).await?;
+    facts.price = check.fact(told.asset, quote.as_ref(), facts.price);
+    Ok(policy::must_tell(policy, &request, &facts))
 }
 
 /// Finds out every sum that the policy asks for, and what the transfer adds to it. The parts are also of sums that no rule asks for yet,

@@ -5,6 +5,7 @@ use crate::{
     governance::{Governance, GovernanceError},
     readings::Readings,
     screening::Screening,
+    travel_rule::TravelRule,
     turns::Turns,
 };
 use bursar_domain::{
@@ -187,6 +188,8 @@ pub struct Context {
     pub governance: Option<Governance>,
     /// Who screens orders before they are signed; without one they pass marked NOT_SCREENED.
     pub screening: Option<Screening>,
+    /// What is done about the travel rule; nothing without one.
+    pub travel_rule: Option<TravelRule>,
     pub settings: Settings,
 }
 

@@ -18,6 +18,7 @@ use bursar_domain::{
     },
     screening::{AlertPage, Answer, Inquiry, ScreeningService, Unanswered},
     signing::{GroupKey, Scheme, SignatureBytes, SigningPayload},
+    travel_rule::{ExchangeAnswer, NoExchange, TransferMessage, TravelRuleExchange},
 };
 use std::sync::Arc;
 
@@ -33,6 +34,11 @@ pub fn signer(inner: Arc<dyn ThresholdSigner>) -> Arc<dyn ThresholdSigner> {
 
 /// The same screening service; in an armed process with its calls as crash points.
 pub fn screening(inner: Arc<dyn ScreeningService>) -> Arc<dyn ScreeningService> {
+    if armed() { Arc::new(Fatal(inner)) } else { inner }
+}
+
+/// The same exchange; in an armed process with its calls as crash points.
+pub fn exchange(inner: Arc<dyn TravelRuleExchange>) -> Arc<dyn TravelRuleExchange> {
     if armed() { Arc::new(Fatal(inner)) } else { inner }
 }
 
@@ -99,5 +105,12 @@ impl ScreeningService for Fatal<dyn ScreeningService> {
     }
     async fn alerts(&self, cursor: Option<&str>) -> Result<AlertPage, Unanswered> {
         passing("act alerts", self.0.alerts(cursor)).await
+    }
+}
+
+#[async_trait]
+impl TravelRuleExchange for Fatal<dyn TravelRuleExchange> {
+    async fn exchange(&self, message: &TransferMessage<'_>) -> Result<ExchangeAnswer, NoExchange> {
+        passing("act exchange", self.0.exchange(message)).await
     }
 }

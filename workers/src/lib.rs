@@ -29,6 +29,7 @@ pub mod screening;
 pub mod sealer;
 mod steps;
 mod transition;
+pub mod travel_rule;
 mod turns;
 mod tx_id;
 pub mod webhooks;

@@ -154,7 +154,11 @@ fn should_have_moved(idle: &Idle) -> Option<&'static str> {
         {
             None
         }
-        State::PendingScreening if idle.sub_status == Some(Sub::ScreeningPending) => None,
+        State::PendingScreening
+            if matches!(idle.sub_status, Some(Sub::ScreeningPending | Sub::TravelRulePending)) =>
+        {
+            None
+        }
         State::Submitted | State::PendingScreening | State::PendingAuthorization | State::Signed { .. } => {
             Some("nothing holds it here")
         }

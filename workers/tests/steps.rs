@@ -45,5 +45,7 @@ mod signing;
 mod support;
 #[path = "steps/sweep.rs"]
 mod sweep;
+#[path = "steps/travel_rule.rs"]
+mod travel_rule;
 #[path = "steps/velocity.rs"]
 mod velocity;

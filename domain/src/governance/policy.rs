@@ -18,6 +18,7 @@ mod fill;
 mod matching;
 mod removal;
 mod request;
+mod travel;
 mod truth;
 mod validate;
 mod velocity;
@@ -33,10 +34,11 @@ pub use explain::{Fired, Match};
 pub use facts::{Currency, Fact, FactName, Facts, Gap, Price, RiskBand};
 pub use fill::evaluate_fill;
 pub use request::{Listing, Operation, Payout, Request};
+pub use travel::must_tell;
 pub use validate::{Problem, validate};
 pub use velocity::{VelocityGroup, VelocityQuery};
 
-use super::directory::UserId;
+use super::directory::{CounterpartyId, UserId};
 use crate::text::serde_as_text;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, fmt, str::FromStr};
@@ -57,6 +59,9 @@ pub struct Policy {
     /// Nothing is authorized without a screening verdict, if present.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub screening: Option<Screening>,
+    /// Of which transfers the institution at the other end is told first. Without it each installation says so itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub travel_rule: Option<Box<TravelRule>>,
     /// Whose prices count. Without it, every amount in fiat is above every limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prices: Option<Prices>,
@@ -74,6 +79,19 @@ pub struct Screening {
     pub by: BTreeSet<UserId>,
     /// A verdict counts this long after the screening, and never past its own expiry. Seconds.
     pub max_age_seconds: u64,
+}
+
+/// Which transfers need an exchange under the travel rule (docs/travel-rule.md).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TravelRule {
+    /// Counterparties of the address book behind which there is no institution. What goes to them needs none, nor what goes to wallets of
+    /// this installation.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub self_hosted: BTreeSet<CounterpartyId>,
+    /// Of what goes to all others, as if it were the whole order. Absent: always.
+    #[serde(default)]
+    pub when: Condition,
 }
 
 /// Whose quotes are believed, as long as `price_max_age_seconds` says.

@@ -270,6 +270,14 @@ pub enum SubStatus {
     ScreeningLapsed,
     /// An alert of the screening came before it was signed; a release lifts that.
     ScreeningAlert,
+    /// The travel rule: it is being assessed, or the institution at the other end has not answered yet.
+    TravelRulePending,
+    /// The institution at the other end must be told, and what it must be told is missing; the reason says what.
+    TravelRuleDataMissing,
+    /// The exchange gave no answer that can be used; the reason says why. Hand the data in again, or reject it.
+    TravelRuleUnavailable,
+    /// The institution at the other end refused it, or it cannot be told.
+    TravelRuleRejected,
     /// Compliance said no.
     ReviewRejected,
     /// Policy has it wait; the reason says until when.

@@ -18,6 +18,10 @@ pub enum Fact {
         reason: String,
     },
     ReviewPassed,
+    /// What held it is over, and the travel rule has still to be looked at: back to where that is done.
+    TravelRuleNext {
+        reason: String,
+    },
     /// What it passed its screening by does not count any more, or somebody asks for another: it is screened anew. What was frozen is
     /// released, in the same database transaction.
     ScreeningLapsed {
@@ -355,6 +359,9 @@ fn next(state: &State, fact: &Fact) -> Option<Next> {
             because(S::PendingReview, *sub_status, reason)
         }
         (S::PendingReview, Fact::ReviewPassed) => plain(S::PendingAuthorization),
+        (S::PendingReview, Fact::TravelRuleNext { reason }) => {
+            because(S::PendingScreening, SubStatus::TravelRulePending, reason)
+        }
         (
             S::PendingReview
             | S::PendingAuthorization
@@ -524,6 +531,7 @@ mod tests {
             Fact::ScreeningPassed { sub_status: None },
             Fact::HeldForReview { sub_status: SubStatus::ScreeningReview, reason: reason() },
             Fact::ReviewPassed,
+            Fact::TravelRuleNext { reason: reason() },
             Fact::ScreeningLapsed { reason: reason() },
             Fact::AlertRaised,
             Fact::AlertSettled,

@@ -157,6 +157,11 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The request body is too large")
             .detail("at most 256 kB, 1 MB for a governance change; split the batch")
     }
+    /// 413, of data that has a limit of its own, in bytes.
+    pub fn too_large_data(most: usize) -> Self {
+        let problem = Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The request body is too large");
+        problem.detail(format!("at most {} KiB", most / 1024))
+    }
     /// 500. The cause goes to the log, not to the caller.
     pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
         tracing::error!(error, "request failed");

@@ -56,7 +56,8 @@ pub struct HeldView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// `REVIEW`: in PENDING_REVIEW. `ALERT`: frozen where it is. `SESSION`: its signing session has begun, so it stays where it is.
-    /// `NO_SERVICE`: the policy asks for screening, and no service is configured.
+    /// `NO_SERVICE`: the policy asks for screening, and no service is configured. `TRAVEL_RULE`: in PENDING_REVIEW, for want of data or of an
+    /// answer of the institution at the other end.
     pub held_by: &'static str,
     /// SHA-256 of the intent's canonical bytes: what releases and rejections name.
     pub intent_digest: String,
@@ -123,7 +124,10 @@ async fn held(state: &ApiState, transfer: &Transfer, by: Held) -> Result<HeldVie
     let now = context.now();
     let releases = reviews::releases(&context.store, transfer.id).await?;
     let stands = evidence.standing(transfer, now);
-    let needs = views::needs(&evidence, &stands);
+    let needs = match by {
+        Held::TravelRule => views::needs_travel_rule(&evidence),
+        _ => views::needs(&evidence, &stands),
+    };
     let release = |stored| views::release(&evidence, transfer, stored, now);
     Ok(HeldView {
         id: transfer.id,
@@ -136,6 +140,7 @@ async fn held(state: &ApiState, transfer: &Transfer, by: Held) -> Result<HeldVie
             Held::Alert => "ALERT",
             Held::Session => "SESSION",
             Held::NoService => "NO_SERVICE",
+            Held::TravelRule => "TRAVEL_RULE",
         },
         intent_digest: transfer.intent.intent.digest().to_string(),
         releases: releases.into_iter().map(release).collect(),

@@ -54,6 +54,7 @@ async fn installed(desk: &TestDesk) -> (tempfile::TempDir, Context) {
         ids: Arc::new(SystemIds),
         governance: Some(governance),
         screening: None,
+        travel_rule: None,
         settings: Settings::default(),
     };
     (dir, context)

@@ -24,7 +24,10 @@ use bursar_store::{
     api_keys::{self, ApiKey},
     governance as kept,
 };
-use bursar_workers::{Context, NoSigner, Settings as Engine, governance::Governance, webhooks::Webhooks};
+use bursar_workers::{
+    Context, NoSigner, Settings as Engine, governance::Governance, travel_rule::TravelRule,
+    webhooks::Webhooks,
+};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -110,6 +113,28 @@ impl Server {
         auth: Authentication,
         webhooks: Option<Arc<Webhooks>>,
     ) -> Self {
+        Self::start_all(dir, pinned, clock, auth, webhooks, None).await
+    }
+
+    /// With a travel rule.
+    pub async fn start_telling(
+        dir: &Path,
+        pinned: EntryDigest,
+        clock: Arc<TestClock>,
+        travel_rule: TravelRule,
+    ) -> Self {
+        let auth = Authentication::new(lenient(), Arc::new(SystemClock));
+        Self::start_all(dir, Some(pinned), clock, auth, None, Some(travel_rule)).await
+    }
+
+    async fn start_all(
+        dir: &Path,
+        pinned: Option<EntryDigest>,
+        clock: Arc<TestClock>,
+        auth: Authentication,
+        webhooks: Option<Arc<Webhooks>>,
+        travel_rule: Option<TravelRule>,
+    ) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let store = Store::open(&database(dir)).await.unwrap();
         let governance = match pinned {
@@ -129,6 +154,7 @@ impl Server {
             ids: Arc::new(SystemIds),
             governance,
             screening: None,
+            travel_rule,
             settings: Engine::default(),
         };
         let state = ApiState {

@@ -11,6 +11,7 @@ use crate::{
     frozen::give_back,
     governance::{Governance, GovernanceError},
     transition::{MoveError, advance_in},
+    travel_rule,
 };
 use bursar_domain::{
     governance::{
@@ -46,6 +47,8 @@ pub enum Held {
     Session,
     /// No service is configured, and the policy asks for one.
     NoService,
+    /// PENDING_REVIEW, and it is not the screening that keeps it there.
+    TravelRule,
 }
 
 /// Whether a transfer is held, and by what.
@@ -54,6 +57,7 @@ pub fn held(transfer: &Transfer) -> Option<Held> {
         return Some(Held::Alert);
     }
     match (&transfer.state, transfer.sub_status) {
+        _ if travel_rule::holds(transfer) => Some(Held::TravelRule),
         (State::PendingReview, _) => Some(Held::Review),
         (
             State::PendingSignature { signing_started: true, .. },
@@ -136,6 +140,9 @@ pub async fn release(
     let log = governance.state_in(&mut tx).await?;
     let transfer = transfers::get_in(&mut tx, id).await?.ok_or(ReviewError::Unknown)?;
     let what = held(&transfer).ok_or_else(|| not_held(&transfer))?;
+    if what == Held::TravelRule {
+        return Err(ReviewError::NotHeld(BY_TRAVEL_RULE.into()));
+    }
     check_signers(&log, &transfer, signed)?;
     let evidence = standing::evidence_in(&mut tx, context, &transfer).await?;
     let examine = |release: &SignedRelease| {
@@ -316,12 +323,16 @@ pub async fn rescreen(context: &Context, id: TransferId) -> Result<Transfer, Rev
             jobs::nudge(&mut tx, id, now).await?;
             transfer
         }
+        Some(Held::TravelRule) => return Err(ReviewError::NotHeld(BY_TRAVEL_RULE.into())),
         // What an alert is about is for people, whatever another screening says.
         Some(Held::Alert) | None => return Err(not_held(&transfer)),
     };
     tx.commit().await?;
     Ok(transfer)
 }
+
+const BY_TRAVEL_RULE: &str =
+    "the travel rule holds it, not its screening: hand in the data, or note the outcome";
 
 fn not_held(transfer: &Transfer) -> ReviewError {
     let status = transfer.status();

@@ -6,6 +6,7 @@ use crate::{
     engine::StepError,
     screening::standing::{self, Standing},
     transition::{advance, advance_in, still},
+    travel_rule,
 };
 use bursar_domain::lifecycle::{Fact, SubStatus, Transfer};
 use bursar_store::{
@@ -24,9 +25,20 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
         let fact = Fact::Expired { sub_status: SubStatus::IntentExpired };
         return end(context, transfer, fact, "the order expired").await;
     }
+    if travel_rule::holds(&transfer) {
+        if travel_rule::resumes(context, &transfer).await? {
+            let reason = "the travel rule is looked at again";
+            return end(context, transfer, Fact::TravelRuleNext { reason: reason.into() }, reason).await;
+        }
+        return Ok(Progress::Wait(LOOK.min(expires_at.since(now) + Duration::from_millis(1))));
+    }
+    let passes = match travel_rule::after_screening(context).await? {
+        Some(_) => Fact::TravelRuleNext { reason: "released; the travel rule is looked at next".into() },
+        None => Fact::ReviewPassed,
+    };
     // Also where the service is no longer configured: what was held stays held.
     match standing::evidence(context, &transfer).await?.standing(&transfer, now) {
-        Standing::Passes => end(context, transfer, Fact::ReviewPassed, "released").await,
+        Standing::Passes => end(context, transfer, passes, "released").await,
         Standing::Lapsed { reason } | Standing::Unusable { reason } if context.screening.is_some() => {
             advance(context, transfer, Fact::ScreeningLapsed { reason }).await?;
             Ok(Progress::Moved)

@@ -11,6 +11,7 @@ use crate::{
         standing::{self, Standing},
     },
     transition::{advance_in, still},
+    travel_rule,
 };
 use bursar_domain::lifecycle::{Fact, State, SubStatus, Transfer};
 use std::time::Duration;
@@ -18,6 +19,9 @@ use std::time::Duration;
 pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, StepError> {
     if expire_if_over(context, &transfer).await? {
         return Ok(Progress::Moved);
+    }
+    if travel_rule::due(context, &transfer).await? {
+        return travel_rule::run(context, transfer).await;
     }
     match &context.screening {
         Some(screening) if standing::asks_about(context, &transfer) => {
@@ -72,12 +76,19 @@ async fn screened(
         Some(Asked::NotDue(pause)) => return Ok(Progress::Wait(pause)),
         Some(Asked::Heard(heard)) => *heard,
     };
+    let next = travel_rule::after_screening(context).await?;
     let now = context.now();
     let mut tx = context.store.write().await?;
     still(&mut tx, &transfer).await?;
     let (fact, pause) = match asking::hear(&mut tx, context, &transfer, heard, now).await? {
         Then::Waits { sub_status, reason, pause } => (Fact::Waiting { sub_status, reason }, Some(pause)),
-        Then::Stands(Standing::Passes) => (Fact::ScreeningPassed { sub_status: None }, None),
+        Then::Stands(Standing::Passes) => {
+            let fact = match next {
+                Some(sub_status) => Fact::Waiting { sub_status, reason: travel_rule::NEXT.into() },
+                None => Fact::ScreeningPassed { sub_status: None },
+            };
+            (fact, None)
+        }
         Then::Stands(Standing::Blocked { reason }) => {
             (Fact::Rejected { sub_status: Some(SubStatus::ScreeningBlocked), reason }, None)
         }

@@ -122,6 +122,7 @@ impl World {
                 ids: ids.clone(),
                 governance: None,
                 screening: None,
+                travel_rule: None,
                 settings: Settings::default(),
             };
             Process { context, clock }

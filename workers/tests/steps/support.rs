@@ -2,6 +2,8 @@
 
 #[path = "support/chain.rs"]
 pub mod chain;
+#[path = "support/exchange.rs"]
+pub mod exchange;
 #[path = "support/screener.rs"]
 pub mod screener;
 #[path = "support/signer.rs"]

@@ -77,6 +77,7 @@ impl World {
             ids: Arc::new(Ids),
             governance: None,
             screening: None,
+            travel_rule: None,
             settings: Settings::default(),
         };
         let webhooks = Arc::new(Webhooks::new(keys(), settings, lookup).unwrap());

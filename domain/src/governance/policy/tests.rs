@@ -22,7 +22,7 @@ fn name<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
 }
 
 /// Facts with a price of 1 hundredth for 10 units, a balance of 1000, and no earlier transfers.
-fn facts(policy: &Policy, request: &Request) -> Facts {
+pub(super) fn facts(policy: &Policy, request: &Request) -> Facts {
     let price =
         Price { currency: name("CHF"), cents: Amount::from_u64(1), per: Amount::from_u64(10), at: NOW };
     Facts {
@@ -39,7 +39,7 @@ fn facts(policy: &Policy, request: &Request) -> Facts {
 }
 
 /// A transfer of 100 wei to an address that is not listed.
-fn request() -> Request {
+pub(super) fn request() -> Request {
     let destination = Destination { address: "0x01".into(), tag: None };
     Request {
         operation: Operation::Transfer,
@@ -53,18 +53,19 @@ fn request() -> Request {
     }
 }
 
-fn policy(rules: Vec<Rule>) -> Policy {
+pub(super) fn policy(rules: Vec<Rule>) -> Policy {
     Policy {
         currency: name("CHF"),
         price_max_age_seconds: 600,
         screening: None,
+        travel_rule: None,
         prices: None,
         initiating_services: BTreeSet::new(),
         rules,
     }
 }
 
-fn rule(id: &str, when: Condition, then: Effect) -> Rule {
+pub(super) fn rule(id: &str, when: Condition, then: Effect) -> Rule {
     Rule { id: name(id), description: String::new(), when, then }
 }
 

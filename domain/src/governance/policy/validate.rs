@@ -6,10 +6,10 @@ mod effect;
 use super::{
     super::{
         address_book::AddressBook,
-        directory::{Directory, UserId},
+        directory::{CounterpartyId, Directory, UserId},
         role::Role,
     },
-    Condition, MAX_RULES, Measure, Policy, Unit,
+    Condition, MAX_RULES, Measure, Policy, TravelRule, Unit,
 };
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -48,8 +48,15 @@ impl Check<'_> {
     }
 
     fn policy(&mut self, policy: &Policy) {
-        let Policy { currency: _, price_max_age_seconds, screening, prices, initiating_services, rules } =
-            policy;
+        let Policy {
+            currency: _,
+            price_max_age_seconds,
+            screening,
+            travel_rule,
+            prices,
+            initiating_services,
+            rules,
+        } = policy;
         self.must(
             *price_max_age_seconds > 0,
             "priceMaxAgeSeconds",
@@ -66,6 +73,9 @@ impl Check<'_> {
             self.services(&prices.by, "prices.by");
         }
         self.services(initiating_services, "initiatingServices");
+        if let Some(rule) = travel_rule {
+            self.travel_rule(rule, prices.is_some());
+        }
         self.must(rules.len() <= MAX_RULES, "rules", format!("at most {MAX_RULES}"));
         let allows = rules.iter().any(|rule| !rule.then.tightens());
         self.must(
@@ -84,11 +94,30 @@ impl Check<'_> {
             let message = "asks for a risk, which only a screening finds: set screening";
             self.must(risk, &format!("{path}.when"), message);
             let priced = prices.is_some() || !asks(&rule.when, in_fiat);
-            let message = "counts in FIAT, and nobody says what an asset is worth, so that every amount is above every limit: name services that \
-                           quote prices under prices.by";
-            self.must(priced, &format!("{path}.when"), message);
+            self.must(priced, &format!("{path}.when"), UNPRICED);
             self.effect(&rule.then, &format!("{path}.then"));
         }
+    }
+
+    /// It is looked at before anybody approves: what is found out only then is not known, which would be as good as always. Nor may it hang on
+    /// what somebody could lose, a listing or a role, so that to take those away never spares an exchange.
+    fn travel_rule(&mut self, rule: &TravelRule, priced: bool) {
+        self.condition(&rule.when, "travelRule.when", 1);
+        let later = |part: &Condition| {
+            part.velocity.is_some() || part.balance_share_above.is_some() || part.risk.is_some()
+        };
+        let message =
+            "asks for a velocity, a share of the balance or a risk, which are not known at this step";
+        self.must(!asks(&rule.when, later), "travelRule.when", message);
+        let lost = |part: &Condition| part.destination.is_some() || part.initiator_roles.is_some();
+        let message =
+            "asks for a destination or a role: name whom nothing is told of under travelRule.selfHosted";
+        self.must(!asks(&rule.when, lost), "travelRule.when", message);
+        self.must(priced || !asks(&rule.when, in_fiat), "travelRule.when", UNPRICED);
+        let book = self.book;
+        let all: BTreeSet<_> = book.iter().filter_map(|listed| listed.entry.counterparty.as_ref()).collect();
+        let known = |name: &CounterpartyId| all.contains(name);
+        self.known(rule.self_hosted.iter(), known, "travelRule.selfHosted", "the address book");
     }
 
     fn services(&mut self, services: &BTreeSet<UserId>, path: &str) {
@@ -99,6 +128,9 @@ impl Check<'_> {
         }
     }
 }
+
+const UNPRICED: &str = "counts in FIAT, and nobody says what an asset is worth, so that every amount is above every limit: name services that \
+                        quote prices under prices.by";
 
 /// Whether a part of the condition, at any depth, asks so.
 fn asks(condition: &Condition, so: impl Fn(&Condition) -> bool) -> bool {

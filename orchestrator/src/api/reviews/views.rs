@@ -137,7 +137,7 @@ pub fn screening(screening: &Screening, findings: bool) -> ScreeningView {
 pub struct NeedsView {
     /// `OFFICER_AND_LEAD`: a compliance officer and a compliance lead, over a release that names the verdict. `TWO_LEADS`: two compliance
     /// leads, over one without a verdict, for a day at most. `NOBODY`: the screening forbids it. `NO_LOG`: nothing is governed, so nobody can
-    /// release it: screen it again, or abort it.
+    /// release it: screen it again, or abort it. `TRAVEL_RULE`: no signature does, but the data, or an outcome (docs/travel-rule.md).
     pub signatures: &'static str,
     /// What the release names as `verdict`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -157,6 +157,12 @@ pub fn needs(evidence: &Evidence, stands: &Standing) -> NeedsView {
         (_, Some(_), None) => "TWO_LEADS",
     };
     NeedsView { signatures, verdict, genesis: evidence.log.as_ref().map(|log| log.genesis_digest()) }
+}
+
+/// Of what the travel rule holds.
+pub fn needs_travel_rule(evidence: &Evidence) -> NeedsView {
+    let genesis = evidence.log.as_ref().map(|log| log.genesis_digest());
+    NeedsView { signatures: "TRAVEL_RULE", verdict: None, genesis }
 }
 
 /// A release, and whether it counts.

@@ -73,6 +73,7 @@ impl World {
             ids: Arc::new(ids),
             governance: None,
             screening: None,
+            travel_rule: None,
             settings: Settings {
                 queue_poll: Duration::from_millis(5),
                 sweep: Duration::from_millis(5),

@@ -60,7 +60,7 @@ impl Check<'_> {
         self.must(!empty, path, "is empty, so the rule can never hold; name at least one or leave it out");
     }
 
-    fn known<'t, T: Display + 't>(
+    pub(super) fn known<'t, T: Display + 't>(
         &mut self,
         names: impl Iterator<Item = &'t T>,
         is_known: impl Fn(&T) -> bool,
