@@ -10,7 +10,7 @@
 //! | [`events`], [`jobs`], [`sweep`] | the global log; one nudge for each transfer that wants looking at; what does not move |
 //! | [`chain`], [`utxos`], [`deposits`] | blocks applied and rolled back, and what follows from them |
 //! | [`wallets`], [`addresses`], [`keys`] | what is ours |
-//! | [`halts`], [`gaps`], [`audit`] | who may not send for now; numbers that nobody will use; what a reconciliation compares |
+//! | [`halts`], [`gaps`], [`reconciliation`] | who may not send for now; numbers that nobody will use; what a reconciliation compares |
 //! | [`governance`] | the signed log that says who may do what, and changes that wait for signatures |
 //! | [`approvals`], [`velocity`], [`quotes`] | who approved what, what was decided and why; what transfers add to limited sums; prices |
 //! | [`screenings`], [`reviews`], [`cases`] | what a screening service said; how people let through or end what it held; what compliance looks into |
@@ -22,7 +22,6 @@ pub mod act;
 pub mod addresses;
 pub mod api_keys;
 pub mod approvals;
-pub mod audit;
 pub mod audit_log;
 mod boundary;
 pub mod cases;
@@ -45,6 +44,7 @@ pub mod page;
 mod plans;
 pub mod quotes;
 mod readers;
+pub mod reconciliation;
 pub mod reservations;
 pub mod reviews;
 mod row;

@@ -6,7 +6,6 @@
 //!
 //! [`follower`] walks each chain's blocks once for all transfers. [`webhooks`] sends the event log on. [`queue`] is the only module that names apalis.
 
-pub mod audit;
 pub mod authorization;
 pub mod checkpoints;
 pub mod context;
@@ -23,6 +22,7 @@ pub mod preflight;
 pub mod queue;
 mod readings;
 pub mod reconciler;
+pub mod reconciliation;
 pub mod requests;
 pub mod runtime;
 pub mod screening;

@@ -3,8 +3,6 @@
 #![allow(non_snake_case)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing helper fails its test")]
 
-#[path = "steps/audit.rs"]
-mod audit;
 #[path = "steps/authorize.rs"]
 mod authorize;
 #[path = "steps/checkpoints.rs"]
@@ -31,6 +29,8 @@ mod jobs;
 mod later;
 #[path = "steps/recall.rs"]
 mod recall;
+#[path = "steps/reconciliation.rs"]
+mod reconciliation;
 #[path = "steps/repeat.rs"]
 mod repeat;
 #[path = "steps/replace.rs"]

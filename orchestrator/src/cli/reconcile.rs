@@ -8,7 +8,7 @@ use crate::{
 use anyhow::Context as _;
 use bursar_domain::{network::Network, time::Clock as _};
 use bursar_store::{Store, halts::Halt};
-use bursar_workers::audit::{self, Finding, Report, Severity, Subject};
+use bursar_workers::reconciliation::{self, Finding, Report, Severity, Subject};
 use clap::Args;
 use serde_json::{Value, json};
 use std::{
@@ -106,8 +106,8 @@ async fn compare(
             }
         };
         compared.node = name;
-        compared.result = match audit::audit(subject, &progress).await {
-            Ok(report) => match audit::settle(store, &report, halt, SystemClock.now()).await {
+        compared.result = match reconciliation::reconcile(subject, &progress).await {
+            Ok(report) => match reconciliation::settle(store, &report, halt, SystemClock.now()).await {
                 Ok(halts) => Ok((report, halts)),
                 Err(error) => Err(error.into()),
             },

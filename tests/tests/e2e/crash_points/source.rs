@@ -197,10 +197,10 @@ const ELSEWHERE: &[Excused] = &[
         why: "in the matrix whenever a step takes long; a lease that is not renewed is taken over",
     },
     Excused {
-        file: "workers/src/audit.rs",
+        file: "workers/src/reconciliation.rs",
         function: "settle",
         commits: 1,
-        why: "a command of its own, which reads chain and books anew: workers/tests/steps/audit.rs",
+        why: "a command of its own, which reads chain and books anew: workers/tests/steps/reconciliation.rs",
     },
     Excused {
         file: "workers/src/checkpoints.rs",

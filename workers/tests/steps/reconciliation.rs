@@ -17,11 +17,12 @@ use bursar_domain::{
     time::Clock as _,
 };
 use bursar_store::{
-    audit as books, chain, events,
+    chain, events,
     halts::{self, HaltCode},
+    reconciliation as books,
     transactions::{self, TransactionRecord},
 };
-use bursar_workers::audit::{self, AuditError, Code, Report, Severity, Subject};
+use bursar_workers::reconciliation::{self, Code, ReconcileError, Report, Severity, Subject};
 use std::collections::{HashMap, HashSet};
 
 const OPENING: u64 = 1_000_000;
@@ -157,7 +158,7 @@ async fn compare(world: &World, witness: &Witness, first: Option<u64>) -> Report
         assets: vec![Asset::Eth],
         first,
     };
-    audit::audit(subject, &|_, _| {}).await.unwrap()
+    reconciliation::reconcile(subject, &|_, _| {}).await.unwrap()
 }
 
 fn codes(report: &Report) -> Vec<Code> {
@@ -174,13 +175,13 @@ async fn chain_that_agrees__should_be_clean_and_move_the_next_start() {
     after.statement.holdings[0].opening = Some(after.statement.holdings[0].closing);
     let late = compare(&world, &after, Some(witness.last.height)).await;
     assert_eq!(late.findings, []);
-    audit::settle(world.store(), &late, false, world.clock.now()).await.unwrap();
+    reconciliation::settle(world.store(), &late, false, world.clock.now()).await.unwrap();
     assert_eq!(books::reconciled(world.store(), world.network).await.unwrap(), None);
 
     let report = compare(&world, &witness, None).await;
     assert_eq!(report.findings, []);
     assert_eq!((report.sent, report.received, report.last.clone()), (1, 1, witness.last.clone()));
-    let halts = audit::settle(world.store(), &report, true, world.clock.now()).await.unwrap();
+    let halts = reconciliation::settle(world.store(), &report, true, world.clock.now()).await.unwrap();
     assert_eq!(halts, []);
     let kept = books::reconciled(world.store(), world.network).await.unwrap().unwrap();
     assert_eq!(kept.block, witness.last);
@@ -342,13 +343,13 @@ async fn break__should_halt_the_account_and_keep_the_start() {
     let report = compare(&world, &witness, None).await;
     assert_eq!(report.count(Severity::Break), 1);
     let now = world.clock.now();
-    assert_eq!(audit::settle(world.store(), &report, false, now).await.unwrap(), []);
-    let standing = audit::settle(world.store(), &report, true, now).await.unwrap();
+    assert_eq!(reconciliation::settle(world.store(), &report, false, now).await.unwrap(), []);
+    let standing = reconciliation::settle(world.store(), &report, true, now).await.unwrap();
     let [halt] = standing.as_slice() else { panic!("one halt: {standing:?}") };
     assert_eq!((halt.account.as_ref(), halt.code), (Some(&world.account), HaltCode::ReconcileBreak));
     assert!(halt.reason.contains("UNKNOWN_OUTGOING"), "{}", halt.reason);
     // Found again, it is the same halt.
-    assert_eq!(audit::settle(world.store(), &report, true, now).await.unwrap(), standing);
+    assert_eq!(reconciliation::settle(world.store(), &report, true, now).await.unwrap(), standing);
     assert_eq!(books::reconciled(world.store(), world.network).await.unwrap(), None);
     let told = events::after(world.store(), 0, 1_000).await.unwrap();
     assert_eq!(told.iter().filter(|event| event.kind == "reconciliation.finished").count(), 3);
@@ -373,8 +374,8 @@ async fn network_that_was_never_followed__should_not_be_called_clean() {
         assets: vec![],
         first: None,
     };
-    let error = audit::audit(subject, &|_, _| {}).await.unwrap_err();
-    assert!(matches!(error, AuditError::NotFollowed(_)), "{error}");
+    let error = reconciliation::reconcile(subject, &|_, _| {}).await.unwrap_err();
+    assert!(matches!(error, ReconcileError::NotFollowed(_)), "{error}");
 }
 
 #[tokio::test]

@@ -40,7 +40,7 @@ pub async fn addresses(store: &Store, network: Network) -> Result<Vec<OurAddress
     .bind(network.to_string())
     .fetch_all(&mut *store.reader().await?)
     .await
-    .during("addresses.audit")?;
+    .during("addresses.reconcile")?;
     rows.iter()
         .map(|row| {
             let fields = Fields::new(row, "addresses", "id")?;
@@ -57,7 +57,7 @@ pub async fn included(
     first: u64,
     last: u64,
 ) -> Result<Vec<TransactionId>, StoreError> {
-    const OPERATION: &str = "transactions.audit";
+    const OPERATION: &str = "transactions.reconcile";
     let rows = sqlx::query(
         "SELECT id FROM transactions WHERE network = $1 AND block_height >= $2 AND block_height <= $3 ORDER BY block_height, id",
     )
@@ -114,7 +114,7 @@ pub async fn deposits(
     first: u64,
     last: u64,
 ) -> Result<Vec<Booked>, StoreError> {
-    const OPERATION: &str = "deposits.audit";
+    const OPERATION: &str = "deposits.reconcile";
     let rows = sqlx::query(
         "SELECT id, tx_id, address, asset, amount, credit_index FROM deposits WHERE network = $1 AND height >= $2 AND height <= $3 \
          ORDER BY position",
@@ -149,7 +149,7 @@ pub struct Output {
 
 /// The outputs that were unspent after the block at `height`.
 pub async fn unspent_at(store: &Store, network: Network, height: u64) -> Result<Vec<Output>, StoreError> {
-    const OPERATION: &str = "utxos.audit";
+    const OPERATION: &str = "utxos.reconcile";
     let rows = sqlx::query(
         "SELECT u.outpoint, u.value, w.descriptor FROM utxos u JOIN wallets w ON w.id = u.wallet \
          WHERE u.network = $1 AND u.height <= $2 AND (u.spent_height IS NULL OR u.spent_height > $2)",
@@ -181,7 +181,7 @@ pub async fn completed_without_block(store: &Store, network: Network) -> Result<
     .bind(network.to_string())
     .fetch_all(&mut *store.reader().await?)
     .await
-    .during("transfers.audit")?;
+    .during("transfers.reconcile")?;
     ids(&rows, "transfers")
 }
 

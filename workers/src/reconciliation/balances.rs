@@ -12,7 +12,7 @@ use bursar_domain::{
 };
 use bursar_store::{
     Store, StoreError,
-    audit::{self, Balance},
+    reconciliation::{self, Balance},
     reservations,
     transactions::TransactionRecord,
 };
@@ -42,7 +42,7 @@ pub async fn outputs(
         return Ok(());
     }
     let mut wallets: BTreeMap<WalletDescriptor, [BTreeMap<OutPoint, Amount>; 2]> = BTreeMap::new();
-    for output in audit::unspent_at(store, network, last).await? {
+    for output in reconciliation::unspent_at(store, network, last).await? {
         wallets.entry(output.wallet).or_default()[0].insert(output.outpoint, output.value);
     }
     for output in &statement.unspent {

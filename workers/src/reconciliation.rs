@@ -23,9 +23,9 @@ use bursar_domain::{
 };
 use bursar_store::{
     Store, StoreError,
-    audit::{self, Balance, Booked, OurAddress, Outcome, Reconciled},
     chain::{self, Untraced},
     halts::{self, Halt, HaltCode},
+    reconciliation::{self, Balance, Booked, OurAddress, Outcome, Reconciled},
     transactions::{self, TransactionRecord},
 };
 use std::collections::{BTreeSet, HashMap};
@@ -69,7 +69,7 @@ impl Report {
 
 /// The comparison could not be made. Says nothing about the money.
 #[derive(Debug, thiserror::Error)]
-pub enum AuditError {
+pub enum ReconcileError {
     #[error(transparent)]
     Node(#[from] NodeError),
     #[error(transparent)]
@@ -97,19 +97,19 @@ impl Books {
 }
 
 /// Compares. `progress` is told how many of how many parts of the chain's statement are read.
-pub async fn audit(
+pub async fn reconcile(
     subject: Subject<'_>,
     progress: &(dyn Fn(u64, u64) + Send + Sync),
-) -> Result<Report, AuditError> {
+) -> Result<Report, ReconcileError> {
     let Subject { store, chain, adapter, assets, first } = subject;
     let network = chain.network();
-    let walked = chain::cursor(store, network).await?.ok_or(AuditError::NotFollowed(network))?;
+    let walked = chain::cursor(store, network).await?.ok_or(ReconcileError::NotFollowed(network))?;
     let last = chain.final_block().await?.height.min(walked.height);
     let last = chain.block_at(last).await?;
-    let before = audit::reconciled(store, network).await?;
+    let before = reconciliation::reconciled(store, network).await?;
     let due = match &before {
         Some(before) => before.block.height + 1,
-        None => audit::first_height(store, network).await?.unwrap_or(last.height),
+        None => reconciliation::first_height(store, network).await?.unwrap_or(last.height),
     };
     let first = first.unwrap_or(due);
     let mut report = Report {
@@ -126,13 +126,14 @@ pub async fn audit(
         return Ok(report);
     }
 
-    let addresses = audit::addresses(store, network).await?;
-    let included = records(store, audit::included(store, network, first, last.height).await?).await?;
+    let addresses = reconciliation::addresses(store, network).await?;
+    let included =
+        records(store, reconciliation::included(store, network, first, last.height).await?).await?;
     let ids = included.iter().filter_map(|record| Some((record.id, tx_id(adapter, record)?)));
     let books = Books {
         ids: ids.collect(),
         included,
-        deposits: audit::deposits(store, network, first, last.height).await?,
+        deposits: reconciliation::deposits(store, network, first, last.height).await?,
         addresses: addresses.into_iter().map(|ours| (ours.address.clone(), ours)).collect(),
         untraced: chain::untraced(store, network)
             .await?
@@ -140,7 +141,7 @@ pub async fn audit(
             .filter(|blocks| blocks.first <= last.height && blocks.last >= first)
             .collect(),
     };
-    let under_way = records(store, audit::under_way(store, network).await?).await?;
+    let under_way = records(store, reconciliation::under_way(store, network).await?).await?;
     let mut wanted: Vec<String> = books.addresses.keys().cloned().collect();
     wanted.sort();
     let query = StatementQuery {
@@ -186,7 +187,7 @@ pub async fn settle(
     if breaks.is_empty() && report.seamless {
         let block = report.last.clone();
         let reconciled = Reconciled { block, at: now, balances: report.balances.clone() };
-        audit::record(&mut tx, report.network, &reconciled).await?;
+        reconciliation::record(&mut tx, report.network, &reconciled).await?;
     }
     if halt {
         let accounts: BTreeSet<Option<&str>> =
@@ -207,7 +208,7 @@ pub async fn settle(
         breaks: breaks.len(),
         warnings: report.count(Severity::Warning),
     };
-    audit::finish(&mut tx, report.network, outcome, now).await?;
+    reconciliation::finish(&mut tx, report.network, outcome, now).await?;
     let standing = halts::standing_in(&mut tx, report.network).await?;
     tx.commit().await?;
     Ok(standing)
@@ -219,7 +220,7 @@ async fn other_blocks(
     chain: &dyn ReadStatement,
     last: &BlockRef,
     before: Option<&Reconciled>,
-) -> Result<Vec<Finding>, AuditError> {
+) -> Result<Vec<Finding>, ReconcileError> {
     let network = chain.network();
     let mut findings = Vec::new();
     let walked = chain::recent_blocks(store, network, REMEMBERED_BLOCKS).await?;

@@ -1,6 +1,6 @@
 //! What was sent and received: transaction by transaction.
 
-use super::{AuditError, Books, Code, Finding};
+use super::{Books, Code, Finding, ReconcileError};
 use bursar_domain::{
     amount::Amount,
     asset::Asset,
@@ -14,7 +14,7 @@ use bursar_domain::{
     wallet::Branch,
 };
 use bursar_store::{
-    Store, StoreError, audit,
+    Store, StoreError, reconciliation,
     transactions::{self, TransactionRecord},
     transfers,
 };
@@ -30,7 +30,7 @@ pub async fn sent(
     books: &Books,
     statement: &Statement,
     findings: &mut Vec<Finding>,
-) -> Result<(), AuditError> {
+) -> Result<(), ReconcileError> {
     let included: HashMap<&str, &TransactionRecord> =
         books.included.iter().filter_map(|record| Some((books.tx_id(record)?, record))).collect();
     let mut seen = HashSet::new();
@@ -76,11 +76,11 @@ async fn unknown(
     books: &Books,
     sent: &Sent,
     findings: &mut Vec<Finding>,
-) -> Result<(), AuditError> {
+) -> Result<(), ReconcileError> {
     let account = account(books, network, &sent.from);
     let place = sent.height.map_or_else(|| "some block".to_owned(), |height| format!("block {height}"));
     let record = match &sent.tx_id {
-        Some(tx_id) => match audit::by_tx_id(store, network, tx_id).await? {
+        Some(tx_id) => match reconciliation::by_tx_id(store, network, tx_id).await? {
             Some(id) => transactions::get(store, id).await?,
             None => None,
         },
@@ -121,7 +121,7 @@ async fn same(
     sent: &Sent,
     record: &TransactionRecord,
     findings: &mut Vec<Finding>,
-) -> Result<(), AuditError> {
+) -> Result<(), ReconcileError> {
     let mut found = |code, text| {
         let finding = Finding::new(network, code, text).account(account(books, network, &sent.from));
         findings.push(finding.transfer(record.transfer).tx_id(sent.tx_id.as_ref()));
@@ -264,7 +264,7 @@ pub async fn completed(
     network: Network,
     findings: &mut Vec<Finding>,
 ) -> Result<(), StoreError> {
-    for transfer in audit::completed_without_block(store, network).await? {
+    for transfer in reconciliation::completed_without_block(store, network).await? {
         let text = "is COMPLETED, and none of its transactions is in a block".to_owned();
         findings.push(Finding::new(network, Code::MissingOnChain, text).transfer(transfer));
     }
