@@ -32,7 +32,7 @@ pub enum Kept<S> {
     New(Stored<S>),
     /// All of these signatures were there.
     Already(Stored<S>),
-    /// There are [`MAX`] others about the same.
+    /// There are 32 others about the same.
     TooMany,
 }
 

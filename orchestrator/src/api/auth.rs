@@ -192,7 +192,7 @@ pub fn hash(key: &[u8]) -> [u8; 32] {
 /// What asks whether this process is alive and fit may come from anywhere: it says no more than that.
 const PROBES: [&str; 2] = ["/health", "/ready"];
 
-/// Turns away what does not come from where `[api] allow` says, whatever it asks for, but for [`PROBES`].
+/// Turns away what does not come from where `[api] allow` says, whatever it asks for, but for the probes.
 pub async fn admit(State(state): State<ApiState>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     if !PROBES.contains(&parts.uri.path())
