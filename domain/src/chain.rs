@@ -100,6 +100,9 @@ pub enum TransactionOutcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credit {
     pub address: String,
+    /// Whom the chain names as sender, for screening: of a token its event's, of what a contract sends on the contract and who called it.
+    /// Nobody on Bitcoin, where inputs are spent and name no one. Never this address itself.
+    pub from: Vec<String>,
     /// XRPL destination tag.
     pub tag: Option<u32>,
     pub asset: Asset,

@@ -8,7 +8,7 @@ use crate::{
     error::During,
     events,
     page::{self, Page},
-    row::{Fields, to_int},
+    row::{Fields, to_int, to_json},
 };
 use bursar_domain::{
     amount::Amount,
@@ -36,6 +36,8 @@ pub struct Deposit {
     /// Position within the transaction ([`Credit::index`]).
     pub index: u32,
     pub address: String,
+    /// [`Credit::from`].
+    pub from: Vec<String>,
     /// XRPL destination tag.
     pub tag: Option<u32>,
     pub asset: Asset,
@@ -116,7 +118,7 @@ impl Filter {
     }
 }
 
-const SELECT: &str = "SELECT d.id, d.position, d.network, d.wallet, d.tx_id, d.credit_index, d.address, d.tag, d.asset, \
+const SELECT: &str = "SELECT d.id, d.position, d.network, d.wallet, d.tx_id, d.credit_index, d.address, d.senders, d.tag, d.asset, \
                       d.amount, d.outpoint, d.height, d.hash, c.height AS tip, c.final_height, h.state, h.reason, h.since \
                       FROM deposits d JOIN chain_cursors c ON c.network = d.network \
                       LEFT JOIN deposit_holds h ON h.deposit = d.id";
@@ -181,6 +183,7 @@ pub(crate) async fn record(
         "txId": tx_id,
         "index": credit.index,
         "address": credit.address,
+        "from": credit.from,
         "tag": credit.tag,
         "asset": credit.asset,
         "amount": credit.amount,
@@ -188,8 +191,8 @@ pub(crate) async fn record(
     });
     let position = events::append_numbered(tx, "deposit.detected", None, now, &payload).await?;
     sqlx::query(
-        "INSERT INTO deposits (id, position, network, wallet, tx_id, credit_index, address, tag, asset, amount, height, hash, outpoint) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+        "INSERT INTO deposits (id, position, network, wallet, tx_id, credit_index, address, tag, asset, amount, height, hash, outpoint, \
+         senders) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
     )
     .bind(id.to_string())
     .bind(position)
@@ -204,6 +207,7 @@ pub(crate) async fn record(
     .bind(to_int(OPERATION, block.height)?)
     .bind(block.hash.clone())
     .bind(credit.outpoint.as_ref().map(ToString::to_string))
+    .bind((!credit.from.is_empty()).then(|| to_json(&credit.from)))
     .execute(tx.connection())
     .await
     .during(OPERATION)?;
@@ -294,6 +298,7 @@ fn decode(row: &AnyRow) -> Result<(i64, Deposit), StoreError> {
         tx_id: fields.text("tx_id")?,
         index: fields.number("credit_index")?,
         address: fields.text("address")?,
+        from: fields.json_opt("senders")?.unwrap_or_default(),
         tag: fields.number_opt("tag")?,
         asset: fields.parse("asset")?,
         amount: fields.parse("amount")?,

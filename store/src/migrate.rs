@@ -27,6 +27,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (19, include_str!("../migrations/0019_webhook_pending.sql")),
     (20, include_str!("../migrations/0020_travel_rule.sql")),
     (21, include_str!("../migrations/0021_untraced_blocks.sql")),
+    (22, include_str!("../migrations/0022_deposit_senders.sql")),
 ];
 
 /// Brings the schema up to date, all or nothing. Of several processes that start at once, the first does it.

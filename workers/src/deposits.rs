@@ -114,9 +114,8 @@ const fn is_final(status: DepositStatus) -> bool {
 }
 
 fn inquiry(deposit: &Deposit) -> Inquiry {
-    let Deposit { id, network, asset, tx_id, index, address, amount, .. } = deposit.clone();
-    // Whose it was is for the provider to know: inputs are not senders.
-    Inquiry::Deposit { deposit: id, network, asset, tx_id, index, address, from: Vec::new(), amount }
+    let Deposit { id, network, asset, tx_id, index, address, from, amount, .. } = deposit.clone();
+    Inquiry::Deposit { deposit: id, network, asset, tx_id, index, address, from, amount }
 }
 
 struct Heard {

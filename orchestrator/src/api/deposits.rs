@@ -42,6 +42,8 @@ pub struct DepositView {
     pub asset: Asset,
     pub amount: String,
     pub address: String,
+    /// Whom the chain names as sender; nobody on Bitcoin.
+    pub from: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tag: Option<u32>,
     pub tx_id: String,
@@ -75,6 +77,7 @@ pub fn view(state: &ApiState, deposit: Deposit) -> DepositView {
         amount: decimal(deposit.amount, state.assets.info(deposit.asset)),
         asset: deposit.asset,
         address: deposit.address,
+        from: deposit.from,
         tag: deposit.tag,
         tx_id: deposit.tx_id,
         index: deposit.index,

@@ -103,6 +103,7 @@ async fn receive(server: &Server, wallet: WalletId) {
     let block = |height: u64| BlockRef { height, hash: format!("h{height}") };
     let credit = Credit {
         address: "rOurs".into(),
+        from: vec![],
         tag: Some(9),
         asset: Asset::Xrp,
         amount: Amount::from_u64(1_500_000),

@@ -281,6 +281,7 @@ pub fn observed(tx_id: &str, spends: Vec<Resource>, credits: Vec<Credit>) -> Obs
 pub fn credit(address: &AddressRecord, n: u64, amount: u64) -> Credit {
     Credit {
         address: address.address.clone(),
+        from: vec![],
         tag: None,
         asset: Asset::Btc,
         amount: Amount::from_u64(amount),

@@ -31,6 +31,8 @@ async fn contract_payment__should_be_a_deposit_unless_it_is_undone() -> world::V
         let newest = of_transaction(environment, &wallet, &ended, "DETECTED").await?;
         ensure!(newest["amount"] == "0.125", "{newest}");
         ensure!(newest["index"].as_u64() >= Some(1 << 31), "apart from all other credits: {newest}");
+        let from = newest["from"].as_array().context("from")?;
+        ensure!(from.len() == 2 && from[0] != from[1], "the contract and who called it: {newest}");
         anvil.mine(2).await?;
         for (id, amount) in [(&forwarded, "0.25"), (&ended, "0.125")] {
             let deposit = of_transaction(environment, &wallet, id, "COMPLETED").await?;

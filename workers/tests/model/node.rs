@@ -271,6 +271,7 @@ impl ModelNode {
     fn credit(&self, address: &str, amount: u64, outpoint: bursar_domain::effects::OutPoint) -> Credit {
         Credit {
             address: address.to_owned(),
+            from: vec![],
             tag: None,
             asset: Asset::native(self.chain()),
             amount: Amount::from_u64(amount),

@@ -128,6 +128,7 @@ async fn witness(world: &World, record: &TransactionRecord, tx_id: String) -> Wi
             height: 1,
             credit: Credit {
                 address: deposit.address.clone(),
+                from: vec![],
                 tag: None,
                 asset: deposit.asset,
                 amount: deposit.amount,

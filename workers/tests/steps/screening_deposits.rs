@@ -85,13 +85,13 @@ async fn clear_deposit__should_be_completed_and_asked_about_once() {
     assert_eq!(screened.deposit_status().await, DepositStatus::Completed);
     assert_eq!((screened.withheld().await, screened.screen().await), (Amount::ZERO, 0));
     assert_eq!(screened.screener.asked("DEPOSIT"), [0]);
-    let [Inquiry::Deposit { deposit: id, tx_id, amount, address, .. }] =
+    let [Inquiry::Deposit { deposit: id, tx_id, amount, address, from, .. }] =
         &screened.screener.inquiries("DEPOSIT")[..]
     else {
         panic!("one inquiry")
     };
     assert_eq!((*id, tx_id, *amount), (deposit.id, &deposit.tx_id, deposit.amount));
-    assert_eq!(*address, screened.world.account);
+    assert_eq!((address, &from[..]), (&screened.world.account, &["theirs".to_owned()][..]));
     assert_eq!((screened.told("deposit.cleared").await, screened.causes(*id).await), (1, vec![]));
 }
 

@@ -89,6 +89,7 @@ fn credits(transaction: &Transaction, chain: ChainParams, watch: &WatchSet) -> V
         }
         found.push(Credit {
             address,
+            from: Vec::new(),
             tag: None,
             asset: Asset::Btc,
             amount: Amount::from_u64(output.value.to_sat()),

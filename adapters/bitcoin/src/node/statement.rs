@@ -346,6 +346,7 @@ fn credit(txid: &str, vout: u32, address: &str, amount: Amount) -> Result<Credit
         format!("{txid}:{vout}").parse().map_err(|_| format!("transaction id {txid}"))?;
     Ok(Credit {
         address: address.to_owned(),
+        from: Vec::new(),
         tag: None,
         asset: Asset::Btc,
         amount,

@@ -126,6 +126,13 @@ fn concerns(tx: &Transaction, watch: &WatchSet) -> bool {
         || watch.transactions.contains(&tx.hash.to_string())
 }
 
+/// [`Credit::from`]: each once, and not the one who receives.
+pub(super) fn senders(to: &Address, from: &[Address]) -> Vec<String> {
+    let mut senders: Vec<&Address> = from.iter().filter(|from| *from != to).collect();
+    senders.dedup();
+    senders.into_iter().map(checksummed).collect()
+}
+
 /// Credits: the transaction's own value has index 0, a token event its place among the block's events plus one.
 fn observe(
     tx: &Transaction,
@@ -143,6 +150,7 @@ fn observe(
         if let Some(to) = tx.to.filter(|to| !tx.value.is_zero() && is_ours(to, watch)) {
             credits.push(Credit {
                 address: checksummed(&to),
+                from: senders(&to, &[tx.from]),
                 tag: None,
                 asset: Asset::Eth,
                 amount: Amount(tx.value),
@@ -185,6 +193,7 @@ impl EthereumNode {
             let (tx, index) = position(&self.rpc, &log)?;
             credits.entry(tx).or_default().push(Credit {
                 address: checksummed(&transfer.to),
+                from: senders(&transfer.to, &[transfer.from]),
                 tag: None,
                 asset: Asset::Erc20(token),
                 amount: Amount(transfer.amount),

@@ -6,6 +6,7 @@
 
 use super::{
     EthereumNode,
+    observe::senders,
     receipts::outcome,
     rpc::CallError,
     wire::{Block, Header, Receipt, Transaction},
@@ -264,8 +265,9 @@ impl EthereumNode {
         if receipt.status.is_zero() {
             return Ok((Vec::new(), true));
         }
-        let credit = |to: Address, asset, amount, index| Credit {
+        let credit = |from: Address, to: Address, asset, amount, index| Credit {
             address: checksummed(&to),
+            from: senders(&to, &[from]),
             tag: None,
             asset,
             amount: Amount(amount),
@@ -273,14 +275,16 @@ impl EthereumNode {
             index,
         };
         let native = transaction.to.filter(|_| !transaction.value.is_zero());
-        let mut credits: Vec<Credit> =
-            native.map(|to| credit(to, Asset::Eth, transaction.value, 0)).into_iter().collect();
+        let mut credits: Vec<Credit> = native
+            .map(|to| credit(transaction.from, to, Asset::Eth, transaction.value, 0))
+            .into_iter()
+            .collect();
         for (log, index) in receipt.logs.iter().zip(1..) {
             let asset = Asset::Erc20(log.address.into_array());
             let Some(transfer) = log.token_transfer().filter(|_| query.assets.contains(&asset)) else {
                 continue;
             };
-            credits.push(credit(transfer.to, asset, transfer.amount, index));
+            credits.push(credit(transfer.from, transfer.to, asset, transfer.amount, index));
         }
         let inside = self.credits_inside(transaction.hash, receipt.block_hash).await?;
         let traced = inside.is_some();

@@ -26,12 +26,12 @@ mod tests;
 
 use super::{
     EthereumNode, Traces, error_text,
-    observe::is_ours,
+    observe::{is_ours, senders},
     rpc::{BoundedError, CallError, shorten},
     wire::Block,
 };
 use crate::address::checksummed;
-use alloy::primitives::B256;
+use alloy::primitives::{Address, B256};
 use bursar_domain::{
     amount::Amount,
     asset::Asset,
@@ -168,10 +168,11 @@ impl EthereumNode {
         };
         let mut payments = Vec::new();
         for (tx, moves) in moves {
-            for (index, Move { to, amount, .. }) in (CONTRACT_PAYMENTS..).zip(moves) {
-                if is_ours(&to, watch) {
-                    payments
-                        .push(ContractPayment { tx_id: tx.to_string(), credit: credit(&to, amount, index) });
+            for (index, made) in (CONTRACT_PAYMENTS..).zip(moves) {
+                if is_ours(&made.to, watch) {
+                    let called = block.transactions.iter().find(|called| called.hash == tx);
+                    let credit = credit(&made, called.map(|called| called.from), index);
+                    payments.push(ContractPayment { tx_id: tx.to_string(), credit });
                 }
             }
         }
@@ -193,7 +194,7 @@ impl EthereumNode {
             Err(Untraced::Failed(error)) => return Err(error),
             Err(Untraced::NotOffered(_) | Untraced::Never(_)) => return Ok(None),
         };
-        let credit = |(index, Move { to, amount, .. })| credit(&to, amount, index);
+        let credit = |(index, made)| credit(&made, None, index);
         Ok(Some((CONTRACT_PAYMENTS..).zip(moves).map(credit).collect()))
     }
 
@@ -327,12 +328,14 @@ fn read(
     transactions.iter().zip(calls).map(|(tx, calls)| Ok((*tx, calls.moves()?))).collect()
 }
 
-fn credit(to: &alloy::primitives::Address, amount: alloy::primitives::U256, index: u32) -> Credit {
+fn credit(Move { from, to, amount }: &Move, caller: Option<Address>, index: u32) -> Credit {
+    let named: Vec<Address> = std::iter::once(*from).chain(caller).collect();
     Credit {
         address: checksummed(to),
+        from: senders(to, &named),
         tag: None,
         asset: Asset::Eth,
-        amount: Amount(amount),
+        amount: Amount(*amount),
         outpoint: None,
         index,
     }

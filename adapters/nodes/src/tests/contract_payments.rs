@@ -13,6 +13,7 @@ use std::sync::Arc;
 fn paid(amount: u64) -> ContractPayments {
     let credit = Credit {
         address: "0xA".into(),
+        from: vec![],
         tag: None,
         asset: Asset::Eth,
         amount: Amount::from_u64(amount),

@@ -59,6 +59,7 @@ pub(super) fn credits(tx: &Value, meta: &Value, watch: &WatchSet) -> Result<Deli
         .zip(0u32..)
         .map(|((address, drops, tag), index)| Credit {
             address: address.to_owned(),
+            from: senders(tx, address),
             tag,
             asset: Asset::Xrp,
             amount: drops.into(),
@@ -67,6 +68,14 @@ pub(super) fn credits(tx: &Value, meta: &Value, watch: &WatchSet) -> Result<Deli
         })
         .collect();
     Ok(delivery)
+}
+
+/// [`Credit::from`]: who sent the transaction, and whose escrow it finishes (<https://xrpl.org/docs/references/protocol/transactions/types/escrowfinish>).
+pub(super) fn senders(tx: &Value, to: &str) -> Vec<String> {
+    let named = [&tx["Account"], &tx["Owner"]].into_iter().filter_map(Value::as_str);
+    let mut senders: Vec<String> = named.filter(|from| *from != to).map(str::to_owned).collect();
+    senders.dedup();
+    senders
 }
 
 enum Delivered {

@@ -6,6 +6,7 @@
 use super::{
     XrpNode,
     answer::{AccountTx, parse_drops},
+    deliver::senders,
 };
 use async_trait::async_trait;
 use bursar_domain::{
@@ -193,6 +194,7 @@ impl Entry {
             height,
             credit: Credit {
                 address: account.to_owned(),
+                from: senders(tx, account),
                 tag: number(&tx["DestinationTag"]).filter(|_| tx["Destination"] == account),
                 asset: Asset::Xrp,
                 amount: Amount::from_u64(gain),

@@ -53,6 +53,7 @@ impl Block {
 fn deposit(network: Network, account: &str, index: u32) -> Credit {
     Credit {
         address: account.to_owned(),
+        from: vec!["theirs".into()],
         tag: None,
         asset: Asset::native(network.chain()),
         amount: Amount::from_u64(7),

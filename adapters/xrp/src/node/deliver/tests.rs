@@ -81,6 +81,7 @@ fn a_deleted_account_pays_us_its_balance() {
         { "DeletedNode": { "LedgerEntryType": "AccountRoot", "FinalFields": { "Account": OTHER, "Balance": "0" } } },
     ]});
     assert_eq!(summary(&tx, &meta), [(Some(9), "4800000".to_owned(), 0)]);
+    assert_eq!(credits(&tx, &meta, &watch()).unwrap().credits[0].from, [OTHER]);
 }
 
 #[test]
@@ -92,6 +93,7 @@ fn an_escrow_that_we_finish_pays_us_with_its_own_tag_and_before_the_fee() {
         root(OURS, "1000", "1488"),
     ]});
     assert_eq!(summary(&tx, &meta), [(Some(77), "500".to_owned(), 0)]);
+    assert_eq!(credits(&tx, &meta, &watch()).unwrap().credits[0].from, [OTHER], "whose it was, and not us");
 }
 
 #[test]
