@@ -5,7 +5,7 @@ pub mod broadcast;
 pub mod child;
 pub mod confirm;
 mod dead;
-mod halted;
+pub mod halted;
 pub mod prepare;
 pub mod replace;
 pub mod review;

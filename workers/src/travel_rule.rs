@@ -21,7 +21,7 @@ use crate::{
     crash,
     engine::StepError,
     screening::standing::{self, Standing},
-    steps::Progress as Step,
+    steps::{Progress as Step, halted},
     transition::{MoveError, advance, advance_in, still},
 };
 use bursar_domain::{
@@ -150,9 +150,9 @@ pub(crate) async fn resumes(context: &Context, transfer: &Transfer) -> Result<bo
     Ok(!waits || matches!(judge(context, transfer).await?.0, Assessment::NotRequired { .. }))
 }
 
-/// Without data nobody was asked: it was the configuration that was missing.
-const fn was_not_configured(record: &Record) -> bool {
-    matches!(record.progress, Progress::Unavailable { .. }) && record.round == 0
+/// Nobody was asked: it was the configuration that was missing.
+fn was_not_configured(record: &Record) -> bool {
+    matches!(&record.progress, Progress::Unavailable { reason } if reason == NOT_CONFIGURED)
 }
 
 const NOT_CONFIGURED: &str =
@@ -188,6 +188,14 @@ pub(crate) async fn run(context: &Context, transfer: Transfer) -> Result<Step, S
             }
             match (judge(context, &transfer).await?, &context.travel_rule) {
                 ((Assessment::Required { payment, .. }, _), Some(rule)) => {
+                    // Nobody outside is told of a payment that may not be made.
+                    if let Some(hold) = halted::frozen(&transfer, context.log().await?.as_deref()) {
+                        let waits = Fact::Waiting { sub_status: hold.sub_status(), reason: hold.to_string() };
+                        if !transfer.already_says(&waits) {
+                            advance(context, transfer, waits).await?;
+                        }
+                        return Ok(Step::Wait(MAX_PAUSE));
+                    }
                     exchange(context, rule, &transfer, record, &payment).await?
                 }
                 // Payouts were recalled, the policy is another, or nothing is configured any more.

@@ -84,6 +84,8 @@ pub struct DisclosureView {
 pub struct OutcomeRequest {
     /// Whether the institution at the other end accepts the transfer.
     pub accepted: bool,
+    /// Of the data that it was told (`round` of the transfer's travel rule): another that was handed in since is not what it answered to.
+    pub round: u32,
     /// What names its answer, in its records or in yours: 1 to 100 visible ASCII characters without spaces. It goes into the event log: no
     /// names of people.
     pub reference: String,
@@ -143,14 +145,14 @@ pub async fn outcome(
     State(state): State<ApiState>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<TransferId>,
-    Body { value: OutcomeRequest { accepted, reference }, .. }: Body<OutcomeRequest>,
+    Body { value: OutcomeRequest { accepted, round, reference }, .. }: Body<OutcomeRequest>,
 ) -> Result<Json<TravelRuleView>, Problem> {
     if !is_reference(&reference) {
         let must = format!("1 to {MAX_REFERENCE} visible ASCII characters without spaces");
         return Err(Problem::invalid_field("reference", must));
     }
     let by = caller.to_string();
-    let record = handed::note_outcome(&state.context, id, accepted, &reference, &by).await?;
+    let record = handed::note_outcome(&state.context, id, accepted, round, &reference, &by).await?;
     Ok(Json(view(id, Some(&record))))
 }
 

@@ -46,6 +46,9 @@ pub enum TravelRule {
         /// It refuses the transfer.
         #[arg(long)]
         rejected: bool,
+        /// Of the data that it was told, as `show` gives it.
+        #[arg(long)]
+        round: u32,
         /// What names its answer, in its records or in yours: 1 to 100 visible ASCII characters without spaces.
         #[arg(long)]
         reference: String,
@@ -74,8 +77,8 @@ pub async fn run(command: TravelRule, output: Output) -> anyhow::Result<()> {
             let path = format!("/v1/transfers/{transfer}/travel-rule");
             connection.client()?.put(&path, &body).await?
         }
-        TravelRule::Outcome { transfer, rejected, reference, connection } => {
-            let body = json!({ "accepted": !rejected, "reference": reference });
+        TravelRule::Outcome { transfer, rejected, round, reference, connection } => {
+            let body = json!({ "accepted": !rejected, "round": round, "reference": reference });
             let path = format!("/v1/transfers/{transfer}/travel-rule/outcome");
             connection.client()?.post(&path, &body).await?
         }

@@ -230,13 +230,15 @@ async fn data__should_be_handed_in_by_operators_and_seen_by_compliance() {
 async fn outcome__should_be_noted_by_compliance_and_count_once() {
     let dir = tempfile::tempdir().unwrap();
     let told = Told::start(dir.path(), None).await;
-    let accepted = json!({ "accepted": true, "reference": "letter-7" });
+    let accepted = json!({ "accepted": true, "round": 1, "reference": "letter-7" });
     let (status, kind, _) = told.post("platform.officer", "outcome", &accepted).await;
     assert_eq!((status, kind.as_str()), (409, "not-possible-now"), "there is nothing to tell yet");
     assert_eq!(told.put("client.operator", &data()).await.0, 200);
     told.look().await;
     assert_eq!(told.post("client.operator", "outcome", &accepted).await.0, 403);
-    let talks = json!({ "accepted": true, "reference": "Rosa is fine" });
+    let of_other_data = json!({ "accepted": true, "round": 2, "reference": "letter-7" });
+    assert_eq!(told.post("platform.officer", "outcome", &of_other_data).await.0, 409);
+    let talks = json!({ "accepted": true, "round": 1, "reference": "Rosa is fine" });
     assert_eq!(told.post("platform.officer", "outcome", &talks).await.0, 422);
     let (status, _, noted) = told.post("platform.officer", "outcome", &accepted).await;
     assert_eq!((status, &noted["state"], &noted["reference"]), (200, &json!("ACCEPTED"), &json!("letter-7")));

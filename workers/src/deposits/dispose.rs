@@ -194,6 +194,9 @@ pub async fn rescreen(context: &Context, id: DepositId) -> Result<Deposit, Dispo
         return Err(DisposeError::NotHeld("the deposit was screened as often as it can be"));
     }
     screenings::begin(&mut tx, Begun { subject, round, order: None }, now).await?;
+    // Who asked is in the event, as with every act.
+    let payload = json!({ "depositId": id, "walletId": deposit.wallet, "round": round });
+    events::append(&mut tx, "deposit.screening_asked", None, now, &payload).await?;
     tx.commit().await?;
     Ok(deposit)
 }

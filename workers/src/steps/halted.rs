@@ -86,7 +86,7 @@ pub async fn by_in(
 }
 
 /// By an alert, or by the governance log.
-fn frozen(transfer: &Transfer, log: Option<&LogState>) -> Option<Hold> {
+pub fn frozen(transfer: &Transfer, log: Option<&LogState>) -> Option<Hold> {
     if transfer.flags.frozen {
         return Some(Hold::Alert);
     }

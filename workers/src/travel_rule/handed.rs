@@ -82,7 +82,7 @@ pub async fn submit(context: &Context, id: TransferId, data: &Ivms101) -> Result
 }
 
 /// Notes what the institution at the other end said to people: where they are the exchange, and where the configured one gave no answer.
-/// `reference`: theirs for what was said ([`is_reference`](bursar_domain::travel_rule::is_reference)). `by`: who notes it.
+/// `told`: the round of the data that was told. `reference`: theirs for what was said ([`is_reference`](bursar_domain::travel_rule::is_reference)). `by`: who notes it.
 ///
 /// # Errors
 /// [`TravelRuleError`]; nothing was written then.
@@ -90,6 +90,7 @@ pub async fn note_outcome(
     context: &Context,
     id: TransferId,
     accepted: bool,
+    told: u32,
     reference: &str,
     by: &str,
 ) -> Result<Record, TravelRuleError> {
@@ -101,7 +102,11 @@ pub async fn note_outcome(
     still_open(&transfer, record.as_ref())?;
     let round = match &record {
         Some(Record { round, progress: Progress::Pending { .. }, .. }) if rule.settings.manual => *round,
-        Some(Record { round: round @ 1.., progress: Progress::Unavailable { .. }, .. }) => *round,
+        Some(record @ Record { round: round @ 1.., progress: Progress::Unavailable { .. }, .. })
+            if !was_not_configured(record) =>
+        {
+            *round
+        }
         Some(Record { progress: Progress::Pending { .. }, .. }) => {
             let why = "the configured exchange is under way: people decide once it has given no answer";
             return Err(TravelRuleError::NotNow(why.into()));
@@ -111,6 +116,12 @@ pub async fn note_outcome(
             return Err(TravelRuleError::NotNow(why.into()));
         }
     };
+    if told != round {
+        let why = format!(
+            "the data is of round {round} by now: tell the other side that, and note what it says of it"
+        );
+        return Err(TravelRuleError::NotNow(why));
+    }
     let (progress, outcome) = match accepted {
         true => (Progress::Accepted { reference: reference.to_owned() }, "ACCEPTED"),
         false => (Progress::Rejected { reason: refused(reference) }, "REJECTED"),

@@ -14,7 +14,7 @@ use bursar_domain::{
         testing::{TestDesk, genesis, key, rules},
     },
     ids::TransferId,
-    lifecycle::{Status, SubStatus},
+    lifecycle::{Fact, Status, SubStatus},
     time::Clock as _,
     travel_rule::{Ivms101, Manual, NoExchange, Thresholds, TravelRuleExchange},
 };
@@ -112,7 +112,9 @@ impl Desk {
         handed::submit(&self.world.context, id, &data("Muster")).await.unwrap();
     }
     async fn outcome(&self, id: TransferId, accepted: bool) -> Result<(), TravelRuleError> {
-        handed::note_outcome(&self.world.context, id, accepted, "letter-7", "olga").await.map(|_| ())
+        let record = records::get(self.world.store(), id).await.unwrap();
+        let told = record.map_or(0, |record| record.round);
+        handed::note_outcome(&self.world.context, id, accepted, told, "letter-7", "olga").await.map(|_| ())
     }
     async fn open(&self, id: TransferId) -> Vec<Cause> {
         let open = cases::open_of(self.world.store(), &CaseSubject::Transfer(id)).await.unwrap();
@@ -473,4 +475,33 @@ async fn what_is_not_needed_any_more__should_go_on_by_itself() {
     desk.world.assert_paid_once(id).await;
     assert!(desk.exchange.asked(id).is_empty());
     assert_eq!(desk.told(id).await, ["assessed EXCHANGE", "assessed NONE"]);
+}
+
+#[tokio::test]
+async fn frozen_order__should_tell_nobody_until_it_may_be_paid() {
+    let desk = Desk::from(ALL).await;
+    let id = desk.world.submit("frozen").await;
+    assert_eq!(desk.status(id).await, MISSING);
+    desk.hand_in(id).await;
+    desk.world.put(desk.world.transfer(id).await, [Fact::AlertRaised]).await;
+    assert_eq!(desk.status(id).await, (Status::PendingScreening, Some(SubStatus::ScreeningAlert)));
+    assert!(desk.exchange.asked(id).is_empty());
+    desk.world.put(desk.world.transfer(id).await, [Fact::AlertSettled]).await;
+    desk.world.assert_paid_once(id).await;
+    assert_eq!(desk.exchange.asked(id), [1]);
+}
+
+#[tokio::test]
+async fn outcome__should_be_of_the_data_that_was_told() {
+    let desk = Desk::manual().await;
+    let id = desk.world.submit("by hand").await;
+    assert_eq!(desk.status(id).await, MISSING);
+    desk.hand_in(id).await;
+    desk.status(id).await;
+    handed::submit(&desk.world.context, id, &data("Meier")).await.unwrap();
+    desk.status(id).await;
+    let of_the_first = handed::note_outcome(&desk.world.context, id, true, 1, "letter-7", "olga").await;
+    assert!(matches!(of_the_first, Err(TravelRuleError::NotNow(why)) if why.contains("round 2")));
+    desk.outcome(id, true).await.unwrap();
+    desk.world.assert_paid_once(id).await;
 }

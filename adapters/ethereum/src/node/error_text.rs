@@ -132,6 +132,13 @@ pub(super) fn is_not_offered(code: i64, message: &str) -> bool {
         || says.iter().any(|phrase| text.contains(phrase))
 }
 
+/// Whether an answer is larger than the node, or something in front of it, will send. `code` may be an HTTP status.
+pub(super) fn is_too_large(code: i64, message: &str) -> bool {
+    let text = message.to_ascii_lowercase();
+    let says = ["too big", "too large", "response size", "exceeded max limit", "exceeds the limit"];
+    matches!(code, -32008 | 413) || says.iter().any(|phrase| text.contains(phrase))
+}
+
 /// Whether a node no longer has, of a block that it knows, what executing it again needs.
 pub(super) fn is_state_gone(message: &str) -> bool {
     let text = message.to_ascii_lowercase();
@@ -262,6 +269,14 @@ mod tests {
         ] {
             assert!(is_state_gone(message) && !is_not_offered(-32000, message), "{client}: {message}");
         }
+        for (client, code, message) in [
+            ("reth", -32008, "Response is too big"),
+            ("reth", -32008, "Exceeded max limit of 167772160"),
+            ("a proxy", 413, "HTTP status 413 Payload Too Large"),
+            ("a service", -32000, "response size should not be greater than 150000000 bytes"),
+        ] {
+            assert!(is_too_large(code, message) && !is_not_offered(code, message), "{client}: {message}");
+        }
         for (code, message) in [
             (-32005, "rate limited"),
             (429, "HTTP status 429 Too Many Requests"),
@@ -269,7 +284,9 @@ mod tests {
             (-32000, "execution timeout"),
             (-32603, "internal error"),
         ] {
-            assert!(!is_not_offered(code, message) && !is_state_gone(message), "{message}");
+            let for_now =
+                !is_not_offered(code, message) && !is_state_gone(message) && !is_too_large(code, message);
+            assert!(for_now, "{message}");
         }
     }
 }

@@ -42,8 +42,8 @@ use calls::Move;
 use serde_json::{json, value::RawValue};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// An answer of more bytes is not read. Blocks have some MB; who wants to can make one of gigabytes.
-const MAX_ANSWER: usize = 256 << 20;
+/// An answer of more bytes is not read. Blocks have some MB; who wants to can make one of gigabytes, for a dollar.
+const MAX_ANSWER: usize = 64 << 20;
 
 /// What a transaction moved inside, in order.
 type Moves = Vec<(B256, Vec<Move>)>;
@@ -248,7 +248,8 @@ impl EthereumNode {
             }
             Err(BoundedError::Call(CallError::Answered(error))) => {
                 let reason = shorten(&format!("{name}: {} ({})", error.message, error.code));
-                return Err(if error_text::is_state_gone(&error.message) {
+                let too_large = error_text::is_too_large(error.code, &error.message);
+                return Err(if too_large || error_text::is_state_gone(&error.message) {
                     Untraced::Never(reason)
                 } else if error_text::is_not_offered(error.code, &error.message) {
                     Untraced::NotOffered(reason)

@@ -179,6 +179,14 @@ impl Provider for ListProvider {
                 None => unlisted = true,
             }
         }
+        // An alert about it stands until it is taken out of the file: asking again does not lift it.
+        if let Subject::Deposit { tx_id, .. } | Subject::Broadcast { tx_id, .. } = subject {
+            let about = |alert: &&ListedAlert| {
+                let of_tx = alert.tx_id.as_deref().is_some_and(|id| id.eq_ignore_ascii_case(tx_id));
+                of_tx && alert.network.is_none_or(|of| of == network)
+            };
+            findings.extend(table.alerts.iter().filter(about).map(ListedAlert::mark));
+        }
         let mut level = Level::Band(RiskBand::Low);
         if unlisted {
             let default = table.default.ok_or_else(|| {
@@ -272,6 +280,15 @@ impl Entry {
 }
 
 impl ListedAlert {
+    fn mark(&self) -> Mark {
+        Mark {
+            category: if self.category.is_empty() { "alert".to_owned() } else { self.category.clone() },
+            level: Level::Band(self.risk),
+            sanctions: self.sanctions,
+            description: self.description.clone(),
+        }
+    }
+
     fn raw(&self) -> RawAlert {
         RawAlert {
             id: self.id.clone(),

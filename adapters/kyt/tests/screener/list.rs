@@ -78,6 +78,17 @@ async fn listed_addresses_get_what_is_written_and_others_the_default() {
 }
 
 #[tokio::test]
+async fn what_an_alert_is_about_is_not_clear_however_often_it_is_asked_about() {
+    let alert = format!("[[alerts]]\nid = \"a\"\ntx_id = \"{TX}\"\nrisk = \"SEVERE\"\nsanctions = true\n");
+    let file = File::new(&format!("default = \"CLEAR\"\n{alert}"));
+    let scene = Scene::new(provider(&file.path()));
+    let (outcome, _, sanctions) = scene.outcome(&deposit()).await;
+    assert_eq!((outcome, sanctions), (Screened::Block, true));
+    let other = File::new(&format!("default = \"CLEAR\"\n{}", alert.replace(TX, "another")));
+    assert_eq!(Scene::new(provider(&other.path())).outcome(&deposit()).await, CLEAR);
+}
+
+#[tokio::test]
 async fn without_a_default_there_is_no_answer() {
     let file = File::new(ENTRIES);
     let scene = Scene::new(provider(&file.path()));

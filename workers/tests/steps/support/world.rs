@@ -178,7 +178,8 @@ impl World {
         }
     }
 
-    async fn put<const N: usize>(&self, mut transfer: Transfer, facts: [Fact; N]) -> Transfer {
+    /// As if this had happened.
+    pub async fn put<const N: usize>(&self, mut transfer: Transfer, facts: [Fact; N]) -> Transfer {
         let mut tx = self.store().write().await.unwrap();
         for fact in facts {
             let moved = transfer.apply(fact, self.clock.now()).unwrap();
