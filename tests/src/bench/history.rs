@@ -37,7 +37,7 @@ pub async fn put(stage: &mut Stage, history: u64) -> anyhow::Result<()> {
     eventually(Duration::from_secs(30), Duration::from_millis(250), "a deposit to copy", seen).await?;
     stage.environment.orchestrator.kill9()?;
     say(&format!("copying {} finished transfers into the store", copies * accounts));
-    let (sql, before) = (statements(&database, copies)?, size(&database)?);
+    let (sql, before) = (statements(&database, copies, RECEIVING.min(accounts))?, size(&database)?);
     let copying = database.clone();
     tokio::task::spawn_blocking(move || feed(&mut copying.client(), &sql)).await??;
     // Old events have their places in the audit's chain, or they would be given them while it is measured.
@@ -189,7 +189,7 @@ fn id(version: &str) -> String {
     )
 }
 
-fn statements(database: &Database, copies: u64) -> anyhow::Result<String> {
+fn statements(database: &Database, copies: u64, receiving: u64) -> anyhow::Result<String> {
     let (transfer, transaction, deposit) = (id("7000"), id("7001"), id("7002"));
     let external = "'history-' || CAST(c.k AS TEXT) || '-' || CAST(t.rank AS TEXT)";
     let earlier = |column: &str| {
@@ -314,16 +314,16 @@ fn statements(database: &Database, copies: u64) -> anyhow::Result<String> {
             ("payload", renamed("payload")),
         ],
     )?;
-    let place = format!("start.sequence + {copies} * start.each_time + c.k * {RECEIVING} + t.rank + 1");
-    let receiving = format!("(SELECT * FROM templates WHERE rank < {RECEIVING}) t CROSS JOIN one_deposit d");
+    let place = format!("start.sequence + {copies} * start.each_time + c.k * {receiving} + t.rank + 1");
+    let deposited = format!("(SELECT * FROM templates WHERE rank < {receiving}) t CROSS JOIN one_deposit d");
     copy(
         "events",
-        &format!("{receiving} JOIN one_events o ON o.sequence = d.position CROSS JOIN start"),
+        &format!("{deposited} JOIN one_events o ON o.sequence = d.position CROSS JOIN start"),
         &[("sequence", place.clone()), ("payload", format!("replace(o.payload, d.id, {deposit})"))],
     )?;
     copy(
         "deposits",
-        &format!("{receiving} JOIN one_deposits o ON o.id = d.id CROSS JOIN start"),
+        &format!("{deposited} JOIN one_deposits o ON o.id = d.id CROSS JOIN start"),
         &[("id", deposit), ("position", place), ("wallet", "t.wallet".to_owned())],
     )?;
     copy(
@@ -336,7 +336,7 @@ fn statements(database: &Database, copies: u64) -> anyhow::Result<String> {
     )?;
     writeln!(
         sql,
-        "UPDATE counters SET value = (SELECT sequence + {copies} * each_time + {copies} * {RECEIVING} FROM start) WHERE name = 'events';"
+        "UPDATE counters SET value = (SELECT sequence + {copies} * each_time + {copies} * {receiving} FROM start) WHERE name = 'events';"
     )?;
     for Index { definition, .. } in &indexes {
         writeln!(sql, "{definition};")?;
