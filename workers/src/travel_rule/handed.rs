@@ -1,6 +1,6 @@
 //! What comes in from people: the data, and what they note of an outcome. And the data for those who may see it. Each is one commit.
 
-use super::{TravelRule, refused, vault::VaultError, verdict};
+use super::{TravelRule, refused, vault::VaultError, verdict, was_not_configured};
 use crate::context::Context;
 use bursar_domain::{
     ids::TransferId,
