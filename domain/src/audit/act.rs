@@ -1,9 +1,15 @@
 //! Who did something, from where, and with which signature.
 
 use crate::{
-    governance::{approval::Approval, log::EntryDigest, signature::Signature},
+    governance::{
+        approval::Approval,
+        log::EntryDigest,
+        signature::Signature,
+        verdict::{Disposition, Rejection, Release, SignedDisposition, SignedRejection, SignedRelease},
+    },
     ids::ApiKeyId,
     intent::{InitiatorKey, IntentDigest, SignedIntent},
+    recall::SignedRecall,
     text::hex_bytes,
 };
 use serde::{Deserialize, Serialize};
@@ -92,6 +98,14 @@ pub enum Signed {
     Approval { approval: Box<Approval> },
     /// Those over a governance change (docs/governance.md) for the place `seq`.
     Change { digest: EntryDigest, seq: u64, signatures: Vec<Signature> },
+    /// Those that came for the release of a transfer that was held (docs/compliance.md), while `seq` was the governance log's last entry.
+    Release { release: Release, signatures: Vec<Signature>, seq: u64 },
+    /// The one that ended a transfer that was held, while `seq` was the governance log's last entry.
+    Rejection { rejection: Rejection, signature: Signature, seq: u64 },
+    /// Those that came about a deposit that was held, while `seq` was the governance log's last entry.
+    Disposition { disposition: Disposition, signatures: Vec<Signature>, seq: u64 },
+    /// The initiator's, by which a payout of the order with this digest is taken back (docs/intent.md). An export has the order beside it.
+    Recall { digest: IntentDigest, initiator: InitiatorKey, recall: SignedRecall },
 }
 
 impl Signed {
@@ -101,5 +115,29 @@ impl Signed {
             initiator: signed.initiator,
             signature: signed.signature,
         }
+    }
+
+    pub fn release(signed: &SignedRelease, seq: u64) -> Self {
+        let SignedRelease { release, signatures } = signed.clone();
+        Self::Release { release, signatures, seq }
+    }
+
+    pub fn rejection(signed: &SignedRejection, seq: u64) -> Self {
+        let SignedRejection { rejection, signature } = signed.clone();
+        Self::Rejection { rejection, signature, seq }
+    }
+
+    pub fn disposition(signed: &SignedDisposition, seq: u64) -> Self {
+        let SignedDisposition { disposition, signatures } = signed.clone();
+        Self::Disposition { disposition, signatures, seq }
+    }
+
+    pub fn recall(order: &SignedIntent, recall: &SignedRecall) -> Self {
+        Self::Recall { digest: order.intent.digest(), initiator: order.initiator, recall: recall.clone() }
+    }
+
+    /// Whether it can be verified only with the order that it is about.
+    pub(super) const fn is_of_order(&self) -> bool {
+        matches!(self, Self::Intent { .. } | Self::Recall { .. })
     }
 }

@@ -4,6 +4,8 @@
 //! put in or moved shows at that entry. The co-signers' signatures say *that*: whoever can write the file can compute hashes, too, but
 //! not sign a checkpoint over them. An entry is vouched for once a checkpoint after it has enough signatures.
 
+mod signed;
+
 use super::{
     Place,
     act::{Act, Signed},
@@ -14,11 +16,12 @@ use crate::{
     governance::{
         directory::Directory,
         log::{self, EntryDigest},
-        signature::{InvalidSignature, Signature},
+        signature::InvalidSignature,
         state::{Refused, State},
     },
     ids::TransferId,
     intent::InvalidInitiatorSignature,
+    recall::InvalidRecall,
     signing::PartyIndex,
 };
 use serde::Serialize;
@@ -109,13 +112,15 @@ pub enum Fault {
     OtherOrder,
     #[error("order: {0}")]
     Initiator(InvalidInitiatorSignature),
+    #[error("recall: {0}")]
+    Recall(InvalidRecall),
     #[error("its signature cannot be verified: the governance log in the file ends before entry {0}")]
     NoLog(u64),
     #[error("signature: {0}")]
     Signature(InvalidSignature),
     #[error("{0}")]
     Governance(Refused),
-    #[error("the governance log in the file is for another desk than the header says")]
+    #[error("it belongs to the governance log of another desk")]
     OtherDesk,
     #[error("its hash is not that of the chain in this file")]
     OtherHistory,
@@ -153,7 +158,7 @@ pub struct Report {
     pub confirmed_by: BTreeSet<PartyIndex>,
     /// Entries after it. Nobody vouches for them yet.
     pub unsigned: u64,
-    /// Signatures in entries that were verified: of orders, votes and changes.
+    /// Signatures in entries that were verified: of orders and recalls, votes, changes, and what compliance decided.
     pub signatures: u64,
 }
 
@@ -280,67 +285,6 @@ impl Verifier {
         Ok(())
     }
 
-    /// How many signatures of an entry are good.
-    fn signed(&self, record: &EntryRecord) -> Result<u64, Fault> {
-        let Some(signed) = &record.signed else {
-            return if record.order.is_none() { Ok(0) } else { Err(Fault::OtherOrder) };
-        };
-        let signed: Signed =
-            serde_json::from_str(signed).map_err(|error| Fault::Signed(error.to_string()))?;
-        if record.order.is_some() && !matches!(signed, Signed::Intent { .. }) {
-            return Err(Fault::OtherOrder);
-        }
-        match signed {
-            Signed::Intent { digest, initiator, signature } => {
-                let order = record.order.as_ref().ok_or(Fault::NoOrder)?;
-                let same = order.intent.digest() == digest
-                    && order.initiator == initiator
-                    && order.signature == signature;
-                if !same {
-                    return Err(Fault::OtherOrder);
-                }
-                order.verify_signature().map_err(Fault::Initiator)?;
-                Ok(1)
-            }
-            Signed::Approval { approval } => {
-                let payload = &approval.payload;
-                if self.digest(payload.head.seq)? != payload.head.digest {
-                    return Err(Fault::OtherDesk);
-                }
-                // By the directory that the approver saw, or a later one: a key may have been added meanwhile.
-                let digest = payload.digest();
-                let first = self.verify(payload.head.seq, &approval.signature, &digest);
-                let later = payload.head.seq.saturating_add(1)..self.directories.len() as u64;
-                let mut later = later.map(|seq| self.verify(seq, &approval.signature, &digest));
-                if first.is_err() && !later.any(|verified| verified.is_ok()) {
-                    first?;
-                }
-                Ok(1)
-            }
-            Signed::Change { digest, seq, signatures } => {
-                if record.kind == APPENDED && self.digest(seq)? != digest {
-                    return Err(Fault::OtherDesk);
-                }
-                // By the directory that the change was made for. The first entry brings its own.
-                for signature in &signatures {
-                    self.verify(seq.saturating_sub(1), signature, &digest.0)?;
-                }
-                Ok(signatures.len() as u64)
-            }
-        }
-    }
-
-    fn digest(&self, seq: u64) -> Result<EntryDigest, Fault> {
-        let place = usize::try_from(seq).ok();
-        place.and_then(|place| self.digests.get(place)).copied().ok_or(Fault::NoLog(seq))
-    }
-
-    fn verify(&self, seq: u64, signature: &Signature, digest: &[u8; 32]) -> Result<(), Fault> {
-        let place = usize::try_from(seq).ok();
-        let directory = place.and_then(|place| self.directories.get(place)).ok_or(Fault::NoLog(seq))?;
-        signature.verify(directory, digest).map(|_| ()).map_err(Fault::Signature)
-    }
-
     fn checkpoint(&mut self, desk: EntryDigest, record: CheckpointRecord) -> Result<(), Broken> {
         let CheckpointRecord { checkpoint, signatures } = record;
         let sequence = checkpoint.sequence;
@@ -441,13 +385,10 @@ impl Verifier {
     }
 }
 
-/// The entry that tells of a change which is in the log.
-const APPENDED: &str = "governance.appended";
-
-/// The transfer that an entry with a signed order is about, to look it up.
+/// The transfer whose order belongs beside an entry, to look it up: where the order was signed, or a payout of it taken back.
 pub fn order_of(signed: Option<&str>, transfer: Option<&str>) -> Option<TransferId> {
     let signed: Signed = serde_json::from_str(signed?).ok()?;
-    matches!(signed, Signed::Intent { .. }).then(|| transfer?.parse().ok()).flatten()
+    signed.is_of_order().then(|| transfer?.parse().ok()).flatten()
 }
 
 #[cfg(test)]

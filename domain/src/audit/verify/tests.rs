@@ -8,10 +8,15 @@ use crate::{
         change::Change,
         directory::UserId,
         testing::{FOUNDED, TestDesk, key},
+        verdict::{
+            Disposition, DispositionAction, Rejection, Release, SignedDisposition, SignedRejection,
+            SignedRelease,
+        },
     },
-    ids::ApiKeyId,
+    ids::{ApiKeyId, DepositId},
     intent::{Destination, Intent, Payment, SignedIntent},
     network::Network,
+    recall::{self, SignedRecall},
     time::Timestamp,
     wallet::{WalletDescriptor, WalletKind},
 };
@@ -28,15 +33,16 @@ fn keys() -> Keys {
 }
 
 fn order() -> SignedIntent {
+    let payment = |tag| Payment {
+        destination: Destination { address: "rP3APG2JAC21QZ8upEBf4fm61ui24w8gYE".into(), tag: Some(tag) },
+        amount: Amount::from_u64(5),
+    };
     let intent = Intent {
         external_id: "invoice-7".parse().unwrap(),
         wallet: WalletDescriptor::new(Network::Xrp(0), WalletKind::XrpEd25519, 0).unwrap(),
         asset: Asset::Xrp,
         source: None,
-        payments: vec![Payment {
-            destination: Destination { address: "rP3APG2JAC21QZ8upEBf4fm61ui24w8gYE".into(), tag: Some(1) },
-            amount: Amount::from_u64(5),
-        }],
+        payments: vec![payment(1), payment(2)],
         max_fee: Amount::from_u64(10),
         expires_at: Timestamp::from_secs(1_800_000_000),
         fills: None,
@@ -46,6 +52,39 @@ fn order() -> SignedIntent {
     SignedIntent { initiator: operator.initiator(), signature, intent }
 }
 
+/// The word of this user that the second payout of [`order`] is not to be made.
+fn recalled_by(user: &str) -> Signed {
+    let message = recall::canonical(order().intent.digest(), 1);
+    let signature = key(user).secret.sign(message.as_bytes()).to_bytes();
+    Signed::recall(&order(), &SignedRecall { payment: 1, signature })
+}
+
+/// What compliance has signed, by the directory after entry `seq`: a release, a rejection, a disposition.
+fn decided(genesis: EntryDigest, seq: u64) -> [Signed; 3] {
+    let sign = |users: &[&str], digest: [u8; 32]| {
+        users.iter().map(|user| key(user).sign(&digest)).collect::<Vec<_>>()
+    };
+    let reason = || "looked into".to_owned();
+    let intent = order().intent.digest();
+    let expires_at = FOUNDED.plus(std::time::Duration::from_secs(60));
+    let release =
+        Release { genesis, intent, verdict: None, reason: reason(), released_at: FOUNDED, expires_at };
+    let rejection = Rejection { genesis, intent, reason: reason(), rejected_at: FOUNDED };
+    let disposition = Disposition {
+        genesis,
+        deposit: DepositId::new(uuid::Uuid::from_u128(9)),
+        action: DispositionAction::Isolate,
+        reason: reason(),
+        decided_at: FOUNDED,
+    };
+    let both = ["platform.officer", "platform.lead"];
+    let released = SignedRelease { signatures: sign(&both, release.digest()), release };
+    let rejected =
+        SignedRejection { signature: key("platform.officer").sign(&rejection.digest()), rejection };
+    let disposed = SignedDisposition { signatures: sign(&both, disposition.digest()), disposition };
+    [Signed::release(&released, seq), Signed::rejection(&rejected, seq), Signed::disposition(&disposed, seq)]
+}
+
 fn act() -> String {
     let id = ApiKeyId::new(uuid::Uuid::from_u128(7));
     let actor = Actor::Caller { id, user: None, key: None, proof: "BEARER".into() };
@@ -53,7 +92,8 @@ fn act() -> String {
     serde_json::to_string(&Act { actor, origin }).unwrap()
 }
 
-/// A desk whose log has a change, and twelve entries: an order, a vote, a change, and nine others.
+/// A desk whose log has a change, and twelve entries, signed: an order (2), a vote (3), a change (5), a release (8), a rejection (10), a
+/// disposition (11) and a recall (12).
 fn entries(desk: &TestDesk) -> Vec<(Entry, Option<SignedIntent>)> {
     let (change, _) = desk.entries.last().unwrap();
     let head = desk.state.head();
@@ -67,10 +107,15 @@ fn entries(desk: &TestDesk) -> Vec<(Entry, Option<SignedIntent>)> {
     };
     let signature = key("client.approver").sign(&payload.digest());
     let approval = Approval { payload, signature };
+    let [release, rejection, disposition] = decided(desk.pinned(), head.seq);
     let signed = [
         (2, Signed::intent(&order())),
         (3, Signed::Approval { approval: Box::new(approval) }),
         (5, Signed::Change { digest: head.digest, seq: head.seq, signatures: change.signatures.clone() }),
+        (8, release),
+        (10, rejection),
+        (11, disposition),
+        (12, recalled_by("client.operator")),
     ];
     (1..=12)
         .map(|sequence| {
@@ -84,7 +129,7 @@ fn entries(desk: &TestDesk) -> Vec<(Entry, Option<SignedIntent>)> {
                 act: Some(act()),
                 signed: signed.map(|signed| serde_json::to_string(signed).unwrap()),
             };
-            (entry, (sequence == 2).then(order))
+            (entry, matches!(sequence, 2 | 12).then(order))
         })
         .collect()
 }
@@ -182,8 +227,8 @@ fn an_export_as_it_was_made_is_whole() {
     assert_eq!(report.confirmed.unwrap().sequence, 8);
     assert_eq!(report.confirmed_by, [PartyIndex(0), PartyIndex(2)].into());
     assert_eq!(report.unsigned, 4);
-    // The order's, the vote's, and the one under the change.
-    assert_eq!(report.signatures, 3);
+    // The order's, the vote's, and the one under the change; two, one and two of compliance, and the recall's.
+    assert_eq!(report.signatures, 9);
     let pinned = Keys { genesis: Some(desk().pinned()), ..keys() };
     assert_eq!(verify(&export(), pinned).unwrap(), report);
     let all = verify(&export(), Keys { threshold: 3, ..keys() }).unwrap();
@@ -323,20 +368,25 @@ fn a_checkpoint_that_was_made_up_is_named() {
     assert_eq!(verify(&without, keys()).unwrap().unsigned, 8);
 }
 
+type Entries = Vec<(Entry, Option<SignedIntent>)>;
+
+/// What is first wrong with an export of entries that were changed before they were chained and signed.
+fn with(change: &dyn Fn(&mut Entries)) -> Broken {
+    let desk = desk();
+    let mut entries = entries(&desk);
+    change(&mut entries);
+    broken(&export_of(entries, &desk))
+}
+
+/// Changes what an entry says was signed.
+fn edit(entry: &mut Entry, change: &dyn Fn(&mut Value)) {
+    let mut signed: Value = serde_json::from_str(entry.signed.as_deref().unwrap()).unwrap();
+    change(&mut signed);
+    entry.signed = Some(signed.to_string());
+}
+
 #[test]
 fn signatures_in_entries_are_verified_against_the_governance_log() {
-    let desk = desk();
-    type Entries = Vec<(Entry, Option<SignedIntent>)>;
-    let with = |change: &dyn Fn(&mut Entries)| {
-        let mut entries = entries(&desk);
-        change(&mut entries);
-        broken(&export_of(entries, &desk))
-    };
-    let edit = |entry: &mut Entry, change: &dyn Fn(&mut Value)| {
-        let mut signed: Value = serde_json::from_str(entry.signed.as_deref().unwrap()).unwrap();
-        change(&mut signed);
-        entry.signed = Some(signed.to_string());
-    };
     let no_order = with(&|entries| entries[1].1 = None);
     assert_eq!(no_order, Broken { place: at(2), fault: Fault::NoOrder });
     let other = with(&|entries| entries[1].1.as_mut().unwrap().intent.max_fee = Amount::from_u64(11));
@@ -367,6 +417,101 @@ fn signatures_in_entries_are_verified_against_the_governance_log() {
     assert_eq!(change, Broken { place: at(5), fault: Fault::OtherDesk });
     let unknown = with(&|entries| entries[8].0.signed = Some(r#"{"kind":"TRUST_ME"}"#.into()));
     assert!(unknown.place == at(9) && matches!(unknown.fault, Fault::Signed(_)), "{unknown}");
+}
+
+#[test]
+fn what_compliance_signed_is_verified_by_the_directory_that_it_was_taken_by() {
+    type Case = (usize, fn(&mut Value));
+    let forged: [Case; 7] = [
+        (8, |signed| signed["release"]["reason"] = "another".into()),
+        (8, |signed| signed["release"]["intent"] = "07".repeat(32).into()),
+        (8, |signed| signed["signatures"][1]["evidence"]["signature"] = "07".repeat(64).into()),
+        (10, |signed| signed["rejection"]["reason"] = "another".into()),
+        (10, |signed| signed["signature"]["user"] = "platform.lead".into()),
+        (11, |signed| signed["disposition"]["action"] = "RELEASE".into()),
+        (11, |signed| signed["signatures"][1]["user"] = "mallory".into()),
+    ];
+    for (index, (number, change)) in forged.into_iter().enumerate() {
+        let broken = with(&|entries| edit(&mut entries[number - 1].0, &change));
+        assert_eq!(broken.place, at(number as u64), "{index}");
+        assert!(matches!(broken.fault, Fault::Signature(_)), "{index}: {broken}");
+    }
+    for (number, document) in [(8_usize, "release"), (10, "rejection"), (11, "disposition")] {
+        let foreign = with(&|entries| {
+            edit(&mut entries[number - 1].0, &|signed| signed[document]["genesis"] = "07".repeat(32).into())
+        });
+        assert_eq!(foreign, Broken { place: at(number as u64), fault: Fault::OtherDesk });
+        let beyond = with(&|entries| edit(&mut entries[number - 1].0, &|signed| signed["seq"] = 9.into()));
+        assert_eq!(beyond, Broken { place: at(number as u64), fault: Fault::NoLog(9) });
+        let order = with(&|entries| entries[number - 1].1 = Some(order()));
+        assert_eq!(order, Broken { place: at(number as u64), fault: Fault::OtherOrder });
+    }
+    for number in [8_usize, 11] {
+        let none =
+            with(&|entries| edit(&mut entries[number - 1].0, &|signed| signed["signatures"] = json!([])));
+        assert!(none.place == at(number as u64) && matches!(none.fault, Fault::Signed(_)), "{none}");
+    }
+    // Whom the log's second entry suspends signs nothing after it, and what was signed before stays good.
+    let by_viewer = |seq: u64| {
+        move |entries: &mut Entries| {
+            edit(&mut entries[9].0, &|signed| {
+                let rejection: Rejection = serde_json::from_value(signed["rejection"].clone()).unwrap();
+                signed["signature"] = json!(key("platform.viewer").sign(&rejection.digest()));
+                signed["seq"] = seq.into();
+            });
+        }
+    };
+    let suspended = with(&by_viewer(1));
+    assert!(suspended.place == at(10) && matches!(suspended.fault, Fault::Signature(_)), "{suspended}");
+    let desk = desk();
+    let mut before = entries(&desk);
+    by_viewer(0)(&mut before);
+    assert_eq!(verify(&export_of(before, &desk), keys()).unwrap().signatures, 9);
+}
+
+#[test]
+fn a_recall_is_the_initiators_of_the_order_beside_it() {
+    let forged = |change: &dyn Fn(&mut Value)| {
+        let broken = with(&|entries| edit(&mut entries[11].0, change));
+        assert_eq!(broken.place, at(12));
+        broken.fault
+    };
+    let other = forged(&|signed| signed["recall"]["payment"] = 0.into());
+    assert_eq!(other, Fault::Recall(InvalidRecall::Signature(0)));
+    let none = forged(&|signed| signed["recall"]["payment"] = 2.into());
+    assert_eq!(none, Fault::Recall(InvalidRecall::NoSuchPayment(2)));
+    assert_eq!(forged(&|signed| signed["digest"] = "07".repeat(32).into()), Fault::OtherOrder);
+    let stranger = hex::encode(key("client.approver").initiator().0);
+    assert_eq!(forged(&|signed| signed["initiator"] = stranger.clone().into()), Fault::OtherOrder);
+    let recalled = serde_json::to_string(&recalled_by("client.approver")).unwrap();
+    let theirs = with(&|entries| entries[11].0.signed = Some(recalled.clone()));
+    assert_eq!(theirs, Broken { place: at(12), fault: Fault::Recall(InvalidRecall::Signature(1)) });
+    let unsigned = with(&|entries| entries[11].1.as_mut().unwrap().signature[0] ^= 1);
+    let fault = Fault::Initiator(InvalidInitiatorSignature::Signature);
+    assert_eq!(unsigned, Broken { place: at(12), fault });
+    let no_order = with(&|entries| entries[11].1 = None);
+    assert_eq!(no_order, Broken { place: at(12), fault: Fault::NoOrder });
+}
+
+/// As such entries were before their signatures were told apart.
+#[test]
+fn entries_that_name_no_signature_are_whole() {
+    let desk = desk();
+    let mut entries = entries(&desk);
+    for (entry, order) in &mut entries[7..] {
+        (entry.signed, *order) = (None, None);
+    }
+    assert_eq!(verify(&export_of(entries, &desk), keys()).unwrap().signatures, 3);
+}
+
+#[test]
+fn an_entry_with_a_recall_has_its_order_beside_it() {
+    let id = "018f0000-0000-7000-8000-000000000001";
+    let [release, ..] = decided(EntryDigest::NONE, 0);
+    let of = |signed: &Signed| order_of(Some(&serde_json::to_string(signed).unwrap()), Some(id));
+    assert_eq!(of(&recalled_by("client.operator")), id.parse().ok());
+    assert_eq!(of(&Signed::intent(&order())), id.parse().ok());
+    assert_eq!(of(&release), None);
 }
 
 #[test]
