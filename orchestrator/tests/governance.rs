@@ -13,6 +13,8 @@ mod cli;
 mod deposits;
 #[path = "governance/login.rs"]
 mod login;
+#[path = "governance/objects.rs"]
+mod objects;
 #[path = "governance/reviews.rs"]
 mod reviews;
 #[path = "governance/server.rs"]

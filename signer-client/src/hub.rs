@@ -8,6 +8,7 @@ use crate::{
     message::{Answer, Bytes, FromRelay, Hello, Mode, Nonce, ProposalId, SessionFailure, SessionId, ToRelay},
     relay::{Deadlines, PartyConfig},
     upkeep::{self, Contradiction, LogRecord, Orders},
+    watch,
 };
 use bursar_domain::{
     audit::checkpoint::CheckpointAnswer,
@@ -16,7 +17,7 @@ use bursar_domain::{
     time::{Clock, Timestamp},
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
@@ -93,6 +94,8 @@ pub(crate) enum SessionEvent {
 #[derive(Default, Clone)]
 pub(crate) struct Record {
     pub software: Option<String>,
+    /// What of that has a name in metrics.
+    pub versions: BTreeSet<String>,
     pub keys: Vec<GroupKey>,
     pub networks: Vec<Network>,
     pub since: Option<Timestamp>,
@@ -158,6 +161,7 @@ impl Hub {
                 let now = self.clock.now();
                 let record = state.records.entry(hello.party).or_default();
                 record.software = Some(hello.software.clone());
+                watch::software(hello.party, record);
                 record.keys.clone_from(&hello.keys);
                 record.networks.clone_from(&hello.networks);
                 (record.since, record.heard_at) = (Some(now), Some(now));

@@ -82,7 +82,27 @@ pub(crate) fn unusual(hub: &Hub, party: PartyIndex, what: &'static str) {
     alarm(party, what);
 }
 
-/// Sets what is true of a party now: seconds since its last word, its version, and the generation of its shares.
+/// Versions of one party's software that metrics name; further ones share a name.
+const VERSIONS: usize = 16;
+/// Bytes of such a name.
+const VERSION_BYTES: usize = 64;
+
+/// Which software a party said it runs when it linked: 1 for that, 0 for what it ran before.
+pub(crate) fn software(party: PartyIndex, record: &mut Record) {
+    let Some(said) = &record.software else { return };
+    // It comes from the co-signer, which could make up any number.
+    let named =
+        record.versions.contains(said) || (said.len() <= VERSION_BYTES && record.versions.len() < VERSIONS);
+    let runs = if named { said.clone() } else { "other".to_owned() };
+    record.versions.insert(runs.clone());
+    for version in &record.versions {
+        let now = f64::from(u8::from(*version == runs));
+        metrics::gauge!("bursar_cosigner_info", "party" => party.to_string(), "software" => version.clone())
+            .set(now);
+    }
+}
+
+/// Sets what is true of a party now: seconds since its last word, and the generation of its shares.
 pub(crate) fn measure(status: &PartyStatus, now: Timestamp) {
     let party = status.index.to_string();
     metrics::gauge!("bursar_cosigner_online", "party" => party.clone())
@@ -108,6 +128,12 @@ fn alarm(party: PartyIndex, kind: &'static str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Deadlines, Identity, PartyConfig};
+    use bursar_domain::{signing::PartyRole, time::Clock};
+    use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
+    use std::sync::Arc;
+    use tokio_util::sync::CancellationToken;
+    use zeroize::Zeroizing;
 
     #[test]
     fn failures_are_counted_apart_from_what_others_broke() {
@@ -117,5 +143,68 @@ mod tests {
         }
         assert_eq!((record.sessions_ok, record.sessions_failed, record.sessions_aborted), (1, 3, 1));
         assert_eq!(record.failed_in_a_row, 1);
+    }
+
+    struct Still;
+    impl Clock for Still {
+        fn now(&self) -> Timestamp {
+            Timestamp(0)
+        }
+    }
+
+    fn hub() -> Hub {
+        let party = |index: u8| PartyConfig {
+            index: PartyIndex(index.into()),
+            name: format!("party {index}"),
+            role: PartyRole::Client,
+            public_key: Identity::from_secret(Zeroizing::new([index + 1; 32])).public(),
+        };
+        Hub::new(vec![party(0), party(1)], Deadlines::default(), Arc::new(Still), CancellationToken::new())
+    }
+
+    fn has(recorder: &PrometheusRecorder, line: &str) {
+        let shown = recorder.handle().render();
+        assert!(shown.lines().any(|shown| shown == line), "{line} is not in {shown}");
+    }
+
+    #[test]
+    fn refusals_that_honest_parties_do_not_give_raise_an_alarm() {
+        let (hub, recorder) = (hub(), PrometheusBuilder::new().build_recorder());
+        metrics::with_local_recorder(&recorder, || {
+            for code in ["EFFECTS_FEE", "APPROVALS_MISSING", "made up", "EFFECTS_FEE"] {
+                refusal(&hub, PartyIndex(1), code);
+            }
+        });
+        let unusual = [0, 1].map(|party| hub.state().records[&PartyIndex(party)].unusual);
+        assert_eq!(unusual, [0, 2]);
+        has(&recorder, r#"bursar_cosigner_alarms_total{party="1",kind="EFFECTS_FEE"} 2"#);
+        has(&recorder, r#"bursar_cosigner_refusals_total{party="1",kind="EFFECTS_FEE"} 2"#);
+        has(&recorder, r#"bursar_cosigner_refusals_total{party="1",kind="usual"} 2"#);
+        assert_eq!(recorder.handle().render().matches("bursar_cosigner_alarms_total{").count(), 1);
+    }
+
+    #[test]
+    fn version_is_told_until_another_is_and_only_so_many_are_named() {
+        let (mut record, recorder) = (Record::default(), PrometheusBuilder::new().build_recorder());
+        let mut link = |said: &str| {
+            record.software = Some(said.to_owned());
+            metrics::with_local_recorder(&recorder, || software(PartyIndex(2), &mut record));
+        };
+        link("0.1.0");
+        has(&recorder, r#"bursar_cosigner_info{party="2",software="0.1.0"} 1"#);
+        link("0.2.0");
+        has(&recorder, r#"bursar_cosigner_info{party="2",software="0.1.0"} 0"#);
+        has(&recorder, r#"bursar_cosigner_info{party="2",software="0.2.0"} 1"#);
+        link(&"x".repeat(VERSION_BYTES + 1));
+        has(&recorder, r#"bursar_cosigner_info{party="2",software="other"} 1"#);
+        for minor in 0..100 {
+            link(&format!("1.{minor}.0"));
+        }
+        has(&recorder, r#"bursar_cosigner_info{party="2",software="other"} 1"#);
+        let named = recorder.handle().render().matches("bursar_cosigner_info{").count();
+        assert_eq!(named, VERSIONS);
+        link("0.1.0");
+        has(&recorder, r#"bursar_cosigner_info{party="2",software="0.1.0"} 1"#);
+        has(&recorder, r#"bursar_cosigner_info{party="2",software="other"} 0"#);
     }
 }

@@ -24,7 +24,7 @@ use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use sqlx::{AnyConnection, AssertSqlSafe, any::AnyRow};
-use std::{fmt, str::FromStr};
+use std::{cmp::Reverse, collections::BTreeSet, fmt, str::FromStr};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deposit {
@@ -130,6 +130,33 @@ pub async fn list(
     cursor: Option<&str>,
     limit: u32,
 ) -> Result<Page<Deposit>, StoreError> {
+    Ok(cut(numbered(store, filter, cursor, limit).await?, limit))
+}
+
+/// As [`list`], of these wallets; the filter names none. A page asks each of them for one.
+pub async fn list_of_wallets(
+    store: &Store,
+    filter: Filter,
+    wallets: &BTreeSet<WalletId>,
+    cursor: Option<&str>,
+    limit: u32,
+) -> Result<Page<Deposit>, StoreError> {
+    let mut items = Vec::new();
+    for wallet in wallets {
+        let filter = Filter { wallet: Some(*wallet), ..filter };
+        items.extend(numbered(store, filter, cursor, limit).await?);
+    }
+    items.sort_by_key(|(position, _)| Reverse(*position));
+    Ok(cut(items, limit))
+}
+
+/// What [`cut`] makes a page of: newest first, with their positions.
+async fn numbered(
+    store: &Store,
+    filter: Filter,
+    cursor: Option<&str>,
+    limit: u32,
+) -> Result<Vec<(i64, Deposit)>, StoreError> {
     let before = cursor.map_or(Ok(i64::MAX), |cursor| page::decode("deposits", cursor))?;
     let wallet = filter.wallet.map_or("", |_| " AND d.wallet = $3");
     let status =
@@ -140,10 +167,12 @@ pub async fn list(
         query = query.bind(wallet.to_string());
     }
     let rows = query.fetch_all(&mut *store.reader().await?).await.during("deposits.list")?;
-    let items = rows.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
+    rows.iter().map(decode).collect()
+}
+
+fn cut(items: Vec<(i64, Deposit)>, limit: u32) -> Page<Deposit> {
     let page = Page::cut(items, limit, "deposits", |(position, _)| position.to_string());
-    let items = page.items.into_iter().map(|(_, deposit)| deposit).collect();
-    Ok(Page { items, next: page.next })
+    Page { items: page.items.into_iter().map(|(_, deposit)| deposit).collect(), next: page.next }
 }
 
 pub async fn get(store: &Store, id: DepositId) -> Result<Option<Deposit>, StoreError> {

@@ -37,7 +37,7 @@ pub fn node_at(url: String, network_id: u32) -> XrpNode {
     .unwrap()
 }
 
-async fn server(answers: &[(&str, Value)]) -> MockServer {
+pub async fn server(answers: &[(&str, Value)]) -> MockServer {
     let server = MockServer::start().await;
     for (name, answer) in answers {
         answering(&server, name, ResponseTemplate::new(200).set_body_json(answer)).await;

@@ -1,7 +1,10 @@
 //! The node side against the stand-in for rippled: real rules, and misbehaviour on demand.
 #![allow(non_snake_case)]
 
-use crate::{recorded_answers::node_at, signer::Signer};
+use crate::{
+    recorded_answers::{node_at, server},
+    signer::Signer,
+};
 use bursar_domain::{
     account::{AccountQuery, AccountState, XrpAccount},
     amount::{Amount, Drops},
@@ -313,6 +316,51 @@ async fn liveness__should_prove_an_unapplied_payment_dead_only_at_its_last_ledge
     ledger.accept().await;
     assert_eq!(ledger.balance(&someone(9)).await, 2 * XRP);
     assert!(matches!(ledger.node.liveness(&sent).await.unwrap(), Liveness::Dead { .. }));
+}
+
+/// In another order, what is validated between two answers could be called dead.
+#[tokio::test]
+async fn proof_of_death__should_ask_for_the_validated_ledger_then_the_transaction_then_the_account() {
+    let ledger = Ledger::funded(WalletKind::XrpEd25519, 10 * XRP).await;
+    let (_, sent) = ledger.build(&ledger.intent(&someone(9), None, 2 * XRP)).await.unwrap();
+    let Validity::UntilLedger(last) = sent.validity else { panic!("{sent:?}") };
+    let asked = [
+        ("server_state", json!({})),
+        ("tx", json!({ "transaction": sent.tx_id, "binary": false })),
+        ("account_info", json!({ "account": ledger.account, "ledger_index": last })),
+    ];
+    for _ in 0..20 {
+        ledger.accept().await;
+        let height = ledger.node.tips().await.unwrap().final_height;
+        let mut answers = Vec::new();
+        for (name, params) in &asked {
+            let result = ledger.call(name, params.clone()).await;
+            answers.push((*name, json!({ "result": result })));
+        }
+        let replay = server(&answers).await;
+        let liveness = node_at(replay.uri(), NETWORK_ID).liveness(&sent).await.unwrap();
+        let mut requests = Vec::new();
+        for request in replay.received_requests().await.unwrap() {
+            let mut body: Value = serde_json::from_slice(&request.body).unwrap();
+            let mut params = body["params"][0].take();
+            params.as_object_mut().unwrap().remove("api_version");
+            requests.push((body["method"].as_str().unwrap().to_owned(), params));
+        }
+        let requests: Vec<_> =
+            requests.iter().map(|(name, params)| (name.as_str(), params.clone())).collect();
+        if height < u64::from(last) {
+            assert_eq!(
+                (liveness, requests.as_slice()),
+                (Liveness::MayConfirm, &asked[..2]),
+                "{height} of {last}"
+            );
+        } else {
+            assert!(matches!(liveness, Liveness::Dead { .. }), "{liveness:?}");
+            assert_eq!(requests, asked);
+            return;
+        }
+    }
+    panic!("ledger {last} is not reached");
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! `bursar cosigners`: what the API's status says of each co-signer, one line for each.
 
 use super::{Connection, output::Output};
+use crate::api::wire::time;
 use anyhow::bail;
+use bursar_domain::time::Timestamp;
 use serde_json::{Value, json};
 
 pub async fn run(connection: Connection, output: Output) -> anyhow::Result<()> {
@@ -15,6 +17,7 @@ pub async fn run(connection: Connection, output: Output) -> anyhow::Result<()> {
         "name",
         "role",
         "online",
+        "heard",
         "software",
         "shares",
         "log",
@@ -45,6 +48,7 @@ fn row(party: &Value) -> Value {
         "name": party["name"],
         "role": party["role"],
         "online": if party["online"] == true { "yes" } else { "NO" },
+        "heard": party["heardAt"].as_i64().map_or_else(|| "-".to_owned(), |at| time(Timestamp(at))),
         "software": text(&party["software"]),
         "shares": shares.join(" "),
         "log": log,
@@ -65,6 +69,7 @@ mod tests {
     fn a_party_is_one_line() {
         let party = json!({
             "index": 1, "name": "manager", "role": "WEALTH_MANAGER", "online": true, "software": "0.1.0",
+            "heardAt": 1_800_000_000_000_000_i64,
             "keys": [{ "scheme": "bip340", "generation": 0 }, { "scheme": "ed25519", "generation": 0 }],
             "log": { "genesis": "07", "head": { "seq": 12, "digest": "08" }, "standing": "BESIDE" },
             "sessionsCompleted": 3, "sessionsFailed": 1, "sessionsAborted": 0, "refusals": 2, "unusual": 0,
@@ -72,8 +77,10 @@ mod tests {
         });
         let line = row(&party);
         assert_eq!(line["shares"], "bip340:0 ed25519:0");
+        assert_eq!(line["heard"], "2027-01-15T08:00:00Z");
         assert_eq!((line["log"].as_str(), line["lastRefusal"].as_str()), (Some("12 BESIDE"), Some("FROZEN")));
         let silent = row(&json!({ "index": 2, "name": "platform", "online": false }));
-        assert_eq!((silent["online"].as_str(), silent["log"].as_str()), (Some("NO"), Some("-")));
+        let shown = ["online", "heard", "log"].map(|column| silent[column].as_str());
+        assert_eq!(shown, [Some("NO"), Some("-"), Some("-")]);
     }
 }

@@ -131,7 +131,7 @@ async fn every_route__should_let_in_exactly_the_roles_of_the_table() {
     assert!(gone.is_empty(), "access.tsv has what is no route: {gone:?}");
 }
 
-async fn wallet(server: &Server, account: u32) -> WalletId {
+pub async fn wallet(server: &Server, account: u32) -> WalletId {
     let id =
         WalletId::new(uuid::Uuid::from_u128(0x0193_6d0e_0000_7000_8000_0000_0000_0000 + u128::from(account)));
     let descriptor =
@@ -144,7 +144,7 @@ async fn wallet(server: &Server, account: u32) -> WalletId {
     id
 }
 
-async fn limit(server: &Server, user: &str, limits: Limits) {
+pub async fn limit(server: &Server, user: &str, limits: Limits) {
     let mut tx = server.store.write().await.unwrap();
     api_keys::limit_user(&mut tx, &key(user).user, &limits, server.clock.now()).await.unwrap();
     tx.commit().await.unwrap();

@@ -171,6 +171,23 @@ async fn change__should_be_spendable_and_no_deposit() {
     assert_eq!(applied, Applied { touched: vec![transfer.id], deposits: 1, foreign_spends: vec![] });
     let of_other = deposits::list(store, of(WalletId::new(uuid(3))), None, 10).await.unwrap();
     assert_eq!(of_other.items[0].amount, Amount::from_u64(1000), "another wallet of ours was paid");
+    let both = [wallet(), WalletId::new(uuid(3))];
+    let cases: [(&[WalletId], &[u64]); 4] =
+        [(&both, &[1000, 5000]), (&both[..1], &[5000]), (&both[1..], &[1000]), (&[], &[])];
+    for (wallets, amounts) in cases {
+        let wallets = wallets.iter().copied().collect();
+        let (mut found, mut cursor) = (Vec::new(), None);
+        loop {
+            let all = deposits::Filter::default();
+            let page = deposits::list_of_wallets(store, all, &wallets, cursor.as_deref(), 1).await.unwrap();
+            found.extend(page.items.into_iter().map(|deposit| deposit.amount));
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, amounts.iter().copied().map(Amount::from_u64).collect::<Vec<_>>());
+    }
     assert_eq!(balance(store).await, (700, 0));
     let included = transactions::get(store, id).await.unwrap().unwrap().inclusion;
     let expected = Inclusion {

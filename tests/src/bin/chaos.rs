@@ -79,7 +79,14 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let mut environment = Environment::start_on(options, nodes).await?;
     let report = chaos::run(&mut environment, &proxies, database.as_mut(), &plan, say).await;
     if report.is_err() {
-        say(&format!("the same again: ./dev chaos --seed {seed} --minutes {}", args.minutes));
+        let store = match args.store {
+            Store::Sqlite => "sqlite",
+            Store::Postgres => "postgres",
+        };
+        say(&format!(
+            "the same again: ./dev chaos --seed {seed} --minutes {} --per-chain {} --store {store}",
+            args.minutes, plan.per_chain
+        ));
     }
     let report = report?;
     environment.stop().await?;

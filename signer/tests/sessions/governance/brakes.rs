@@ -2,10 +2,11 @@
 
 use super::Scene;
 use crate::replacing::replace;
-use bursar_domain::governance::testing::key;
 use bursar_domain::{
-    governance::change::Change,
+    governance::{change::Change, freeze::Scope, testing::key},
+    network::Chain,
     package::{Purpose, SigningPackage},
+    wallet::WalletDescriptor,
 };
 use bursar_signer::{control::Request, verify::RefusalCode as Code};
 
@@ -46,6 +47,45 @@ async fn freeze__should_stop_payments_and_leave_what_takes_them_back() {
     scene.teach();
     let other = scene.order(1_000_000, 7);
     scene.sign(&scene.package(&other)).await.unwrap();
+}
+
+/// One person's, in force at each co-signer; its number.
+fn put(scene: &mut Scene, scope: &Scope) -> u64 {
+    scene.desk.accept(freeze(&serde_json::to_string(scope).unwrap()), &["platform.officer"]);
+    scene.teach();
+    scene.desk.state.head().seq
+}
+
+#[tokio::test]
+async fn freeze_of_every_scope__should_stop_what_it_covers_and_nothing_beside_it() {
+    let mut scene = Scene::new(2, 2).await;
+    scene.teach();
+    let order = scene.order(1_000_000, 5);
+    let package = scene.package(&order);
+    let (wallet, intent) = (order.intent.wallet, order.intent.digest());
+    let other_wallet = WalletDescriptor::new(wallet.network, wallet.kind, 1).unwrap();
+    let other_intent = scene.order(1_000_000, 6).intent.digest();
+    let scopes = [
+        (Scope::Transfer { intent }, Some(Scope::Transfer { intent: other_intent })),
+        (Scope::Wallet { wallet }, Some(Scope::Wallet { wallet: other_wallet })),
+        (Scope::Chain { chain: Chain::Xrp }, Some(Scope::Chain { chain: Chain::Bitcoin })),
+        (Scope::All {}, None),
+    ];
+    for (covering, beside) in scopes {
+        println!("{covering}");
+        let mut freezes = Vec::new();
+        if let Some(beside) = beside {
+            freezes.push(put(&mut scene, &beside));
+            scene.sign(&package).await.unwrap();
+        }
+        freezes.push(put(&mut scene, &covering));
+        scene.refused(&package, Code::Frozen).await;
+        for freeze in freezes {
+            scene.desk.accept(Change::Lift { freeze }, &["platform.officer", "client.approver"]);
+        }
+        scene.teach();
+        scene.sign(&package).await.unwrap();
+    }
 }
 
 #[tokio::test]

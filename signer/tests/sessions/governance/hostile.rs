@@ -194,6 +194,28 @@ async fn initiator_of_the_wrong_kind__should_give_no_signature() {
     scene.refused(&scene.package(&elsewhere), Code::PolicyDenied).await;
 }
 
+/// People approved what the order may cost, too. It is no slip of an honest orchestrator, and counted as such.
+#[tokio::test]
+async fn fee_raised_after_the_approvals__should_give_no_signature_and_raise_an_alarm() {
+    let scene = Scene::new(2, 2).await;
+    scene.teach();
+    let payment = scene.order(1_000_000, 5);
+    let honest = scene.package(&payment);
+    let unusual = || scene.group.coordinator.status().iter().map(|party| party.unusual).sum::<u64>();
+    let mut unapproved = honest.clone();
+    unapproved.authorization.as_mut().unwrap().approvals.clear();
+    scene.refused(&unapproved, Code::ApprovalsMissing).await;
+    assert_eq!(unusual(), 0, "approvals may be missing");
+    let mut dear = payment;
+    dear.intent.max_fee = Amount::from_u64(1_000);
+    let bursar_domain::account::AccountState::Xrp(account) = &mut dear.state else { unreachable!() };
+    account.fee.0 = 101;
+    let raised = SigningPackage { unsigned: scene.group.build(&dear), ..honest.clone() };
+    scene.refused(&raised, Code::EffectsFee).await;
+    assert!(unusual() > 0);
+    scene.sign(&honest).await.unwrap();
+}
+
 /// The approvals are for the order, and the order is paid once.
 #[tokio::test]
 async fn second_payment_under_the_same_approvals__should_give_no_signature() {
