@@ -19,7 +19,7 @@ use bursar_domain::{
 use bursar_ethereum::{EthereumAdapter, EthereumNode, EthereumNodeConfig, Finality, Traces};
 use bursar_kyt::{client::RemoteScreening, secret::SecretSource};
 use bursar_nodes::{InvalidNodeSet, NamedNode, NodeSet, NodeSetSettings};
-use bursar_store::Store;
+use bursar_store::{Lack, Store};
 use bursar_workers::{
     ChainPorts, Context, Settings, governance::Governance, screening::Screening, travel_rule::TravelRule,
 };
@@ -48,10 +48,27 @@ impl IdSource for SystemIds {
     }
 }
 
+/// The configured database; an error says what to do where that is known (docs/operations.md).
+pub async fn open_store(config: &Config) -> anyhow::Result<Store> {
+    Store::open(config.store.url.reveal()).await.map_err(|error| {
+        let lacking = match error.lack() {
+            Some(Lack::WriteAccess) => {
+                "cannot open the store: it may only be read: correct its owner or mount, or promote the standby"
+            }
+            Some(Lack::Space) => {
+                "cannot open the store: it cannot be written: make room, or lift the limit on file sizes"
+            }
+            Some(Lack::Turn) => "cannot open the store: it is busy, or cannot be reached: end what holds it",
+            None => "cannot open the store",
+        };
+        anyhow::Error::from(error).context(lacking)
+    })
+}
+
 pub async fn context(config: &Config, signer: Arc<dyn ThresholdSigner>) -> anyhow::Result<Context> {
     // First of all: what is made below looks whether this process is armed.
     crash::arm_from_environment(networks(config))?;
-    let store = Store::open(config.store.url.reveal()).await.context("cannot open the store")?;
+    let store = open_store(config).await?;
     let store = store.acting(audited::engine());
     let governance = governance(config, &store).await?;
     let mut chains = BTreeMap::new();

@@ -298,7 +298,11 @@ fn frozen_here(freeze: &LocalFreeze) -> Refusal {
 
 fn internal(error: &StoreError) -> Refusal {
     tracing::error!(%error, "the co-signer's store failed");
-    Refusal::new(RefusalCode::Internal, "this party's store failed; see its log")
+    let reason = match error.is_of_its_file() {
+        true => "this party's store cannot be read or written: its disk is full, over a limit, or fails",
+        false => "this party's store failed; see its log",
+    };
+    Refusal::new(RefusalCode::Internal, reason)
 }
 
 #[cfg(test)]

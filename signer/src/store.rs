@@ -32,6 +32,7 @@
 
 mod burns;
 mod checkpoints;
+mod file;
 mod log;
 mod orders;
 mod past;
@@ -53,8 +54,7 @@ use bursar_domain::{
 };
 use bursar_signer_client::message::SessionId;
 use redb::{
-    Database, Durability, ReadableDatabase as _, ReadableTable, ReadableTableMetadata as _, TableDefinition,
-    WriteTransaction,
+    Database, Durability, ReadableTable, ReadableTableMetadata as _, TableDefinition, WriteTransaction,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
@@ -77,7 +77,7 @@ const COUNTERS: TableDefinition<'static, &str, u64> = TableDefinition::new("coun
 /// Refusals that are kept; older ones go.
 const KEEP_REFUSALS: u64 = 10_000;
 
-pub struct Store(Database);
+pub struct Store(file::File);
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -89,6 +89,12 @@ pub enum StoreError {
 impl<E: Into<redb::Error>> From<E> for StoreError {
     fn from(error: E) -> Self {
         Self::Database(Box::new(error.into()))
+    }
+}
+impl StoreError {
+    /// Whether it is the file that failed: its disk is full, over a limit, or broken.
+    pub fn is_of_its_file(&self) -> bool {
+        matches!(self, Self::Database(error) if matches!(**error, redb::Error::Io(_) | redb::Error::PreviousIo))
     }
 }
 
@@ -189,7 +195,7 @@ impl Store {
         burns::create(&write)?;
         orders::create(&write)?;
         commit(write, "opened")?;
-        Ok(Self(database))
+        Ok(Self(file::File::new(path.to_owned(), database)))
     }
 
     /// Whether the past allows this package, as things stand. [`take_part`](Self::take_part) decides again, for good.

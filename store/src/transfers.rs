@@ -108,7 +108,7 @@ pub async fn submit(tx: &mut WriteTx, transfer: &Transfer) -> Result<Submitted, 
 /// may have left a signature.
 pub async fn save(tx: &mut WriteTx, transition: &Transition) -> Result<Saved, StoreError> {
     const OPERATION: &str = "transfers.save";
-    let Transition { transfer, from } = transition;
+    let Transition { transfer, from, recalled } = transition;
     let version = to_int(OPERATION, transfer.version)?;
     let updated = sqlx::query(
         "UPDATE transfers SET status = $1, has_step = $2, state = $3, sub_status = $4, reason = $5, flags = $6, \
@@ -158,7 +158,14 @@ pub async fn save(tx: &mut WriteTx, transition: &Transition) -> Result<Saved, St
         let recalled: Vec<_> = transfer.recalls.iter().map(|recall| recall.payment).collect();
         payload["recalled"] = json!(recalled);
     }
-    events::append(tx, "transfer.status_changed", Some(transfer.id), transfer.updated_at, &payload).await?;
+    let (kind, id, at) = ("transfer.status_changed", Some(transfer.id), transfer.updated_at);
+    match recalled {
+        None => events::append(tx, kind, id, at, &payload).await?,
+        Some(recall) => {
+            let signed = Signed::recall(&transfer.intent, recall);
+            events::append_signed(tx, kind, id, at, &payload, &signed).await?;
+        }
+    }
     if transfer.state.next_step().is_some() {
         jobs::nudge(tx, transfer.id, transfer.updated_at).await?;
     }

@@ -172,6 +172,8 @@ impl Fact {
 pub struct Transition {
     pub transfer: Transfer,
     pub from: Status,
+    /// What the initiator signed to bring it about.
+    pub recalled: Option<SignedRecall>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -185,12 +187,15 @@ impl Transfer {
     /// The next version, if `fact` may happen in this state.
     pub fn apply(self, fact: Fact, now: Timestamp) -> Result<Transition, InvalidTransition> {
         let from = self.status();
-        match self.after(&fact, now) {
-            None => Err(InvalidTransition { from, fact: Box::new(fact) }),
-            Some(next) => {
-                Ok(Transition { transfer: Self { version: self.version + 1, updated_at: now, ..next }, from })
-            }
-        }
+        let Some(next) = self.after(&fact, now) else {
+            return Err(InvalidTransition { from, fact: Box::new(fact) });
+        };
+        let transfer = Self { version: self.version + 1, updated_at: now, ..next };
+        let recalled = match fact {
+            Fact::Recalled { recall } => Some(recall),
+            _ => None,
+        };
+        Ok(Transition { transfer, from, recalled })
     }
 
     /// Whether `fact` would change nothing but the time: a repeated wait for the same reason. Callers skip those, so that

@@ -3,7 +3,7 @@
 use super::{ConfigFile, output::Output};
 use crate::{
     api::{audited, auth},
-    compose::{SystemClock, SystemIds},
+    compose::{SystemClock, SystemIds, open_store},
     config::Config,
 };
 use anyhow::Context as _;
@@ -116,7 +116,7 @@ pub fn initiator_key(file: &KeyFile, output: Output) -> anyhow::Result<()> {
 /// `said`: the command, for the audit log.
 async fn open(file: &ConfigFile, said: &str) -> anyhow::Result<Store> {
     let config = Config::load(&file.config)?;
-    let store = Store::open(config.store.url.reveal()).await.context("cannot open the store")?;
+    let store = open_store(&config).await?;
     Ok(store.acting(audited::command(said, SystemClock.now())))
 }
 

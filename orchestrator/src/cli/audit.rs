@@ -6,8 +6,11 @@ mod verify;
 pub use verify::{Tampered, Unconfirmed};
 
 use super::{ConfigFile, output::Output};
-use crate::{api::audited, compose::SystemClock, config::Config};
-use anyhow::Context as _;
+use crate::{
+    api::audited,
+    compose::{SystemClock, open_store},
+    config::Config,
+};
 use bursar_domain::time::Clock as _;
 use bursar_store::{Store, audit_log, events};
 use clap::Subcommand;
@@ -36,7 +39,7 @@ pub async fn run(command: Audit, output: Output) -> anyhow::Result<()> {
 
 async fn open(file: &ConfigFile, said: &str) -> anyhow::Result<(Config, Store)> {
     let config = Config::load(&file.config)?;
-    let store = Store::open(config.store.url.reveal()).await.context("cannot open the store")?;
+    let store = open_store(&config).await?;
     Ok((config, store.acting(audited::command(said, SystemClock.now()))))
 }
 

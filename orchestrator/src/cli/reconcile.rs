@@ -5,7 +5,6 @@ use crate::{
     compose::{self, SystemClock, Witness},
     config::Config,
 };
-use anyhow::Context as _;
 use bursar_domain::{network::Network, time::Clock as _};
 use bursar_store::{Store, halts::Halt};
 use bursar_workers::reconciliation::{self, Finding, Report, Severity, Subject};
@@ -54,7 +53,7 @@ struct Compared {
 
 pub async fn run(command: Reconcile, output: Output) -> anyhow::Result<()> {
     let config = Config::load(&command.file.config)?;
-    let store = Store::open(config.store.url.reveal()).await.context("cannot open the store")?;
+    let store = compose::open_store(&config).await?;
     let mut witnesses: BTreeMap<Network, Vec<Witness>> = BTreeMap::new();
     for witness in compose::witnesses(&config)? {
         let wanted = command.network.is_empty() || command.network.contains(&witness.chain.network());

@@ -169,6 +169,8 @@ async fn frozen_deposit__should_be_listed_and_let_go_by_two() {
         "{shown}"
     );
     assert_eq!(frozen.server.events("deposit.disposition_signed").await.len(), 2);
+    let report = frozen.server.audited(frozen.desk.pinned()).await;
+    assert_eq!(report.signatures, 2, "the officer's and the lead's");
     let (status, kind, _) = frozen.sign(release, &["platform.lead"]).await;
     assert_eq!((status, kind.as_str()), (409, "governance-disposition-not-possible"));
 }

@@ -209,6 +209,8 @@ async fn review__should_show_why_and_be_released_by_two() {
     assert_eq!(told.len(), 2, "{told:?}");
     assert_eq!(told[1]["signatures"][0]["user"], "platform.lead");
     assert_eq!(told[1]["complete"], true);
+    let report = held.server.audited(held.desk.pinned()).await;
+    assert_eq!(report.signatures, 3, "the order's, the officer's and the lead's");
     let (status, kind, _) = held.post("platform.lead", "screenings", &json!({})).await;
     assert_eq!((status, kind.as_str()), (404, "not-found"), "this API has no service to ask");
 }
@@ -296,6 +298,8 @@ async fn rejection_and_case__should_say_who_and_why() {
     assert_eq!(closed["notes"][0]["note"], "asked the client");
     assert!(closed["notes"][0]["by"].as_str().unwrap().contains("platform.officer"));
     assert_eq!(held.server.events("transfer.review_rejected").await.len(), 1);
+    let report = held.server.audited(held.desk.pinned()).await;
+    assert_eq!(report.signatures, 2, "the order's and the officer's");
 }
 
 #[tokio::test(flavor = "multi_thread")]

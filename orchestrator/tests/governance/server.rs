@@ -12,6 +12,11 @@ use bursar::{
     compose::{SystemClock, SystemIds},
 };
 use bursar_domain::{
+    audit::{
+        Place,
+        record::{EntryRecord, FORMAT, Record},
+        verify::{Keys, Report, Verifier, order_of},
+    },
     governance::{
         log::{Entry, EntryDigest, Head},
         testing::{PEOPLE, key},
@@ -22,7 +27,7 @@ use bursar_domain::{
 use bursar_store::{
     Store,
     api_keys::{self, ApiKey},
-    governance as kept,
+    audit_log, governance as kept, transfers,
 };
 use bursar_workers::{
     Context, NoSigner, Settings as Engine, governance::Governance, travel_rule::TravelRule,
@@ -32,6 +37,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     num::NonZeroU32,
     path::Path,
@@ -207,6 +213,33 @@ impl Server {
         let page = self.get("/v1/events?limit=200").await;
         let events = page["items"].as_array().unwrap().iter();
         events.filter(|event| event["type"] == kind).map(|event| event["payload"].clone()).collect()
+    }
+    /// What `bursar audit verify` finds in an export of the log as it is now, which nobody has signed.
+    pub async fn audited(&self, genesis: EntryDigest) -> Report {
+        let keys = Keys { parties: BTreeMap::new(), threshold: 1, genesis: Some(genesis) };
+        let mut verifier = Verifier::new(keys);
+        let mut last = Place::START;
+        let header =
+            Record::Header { format: FORMAT, desk: genesis, after: last, exported_at: self.clock.now() };
+        let mut records = vec![header];
+        for stored in kept::entries(&self.store, 0, 100).await.unwrap() {
+            let Entry { document, signatures } = stored.entry;
+            let (seq, seen_at) = (stored.seq, stored.seen_at);
+            records.push(Record::Governance { seq, document, signatures, seen_at });
+        }
+        for entry in audit_log::entries(&self.store, 0, 1_000).await.unwrap() {
+            last = last.next(entry.digest());
+            let order = match order_of(entry.signed.as_deref(), entry.transfer.as_deref()) {
+                Some(id) => transfers::get(&self.store, id).await.unwrap().map(|transfer| transfer.intent),
+                None => None,
+            };
+            records.push(Record::Entry(EntryRecord::new(entry, last.hash, order)));
+        }
+        records.push(Record::End { last });
+        for record in records {
+            verifier.line(&serde_json::to_string(&record).unwrap()).unwrap();
+        }
+        verifier.finish().unwrap()
     }
 }
 

@@ -144,7 +144,20 @@ fn unlock(vault: &Vault) -> Vec<Result<Option<Share>, VaultError>> {
     })
 }
 
+/// `SIGXFSZ`, on every architecture that Linux runs this on.
+const FILE_TOO_LARGE: i32 = 25;
+
+/// A write beyond a limit on file sizes (`ulimit -f`, a unit's `LimitFSIZE=`) is then an error of that write, as on a full disk;
+/// untaken, the signal for it would end the process.
+fn survive_file_size_limits() {
+    // The handler stays when the listener is dropped.
+    if let Err(error) = signal(SignalKind::from_raw(FILE_TOO_LARGE)) {
+        tracing::warn!(%error, "a limit on file sizes would end this process");
+    }
+}
+
 async fn serve(cosigner: Arc<Cosigner>, dir: PathBuf) -> anyhow::Result<()> {
+    survive_file_size_limits();
     let shutdown = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
     let daemon = tokio::spawn(daemon::run(cosigner.clone(), shutdown.clone()));

@@ -5,9 +5,7 @@ use bursar_domain::{
     audit::checkpoint::{Checkpoint, NotSigned},
     time::Timestamp,
 };
-use redb::{
-    ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition, WriteTransaction,
-};
+use redb::{ReadableTable as _, ReadableTableMetadata as _, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 const LAST: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("audit_checkpoint");

@@ -8,9 +8,7 @@ use bursar_domain::{
     },
     time::Timestamp,
 };
-use redb::{
-    ReadableDatabase as _, ReadableTable, ReadableTableMetadata as _, TableDefinition, WriteTransaction,
-};
+use redb::{ReadableTable, ReadableTableMetadata as _, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 /// By place in the log.

@@ -6,7 +6,7 @@ use bursar_domain::{
     intent::{InitiatorKey, IntentDigest},
     time::Timestamp,
 };
-use redb::{ReadableDatabase as _, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
 /// By when they expire, and order: whose they are, in hex.
 const SHOWN: TableDefinition<'static, (i64, [u8; 32]), &str> = TableDefinition::new("orders_shown");

@@ -21,7 +21,7 @@ use bursar_domain::{
     time::Timestamp,
     wallet::WalletDescriptor,
 };
-use redb::{ReadableDatabase as _, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 /// When each order was first shown to this party; microseconds since the epoch.

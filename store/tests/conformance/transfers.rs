@@ -68,11 +68,11 @@ async fn save__should_move_a_version_once() {
 async fn save__should_refuse_a_version_that_skips_one() {
     let database = Database::open().await;
     let transfer = database.transfer(10, BTC).await;
-    let Transition { transfer: next, from } = transfer.apply(Fact::ScreeningStarted, at(20)).unwrap();
+    let Transition { transfer: next, from, .. } = transfer.apply(Fact::ScreeningStarted, at(20)).unwrap();
     let skipping = next.apply(Fact::ScreeningPassed { sub_status: None }, at(21)).unwrap();
     let mut tx = database.store.write().await.unwrap();
     assert_eq!(transfers::save(&mut tx, &skipping).await.unwrap(), Saved::Stale);
-    let wrong_from = Transition { from, transfer: skipping.transfer };
+    let wrong_from = Transition { from, ..skipping };
     assert_eq!(transfers::save(&mut tx, &wrong_from).await.unwrap(), Saved::Stale);
 }
 

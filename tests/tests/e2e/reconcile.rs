@@ -80,6 +80,20 @@ async fn reconcile__should_be_clean_after_payments_and_find_what_the_database_ha
         }
         let paid = completed(environment, &waits).await?;
         ensure!(passed_through(&paid, "ACCOUNT_HALTED"), "{paid}");
+
+        // Whether a break halts is asked for by each run, or by the configuration for all.
+        let standing = async || -> anyhow::Result<bool> {
+            let (_, halts) = bursar(environment, &["--json", "halts"]).await?;
+            let mut items = halts["items"].as_array().context("a list of halts")?.iter();
+            Ok(items.any(|halt| halt["account"] == wallets.ethereum.address))
+        };
+        let (code, found) = reconcile(environment, &[]).await?;
+        ensure!(code == 6 && !standing().await?, "halts although nobody wants it: {code}: {found}");
+        let config = environment.orchestrator.config();
+        let text = fs::read_to_string(config)?;
+        fs::write(config, format!("{text}\n[reconcile]\nhalt_on_break = true\n"))?;
+        let (code, found) = reconcile(environment, &[]).await?;
+        ensure!(code == 6 && standing().await?, "does not halt as configured: {code}: {found}");
         Ok(())
     })
     .await

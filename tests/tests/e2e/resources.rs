@@ -7,12 +7,12 @@ use crate::{
 };
 use anyhow::{Context as _, ensure};
 use bursar::intake::TransferRequest;
-use bursar_regtest::{Postgres, PostgresOptions};
+use bursar_regtest::{Postgres, PostgresOptions, Process, free_port};
 use bursar_store::Store;
 use bursar_tests::{
     Api, Environment, Options,
     cosigners::Signing,
-    environment::{Nodes, program},
+    environment::{Nodes, install_tls, program},
     initiator::payment,
     recipients,
 };
@@ -118,13 +118,16 @@ async fn run(name: &str, test: impl AsyncFnOnce(&mut Environment) -> anyhow::Res
     world::run_on(options, nodes, test).await
 }
 
-/// The largest size to which the orchestrator may write any file (`prlimit(1)`, util-linux).
+/// The largest size to which the orchestrator may write any file.
 fn limit_files(environment: &Environment, limit: &str) -> anyhow::Result<()> {
-    for pid in environment.orchestrator.pids() {
-        let limit = format!("--fsize={limit}:unlimited");
-        let done = Command::new("prlimit").args(["--pid", &pid.to_string(), &limit]).output()?;
-        ensure!(done.status.success(), "prlimit: {}", String::from_utf8_lossy(&done.stderr));
-    }
+    environment.orchestrator.pids().into_iter().try_for_each(|pid| limit_files_of(pid, limit))
+}
+
+/// The same of one process (`prlimit(1)`, util-linux).
+fn limit_files_of(pid: u32, limit: &str) -> anyhow::Result<()> {
+    let limit = format!("--fsize={limit}:unlimited");
+    let done = Command::new("prlimit").args(["--pid", &pid.to_string(), &limit]).output()?;
+    ensure!(done.status.success(), "prlimit: {}", String::from_utf8_lossy(&done.stderr));
     Ok(())
 }
 
@@ -172,8 +175,46 @@ async fn database_that_somebody_holds__should_be_waited_for() -> world::Verdict 
         ensure!(answer.status < 300, "it waits for seconds: {}: {}", answer.status, answer.body);
         let first = world::text(&answer.body, "id")?;
 
+        // For longer than anybody waits: until that is said.
+        let held = other.write().await?;
+        let answer = submit(environment, &second).await?;
+        // The latter where others of its process wait before it for as long.
+        answer.ensure_unavailable("busy").or_else(|_| answer.ensure_unavailable("took too long"))?;
+        not_ready(&environment.api, "busy").await?;
+        environment.api.transfer(&first).await.context("reading goes on")?;
+        ensure!(!environment.orchestrator.has_ended(), "it ended while somebody held its database");
+        drop(held);
+        ready_again(&environment.api).await?;
         let second = submitted(environment, &second).await?;
         paid_once(environment, &[first, second], &to).await
+    })
+    .await
+}
+
+/// With one of three away both of the others must sign, and one of these cannot write down that it takes part.
+#[tokio::test(flavor = "multi_thread")]
+async fn cosigner_without_space__should_say_so_and_sign_when_there_is_some() -> world::Verdict {
+    world::run("full_cosigner", async |environment| {
+        let wallet = Wallet::xrp(environment, None, 100).await?;
+        environment.cosigners.kill9(0)?;
+        let full = environment.cosigners.process(1).context("it was started")?.pid();
+        limit_files_of(full, "1")?;
+        let (to, _) = recipients::xrp()?;
+        let id = wallet.pay(environment, "XRP", vec![payment(&to, "20")]).await?;
+        world::until("the transfer to say what is lacking", async || {
+            let transfer = environment.api.transfer(&id).await?;
+            let reason = transfer["reason"].as_str().unwrap_or_default();
+            ensure!(reason.contains("INTERNAL: this party's store cannot be read or written"), "{transfer}");
+            Ok(())
+        })
+        .await?;
+        let running = environment.cosigners.process(1).is_some_and(|process| process.exited().is_none());
+        ensure!(running, "it ended for want of space");
+        limit_files_of(full, "unlimited")?;
+        completed(environment, &id).await?;
+        let has = environment.nodes.xrpl.balance(&to).await?;
+        ensure!(has == 20_000_000, "{to} has {has} drops");
+        Ok(())
     })
     .await
 }
@@ -284,12 +325,14 @@ async fn postgres_that_may_only_be_read_for_a_while__should_be_said_and_lose_not
 
 /// A file that SQLite may only read: its format says so (write version 3, sqlite.org/fileformat2.html#the_database_header), which also
 /// holds for root.
-#[test]
-fn database_that_may_only_be_read__should_stop_the_start_with_the_reason() -> world::Verdict {
+#[tokio::test(flavor = "multi_thread")]
+async fn database_that_may_only_be_read__should_be_said() -> world::Verdict {
+    install_tls();
+    let port = free_port()?;
     let folder = tempfile::tempdir()?;
     let (config, database) = (folder.path().join("bursar.toml"), folder.path().join("bursar.db"));
     let text = format!(
-        "[store]\nurl = \"sqlite://{}\"\n[api]\nlisten = \"127.0.0.1:1\"\n\
+        "[store]\nurl = \"sqlite://{}\"\n[api]\nlisten = \"127.0.0.1:{port}\"\n\
          [ethereum]\nchain_id = 31337\nurl = \"http://127.0.0.1:1\"\n\
          [signer]\ndevelopment_single_key = true\nseed_file = \"{}\"\n",
         database.display(),
@@ -312,6 +355,11 @@ fn database_that_may_only_be_read__should_stop_the_start_with_the_reason() -> wo
     let refused = make_key()?;
     let errors = String::from_utf8_lossy(&refused.stderr).into_owned();
     ensure(!refused.status.success() && errors.contains("readonly"), &refused)?;
+    let mut serve = Command::new(program("bursar")?);
+    serve.args(["serve", "--config"]).arg(&config);
+    let serving = Process::spawn("bursar serve", serve, folder.path().join("serve.log"))?;
+    not_ready(&Api::new(format!("http://127.0.0.1:{port}"), "unused")?, "may only be read").await?;
+    serving.stop(Duration::from_secs(20)).await?;
     bytes[18] = writable;
     fs::write(&database, &bytes)?;
     let made = make_key()?;

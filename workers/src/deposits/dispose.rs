@@ -6,6 +6,7 @@ use crate::{
     governance::{Governance, GovernanceError},
 };
 use bursar_domain::{
+    audit::act::Signed,
     governance::verdict::{Bar, DispositionAction, DispositionCheck, InvalidDisposition, SignedDisposition},
     ids::DepositId,
 };
@@ -120,7 +121,8 @@ pub async fn dispose(
         "signatures": signed.signatures,
         "complete": complete,
     });
-    events::append(&mut tx, "deposit.disposition_signed", None, now, &payload).await?;
+    let signatures = Signed::disposition(signed, log.head().seq);
+    events::append_signed(&mut tx, "deposit.disposition_signed", None, now, &payload, &signatures).await?;
     if complete {
         let to = match disposition.action {
             DispositionAction::Release => HoldState::Released,

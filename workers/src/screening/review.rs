@@ -14,6 +14,7 @@ use crate::{
     travel_rule,
 };
 use bursar_domain::{
+    audit::act::Signed,
     governance::{
         role::Permission,
         signature::{InvalidSignature, Signature},
@@ -158,7 +159,7 @@ pub async fn release(
     };
     let missing = lacks(examine(&release.signed)?)?;
     if new {
-        tell(&mut tx, &transfer, signed, missing.as_ref(), now).await?;
+        tell(&mut tx, &transfer, signed, missing.as_ref(), log.head().seq, now).await?;
     }
     let mut moved = new;
     if missing.is_none() {
@@ -235,6 +236,7 @@ async fn tell(
     transfer: &Transfer,
     signed: &SignedRelease,
     missing: Option<&InvalidRelease>,
+    seq: u64,
     now: bursar_domain::time::Timestamp,
 ) -> Result<(), StoreError> {
     let payload = json!({
@@ -245,7 +247,8 @@ async fn tell(
         "complete": missing.is_none(),
         "missing": missing.map(ToString::to_string),
     });
-    events::append(tx, "transfer.release_signed", Some(transfer.id), now, &payload).await
+    let (id, signed) = (Some(transfer.id), Signed::release(signed, seq));
+    events::append_signed(tx, "transfer.release_signed", id, now, &payload, &signed).await
 }
 
 fn signers(signed: &SignedRelease) -> String {
@@ -291,7 +294,8 @@ pub async fn reject(
         "rejection": signed.rejection,
         "signature": signed.signature,
     });
-    events::append(&mut tx, "transfer.review_rejected", Some(id), now, &payload).await?;
+    let signature = Signed::rejection(signed, log.head().seq);
+    events::append_signed(&mut tx, "transfer.review_rejected", Some(id), now, &payload, &signature).await?;
     let subject = CaseSubject::Transfer(id);
     let causes = [Cause::Review, Cause::Outage, Cause::Alert];
     cases::close_about(&mut tx, &subject, &causes, &user.to_string(), &reason, now).await?;

@@ -114,9 +114,11 @@ async fn on(
                 return false;
             }
             let mut recalled = Transfer { version: transfer.version + 1, ..transfer.clone() };
-            recalled.recalls.push(desk::recall(transfer, payment, INITIATOR));
+            let recall = desk::recall(transfer, payment, INITIATOR);
+            recalled.recalls.push(recall.clone());
             let mut tx = begin(world).await;
-            let transition = Transition { transfer: recalled, from: transfer.status() };
+            let from = transfer.status();
+            let transition = Transition { transfer: recalled, from, recalled: Some(recall) };
             transfers::save(&mut tx, &transition).await.unwrap();
             tx.commit().await.unwrap();
             true
@@ -168,8 +170,8 @@ async fn on(
         }
         Sabotage::SkipsEvent => {
             let version = transfer.version + 1;
-            let moved =
-                Transition { transfer: Transfer { version, ..transfer.clone() }, from: transfer.status() };
+            let (skipped, from) = (Transfer { version, ..transfer.clone() }, transfer.status());
+            let moved = Transition { transfer: skipped, from, recalled: None };
             let mut tx = begin(world).await;
             transfers::save(&mut tx, &moved).await.unwrap();
             tx.commit().await.unwrap();

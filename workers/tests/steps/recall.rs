@@ -1,8 +1,8 @@
 //! Payouts that their initiator takes back from a batch.
 
 use crate::{shared::desk, support::world::World};
-use bursar_domain::{ids::TransferId, lifecycle::Status, recall::InvalidRecall};
-use bursar_store::transactions;
+use bursar_domain::{audit::act::Signed, ids::TransferId, lifecycle::Status, recall::InvalidRecall};
+use bursar_store::{audit_log, transactions};
 use bursar_workers::{
     engine::MoveError,
     requests::{self, RecallError},
@@ -35,7 +35,16 @@ async fn payout_that_is_recalled__should_not_be_made_and_the_rest_built_again() 
         let paid = ["one", "two", "three"].map(|to| world.chain.paid(to));
         assert_eq!(paid, [0, 1, 1], "{status}");
         assert_eq!(world.signer.recalls_shown(id), [0]);
+        let recall = Signed::recall(&transfer.intent, &desk::recall(&transfer, 0, 5));
+        assert_eq!(recalls_in_the_log(&world).await, [recall], "for whoever verifies the log");
     }
+}
+
+async fn recalls_in_the_log(world: &World) -> Vec<Signed> {
+    let entries = audit_log::entries(world.store(), 0, 1_000).await.unwrap();
+    let signed = entries.iter().filter_map(|entry| entry.signed.as_deref());
+    let signed = signed.map(|signed| serde_json::from_str(signed).unwrap());
+    signed.filter(|signed| matches!(signed, Signed::Recall { .. })).collect()
 }
 
 #[tokio::test]

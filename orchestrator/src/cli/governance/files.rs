@@ -5,7 +5,7 @@ use crate::{
     api::audited,
     cli::{ConfigFile, output::Output},
     client::Client,
-    compose::SystemClock,
+    compose::{SystemClock, open_store},
     config::Config,
 };
 use anyhow::{Context as _, bail};
@@ -91,7 +91,7 @@ pub async fn load(file: &Path, config: &ConfigFile, output: Output) -> anyhow::R
     let entries = || exported.entries.iter().map(|entry| (&entry.entry, seen(entry.seen_at)));
     let state = State::replay(pinned, entries())
         .map_err(|(place, refused)| anyhow::anyhow!("{}: entry {place}: {refused}", file.display()))?;
-    let store = Store::open(config.store.url.reveal()).await.context("cannot open the store")?;
+    let store = open_store(&config).await?;
     let store = store.acting(audited::command("bursar governance load", now));
     let added = put(&store, entries()).await?;
     if config.governance.genesis.is_none() {
