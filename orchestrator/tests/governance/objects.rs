@@ -74,6 +74,7 @@ impl Named {
             fee: None,
             credits: vec![Credit {
                 address: "rOthers".into(),
+                from: vec![],
                 tag: None,
                 asset: Asset::Xrp,
                 amount: Amount::from_u64(1_500_000),
