@@ -494,7 +494,7 @@ async fn frozen_order__should_tell_nobody_until_it_may_be_paid() {
 #[tokio::test]
 async fn outcome__should_be_of_the_data_that_was_told() {
     let desk = Desk::manual().await;
-    let id = desk.world.submit("by hand").await;
+    let id = desk.world.submit("by-hand").await;
     assert_eq!(desk.status(id).await, MISSING);
     desk.hand_in(id).await;
     desk.status(id).await;
