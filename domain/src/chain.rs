@@ -101,7 +101,7 @@ pub enum TransactionOutcome {
 pub struct Credit {
     pub address: String,
     /// Whom the chain names as sender, for screening: of a token its event's, of what a contract sends on the contract and who called it.
-    /// Nobody on Bitcoin, where inputs are spent and name no one. Never this address itself.
+    /// On Bitcoin whose outputs were spent, as far as one more than [`MAX_SENDERS`](crate::screening::MAX_SENDERS). Never this address itself.
     pub from: Vec<String>,
     /// XRPL destination tag.
     pub tag: Option<u32>,

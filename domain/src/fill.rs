@@ -9,12 +9,19 @@
 //! LastLedgerSequence, and the next payment takes the lowest free Sequence; Bitcoin has no numbers.
 
 use crate::{
-    amount::Amount, asset::Asset, ids::ExternalId, intent::Intent, network::Chain, time::Timestamp,
+    amount::Amount,
+    asset::Asset,
+    ids::ExternalId,
+    intent::{Intent, Terms},
+    network::Chain,
+    time::Timestamp,
     wallet::WalletDescriptor,
 };
 
 /// The domain tag of the canonical bytes.
 pub(crate) const DOMAIN: &str = "bursar/fill/v1";
+/// That of an order with [`Terms`](crate::intent::Terms).
+pub(crate) const DOMAIN_WITH_TERMS: &str = "bursar/fill/v2";
 
 /// What is to be filled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +35,8 @@ pub struct FillOrder {
     pub max_fee: Amount,
     /// Nothing is signed after this time.
     pub expires_at: Timestamp,
+    /// At a governed desk.
+    pub terms: Option<Terms>,
 }
 
 impl FillOrder {
@@ -41,6 +50,7 @@ impl FillOrder {
             max_fee: self.max_fee,
             expires_at: self.expires_at,
             fills: Some(self.nonce),
+            terms: self.terms,
         }
     }
 }
@@ -95,6 +105,7 @@ pub(crate) fn validate(intent: &Intent, nonce: u64) -> Result<(), InvalidFill> {
 pub(crate) mod tests {
     use super::*;
     use crate::{
+        governance::log::{EntryDigest, Head},
         intent::{Destination, InvalidIntent, Payment},
         network::Network,
         wallet::WalletKind,
@@ -109,7 +120,13 @@ pub(crate) mod tests {
             nonce,
             max_fee: Amount::from_u64(1_000_000_000_000_000),
             expires_at: Timestamp::from_secs(1_798_761_600),
+            terms: None,
         }
+    }
+
+    fn terms() -> Terms {
+        let policy = Head { seq: 3, digest: EntryDigest([0xbb; 32]) };
+        Terms { desk: EntryDigest([0xaa; 32]), policy, initiator: "olga".parse().unwrap() }
     }
 
     fn payment() -> Payment {
@@ -140,6 +157,17 @@ pub(crate) mod tests {
         assert_eq!(
             intent.digest().to_string(),
             "91f2cd0495071d426988a9a2f5de0d4c77e34f091502b1c8f069cacb360d9d44"
+        );
+        // At a governed desk: another tag, and the terms behind it.
+        let with_terms = FillOrder { terms: Some(terms()), ..order(7) }.intent();
+        with_terms.validate().unwrap();
+        let head =
+            [field(b"bursar/fill/v2"), field(&[0xaa; 32]), number(3), field(&[0xbb; 32]), field(b"olga")];
+        let rest = expected[1..].concat();
+        assert_eq!(with_terms.canonical().as_bytes(), [head.concat(), rest].concat());
+        assert_eq!(
+            with_terms.digest().to_string(),
+            "687790f77f48031d49ea62e21495f78cab8768e17219afa0cd062259ab6ce9c1"
         );
     }
 
@@ -183,8 +211,12 @@ pub(crate) mod tests {
         let account = prop::option::of("0x[0-9a-f]{0,4}");
         let id = "[a-z0-9]{1,4}";
         let nonce = prop::option::of(0u64..4);
-        (id, account, nonce, 0u64..4, 0i64..4, 0usize..3).prop_map(
-            |(id, source, fills, fee, at, payments)| Intent {
+        let terms = prop::option::of(
+            "[a-z0-9]{1,2}".prop_map(|user| Terms { initiator: user.parse().unwrap(), ..terms() }),
+        );
+        (id, account, nonce, 0u64..4, 0i64..4, 0usize..3, terms).prop_map(
+            |(id, source, fills, fee, at, payments, terms)| Intent {
+                terms,
                 external_id: id.parse().unwrap(),
                 source,
                 fills,

@@ -1,17 +1,24 @@
 //! The intent to pay: what an initiator signs, people approve, co-signers verify, and the chain must show.
 
+mod signed;
+
+pub use signed::{InitiatorId, InitiatorKey, InvalidInitiatorSignature, Proof, SignedIntent};
+
 use crate::{
     amount::Amount,
     asset::Asset,
     canonical::Canonical,
     fill::{self, InvalidFill},
+    governance::{
+        directory::UserId,
+        log::{EntryDigest, Head},
+    },
     ids::ExternalId,
     network::{Chain, Network},
     text::hex_bytes,
     time::Timestamp,
     wallet::WalletDescriptor,
 };
-use ed25519_dalek::{Signature, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
 /// Where a payment goes.
@@ -49,6 +56,22 @@ pub struct Intent {
     /// The nonce that is used up instead of anything being paid: see [`crate::fill`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fills: Option<u64>,
+    /// What it stands under at a governed desk, where a user of the desk signs it. Absent elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terms: Option<Terms>,
+}
+
+/// Where an order is one, under which policy it was given, and whose it is: at no other desk and under no other name is it worth anything.
+/// Approvals and verdicts are about an order's digest, so they are about whoever ordered, too.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Terms {
+    /// The first entry of the desk's governance log.
+    pub desk: EntryDigest,
+    /// The entry that published the policy that was in force when it was signed.
+    pub policy: Head,
+    /// The user of the desk who orders, and signs.
+    pub initiator: UserId,
 }
 
 /// The most payouts in one Bitcoin batch: 200 P2TR outputs are 8.6 kvB, far under the standard limit of 100 kvB.
@@ -125,10 +148,19 @@ impl Intent {
         Amount::sum(self.payments.iter().map(|payment| payment.amount))
     }
 
-    /// The bytes that an initiator signs: under a tag of its own where the order is to fill a nonce.
+    /// The bytes that an initiator signs: under a tag of its own where the order is to fill a nonce, and where it has terms.
     pub fn canonical(&self) -> Canonical {
-        let domain = if self.fills.is_some() { fill::DOMAIN } else { "bursar/intent/v1" };
-        let mut out = Canonical::new(domain)
+        let tag = match (self.fills, &self.terms) {
+            (None, None) => "bursar/intent/v1",
+            (None, Some(_)) => "bursar/intent/v2",
+            (Some(_), None) => fill::DOMAIN,
+            (Some(_), Some(_)) => fill::DOMAIN_WITH_TERMS,
+        };
+        let mut out = Canonical::new(tag);
+        if let Some(Terms { desk, policy, initiator }) = &self.terms {
+            out = out.bytes(&desk.0).number(policy.seq).bytes(&policy.digest.0).text(initiator);
+        }
+        out = out
             .text(&self.external_id)
             .text(self.wallet)
             .text(self.asset)
@@ -161,42 +193,6 @@ impl std::fmt::Display for IntentDigest {
     }
 }
 
-/// An initiator's Ed25519 public key (RFC 8032), which co-signers pin in their rules.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct InitiatorKey(#[serde(with = "hex_bytes")] pub [u8; 32]);
-
-impl std::fmt::Display for InitiatorKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&hex::encode(self.0))
-    }
-}
-
-/// An intent with the signature of who initiated it, over [`Intent::canonical`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SignedIntent {
-    pub intent: Intent,
-    pub initiator: InitiatorKey,
-    #[serde(with = "hex_bytes")]
-    pub signature: [u8; 64],
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidInitiatorSignature {
-    #[error("initiator: not a valid Ed25519 public key")]
-    Key,
-    #[error("signature: is not the initiator's over this intent")]
-    Signature,
-}
-
-impl SignedIntent {
-    /// Strict verification (no small-order keys, no malleable signatures).
-    pub fn verify_signature(&self) -> Result<(), InvalidInitiatorSignature> {
-        let key = VerifyingKey::from_bytes(&self.initiator.0).map_err(|_| InvalidInitiatorSignature::Key)?;
-        key.verify_strict(self.intent.canonical().as_bytes(), &Signature::from_bytes(&self.signature))
-            .map_err(|_| InvalidInitiatorSignature::Signature)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,7 +216,15 @@ mod tests {
             max_fee: Amount::from_u64(10_000),
             expires_at: Timestamp::from_secs(1_798_761_600),
             fills: None,
+            terms: None,
         }
+    }
+
+    /// The same at a governed desk.
+    fn with_terms() -> Intent {
+        let policy = Head { seq: 3, digest: EntryDigest([0xbb; 32]) };
+        let (desk, initiator) = (EntryDigest([0xaa; 32]), "olga".parse().unwrap());
+        Intent { terms: Some(Terms { desk, policy, initiator }), ..example() }
     }
 
     /// Others compute these bytes with their own code: they never change under `bursar/intent/v1`.
@@ -244,19 +248,66 @@ mod tests {
         );
         let initiator = InitiatorKey(key.verifying_key().to_bytes());
         assert_eq!(initiator.to_string(), "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
-        let mut signed = SignedIntent { intent, initiator, signature };
-        signed.verify_signature().unwrap();
+        let mut signed = SignedIntent::by_key(intent, initiator, signature);
+        assert_eq!(signed.verify_key(), Ok(initiator));
         signed.intent.payments[0].destination.tag = Some(4243);
-        assert_eq!(signed.verify_signature(), Err(InvalidInitiatorSignature::Signature));
+        assert_eq!(signed.verify_key(), Err(InvalidInitiatorSignature::Signature));
         // The neutral point of the curve, under which a lax verification lets signatures of anything pass.
-        signed.initiator.0 = [0; 32];
-        signed.initiator.0[0] = 1;
-        assert!(signed.verify_signature().is_err());
+        let mut neutral = InitiatorKey([0; 32]);
+        neutral.0[0] = 1;
+        assert!(SignedIntent::by_key(signed.intent, neutral, signature).verify_key().is_err());
+    }
+
+    /// Others compute these bytes with their own code: they never change under `bursar/intent/v2`.
+    #[test]
+    fn canonical_bytes_with_terms_are_those_of_the_documentation() {
+        let (plain, intent) = (example(), with_terms());
+        intent.validate().unwrap();
+        let field = |bytes: &[u8]| [&u32::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat();
+        let terms = [
+            field(b"bursar/intent/v2"),
+            field(&[0xaa; 32]),
+            field(&3u64.to_be_bytes()),
+            field(&[0xbb; 32]),
+            field(b"olga"),
+        ];
+        let plain = plain.canonical();
+        let rest = &plain.as_bytes()[field(b"bursar/intent/v1").len()..];
+        assert_eq!(intent.canonical().as_bytes(), [terms.concat().as_slice(), rest].concat());
+        assert_eq!(intent.canonical().as_bytes().len(), 279);
+        assert_eq!(
+            intent.digest().to_string(),
+            "2a7626f030c105e0458f5ab76f8d6fbdd73caaa2f9885a759e14b252c9febe2a"
+        );
+        // A user's key signs the digest's 32 bytes: the key of the example above.
+        let secret = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60";
+        let key = SigningKey::from_bytes(&hex::decode(secret).unwrap().try_into().unwrap());
+        assert_eq!(
+            hex::encode(key.sign(&intent.digest().0).to_bytes()),
+            "b00c7c574d4a2b34da7d86e3a809d273b019a1c10bb25cd97770a679dc6fe538c6ad494e4efb2ae212384f66638bd8ddc1afd8ed3ca9d229e4f2bf0967324c00"
+        );
     }
 
     #[test]
     fn every_field_is_in_the_digest() {
-        let changes: [fn(&mut Intent); 11] = [
+        let (plain, mut digests) = (every_field_counts(example), every_field_counts(with_terms));
+        assert!(plain.is_disjoint(&digests), "neither is ever taken for the other");
+        let changes: [fn(&mut Terms); 4] = [
+            |terms| terms.desk.0[0] ^= 1,
+            |terms| terms.policy.seq += 1,
+            |terms| terms.policy.digest.0[31] ^= 1,
+            |terms| terms.initiator = "olgb".parse().unwrap(),
+        ];
+        for (place, change) in changes.into_iter().enumerate() {
+            let mut intent = with_terms();
+            change(intent.terms.as_mut().unwrap());
+            assert!(digests.insert(intent.digest()), "change {place} of the terms");
+        }
+    }
+
+    fn every_field_counts(example: fn() -> Intent) -> std::collections::BTreeSet<IntentDigest> {
+        let changes: [fn(&mut Intent); 12] = [
+            |intent| intent.fills = Some(0),
             |intent| intent.external_id = "invoice-2026-0043".parse().unwrap(),
             |intent| intent.wallet.account = 1,
             |intent| intent.wallet.network = Network::Xrp(1),
@@ -275,6 +326,20 @@ mod tests {
             change(&mut intent);
             assert!(digests.insert(intent.digest()), "change {place}");
         }
+        digests
+    }
+
+    /// Orders of before keep their form, and one with terms comes back whole.
+    #[test]
+    fn terms_are_in_the_json_only_where_there_are_any() {
+        assert!(serde_json::to_value(example()).unwrap().get("terms").is_none());
+        let json = serde_json::to_value(with_terms()).unwrap();
+        assert_eq!(json["terms"]["policy"]["seq"], 3);
+        assert_eq!(json["terms"]["initiator"], "olga");
+        let mut nobodys = json.clone();
+        nobodys["terms"].as_object_mut().unwrap().remove("initiator");
+        assert!(serde_json::from_value::<Intent>(nobodys).is_err());
+        assert_eq!(serde_json::from_value::<Intent>(json).unwrap(), with_terms());
     }
 
     fn invalid(change: impl FnOnce(&mut Intent)) -> InvalidIntent {

@@ -77,6 +77,6 @@ impl Transfer {
 
     /// What is to be paid: the order without what was recalled. Anything that is built for the transfer is built from this.
     pub fn remaining(&self) -> Result<Intent, InvalidRecall> {
-        recall::remaining(&self.intent, &self.recalls)
+        recall::remaining(&self.intent, &self.recalls, None)
     }
 }

@@ -4,8 +4,8 @@ use crate::{
     canonical::Canonical,
     governance::authorization::Authorization,
     ids::{TransactionId, TransferId},
-    intent::SignedIntent,
-    recall::SignedRecall,
+    intent::{Proof, SignedIntent},
+    recall::{RecallSignature, SignedRecall},
     text::{hex_bytes, hex_vec},
     wallet::{DerivationPath, WalletDescriptor},
 };
@@ -81,26 +81,37 @@ pub struct PackageDigest(#[serde(with = "hex_bytes")] pub [u8; 32]);
 
 impl SigningPackage {
     pub fn digest(&self) -> PackageDigest {
-        let mut canonical = Canonical::new("bursar/package/v3")
+        let (tag, who, signature) = match &self.intent.proof {
+            Proof::Key { initiator, signature } => {
+                ("bursar/package/v3", initiator.0.to_vec(), signature.to_vec())
+            }
+            // Serialised by both ends from the same types, which have one order each; so is the evidence below.
+            Proof::User { signature } => ("bursar/package/v4", Vec::new(), json(signature).into_bytes()),
+        };
+        let mut canonical = Canonical::new(tag)
             .text(self.transfer)
             .text(self.transaction)
             .bytes(self.intent.intent.canonical().as_bytes())
-            .bytes(&self.intent.initiator.0)
-            .bytes(&self.intent.signature)
+            .bytes(&who)
+            .bytes(&signature)
             .number(self.recalls.len() as u64);
         for recall in &self.recalls {
-            canonical = canonical.number(u64::from(recall.payment)).bytes(&recall.signature);
+            let signature = match &recall.signature {
+                RecallSignature::Key(signature) => signature.to_vec(),
+                RecallSignature::User(signature) => json(signature).into_bytes(),
+            };
+            canonical = canonical.number(u64::from(recall.payment)).bytes(&signature);
         }
         canonical = unsigned(canonical.text(self.purpose.name()), &self.unsigned);
         if let Purpose::Child { parent } = &self.purpose {
             canonical = unsigned(canonical, parent);
         }
-        // Serialised by both ends from the same types, which have one order each.
-        let evidence = |authorization| {
-            serde_json::to_string(authorization).expect("plain data with string keys always serialises")
-        };
-        PackageDigest(canonical.optional(self.authorization.as_ref().map(evidence)).digest())
+        PackageDigest(canonical.optional(self.authorization.as_ref().map(json)).digest())
     }
+}
+
+fn json(plain: &impl Serialize) -> String {
+    serde_json::to_string(plain).expect("plain data with string keys always serialises")
 }
 
 fn unsigned(canonical: Canonical, transaction: &UnsignedTransaction) -> Canonical {

@@ -387,7 +387,7 @@ pub const EVIDENCE_REFUSALS: [&str; 6] = [
 
 /// Codes of refusals that end nothing: what is refused so may be signed later, just as it is or with further evidence. Whatever a
 /// co-signer calls such a refusal, it does not end a payment.
-pub const LATER_REFUSALS: [&str; 18] = [
+pub const LATER_REFUSALS: [&str; 19] = [
     EVIDENCE_REFUSALS[0],
     EVIDENCE_REFUSALS[1],
     EVIDENCE_REFUSALS[2],
@@ -406,6 +406,8 @@ pub const LATER_REFUSALS: [&str; 18] = [
     "FEES_WITHOUT_PAYMENT",
     "GOVERNANCE_BEHIND",
     "GOVERNANCE_FORKED",
+    // Its initiator can recall the payout again.
+    "RECALL",
 ];
 
 impl SignError {

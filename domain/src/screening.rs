@@ -13,7 +13,7 @@ pub use alert::{Alert, AlertPage, AlertSubject, InvalidAlert, MAX_ALERTS, Signed
 pub use answer::{
     Answer, Assessment, Finding, InvalidAnswer, MAX_FINDINGS, MAX_LIFETIME, MAX_RETRY, MAX_TEXT,
 };
-pub use inquiry::{Inquiry, InquiryDigest, InvalidInquiry, Payee};
+pub use inquiry::{Inquiry, InquiryDigest, InvalidInquiry, MAX_SENDERS, Payee};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};

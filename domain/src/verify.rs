@@ -129,6 +129,7 @@ mod tests {
             max_fee: Amount::from_u64(12),
             expires_at: Timestamp(1),
             fills: None,
+            terms: None,
         };
         let effects = Effects {
             network,

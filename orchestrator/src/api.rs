@@ -126,6 +126,7 @@ fn compliance() -> OpenApiRouter<ApiState> {
         .routes(routes!(reviews::decide::release, reviews::decide::releases))
         .routes(routes!(reviews::decide::reject))
         .routes(routes!(screening::rounds, reviews::decide::screen_again))
+        .routes(routes!(screening::address::ask))
         .routes(routes!(cases::list))
         .routes(routes!(cases::get))
         .routes(routes!(cases::note))

@@ -111,7 +111,7 @@ enum Command {
     Governance(governance::Governance),
     /// Accounts that must not send for now.
     Halts(halts::Halts),
-    /// Lift a halt.
+    /// Lift a halt. Where something is governed, two people have to.
     Resume(halts::Resume),
     /// Nodes, co-signers, keys and queue.
     Status(Connection),

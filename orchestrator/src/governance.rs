@@ -5,6 +5,7 @@
 
 mod address;
 pub mod diff;
+mod screened;
 pub mod words;
 
 pub use address::{InvalidDestinationOf, check_destination};
@@ -58,6 +59,8 @@ pub enum ChangeError {
     Policy(Vec<policy::Problem>),
     #[error(transparent)]
     Destination(#[from] InvalidDestinationOf),
+    #[error("the address is not listed, whoever approves it: {0}")]
+    Sanctioned(String),
     #[error(
         "{MAX_OPEN} changes wait for signatures already; complete some of them, or append another change, which closes them all"
     )]
@@ -88,6 +91,7 @@ impl ChangeError {
             Self::Refused(refused) => refused.code(),
             Self::Policy(_) => "POLICY",
             Self::Destination(_) => "DESTINATION",
+            Self::Sanctioned(_) => "ADDRESS_SANCTIONED",
             Self::TooMany => "TOO_MANY",
             Self::Unknown => "UNKNOWN",
         }
@@ -154,7 +158,9 @@ async fn take(
     // First, for it bounds what follows.
     let document = entry.read().map_err(Refused::from)?;
     let digest = entry.digest();
-    check(&*governance.state(&context.store).await?, &document.change)?;
+    let log = governance.state(&context.store).await?;
+    check(&log, &document.change)?;
+    let screened = screened::address(context, &log, &document, &entry).await?;
     let now = context.now();
     let mut tx = context.store.write().await?;
     let there = kept::entries_in(&mut tx, document.seq, 1).await?;
@@ -169,6 +175,9 @@ async fn take(
     match governance.append(&mut tx, &entry, now).await {
         Ok(accepted) => {
             append_event(&mut tx, &accepted, &entry, by, now).await?;
+            if let Some(screened) = screened {
+                screened.keep(&mut tx, digest, now).await?;
+            }
             tx.commit().await?;
             tracing::warn!(head = %accepted.head, change = accepted.change.name(), author = %accepted.author, "governance entry appended");
             Ok(Taken::Appended(accepted))
@@ -176,6 +185,9 @@ async fn take(
         // All that is wrong with it is that others must sign, too.
         Err(AppendError::Refused(Refused::Approvals { .. } | Refused::Parties { .. })) => {
             let change = wait(&mut tx, known, document, entry, digest, by, now).await?;
+            if let Some(screened) = screened {
+                screened.keep(&mut tx, digest, now).await?;
+            }
             tx.commit().await?;
             Ok(Taken::Waits(change))
         }
@@ -315,7 +327,7 @@ pub fn missing(state: &State, document: &Document, entry: &Entry) -> Missing {
     let concerned = document.change.concerns(directory);
     let may_approve = directory.users().filter(|user| {
         permission.is_some_and(|permission| user.may(permission))
-            && !user.keys.is_empty()
+            && user.can_sign()
             && !signed.contains(&&user.id)
             && !concerned.contains(&user.id)
             && counts(&user.id)

@@ -1,15 +1,18 @@
 //! From what people write to the intent that initiators sign. The server and the CLI both go through here, so that they sign
 //! and verify the same bytes.
 
+mod proof;
+
+pub use proof::{ProofRequest, RecallRequest, UserProof, recall, signed};
+
 use bursar_bitcoin::BitcoinAdapter;
 use bursar_domain::{
     amount::{Amount, AmountError},
     asset::{Asset, AssetInfo},
     fill::{self, FillOrder, InvalidFill},
-    intent::{InitiatorKey, Intent, InvalidIntent, Payment, SignedIntent},
+    intent::{Intent, InvalidIntent, Payment, Terms},
     network::Chain,
     ports::{DeriveAddress, InvalidDestination},
-    recall::SignedRecall,
     wallet::WalletDescriptor,
 };
 use bursar_ethereum::EthereumAdapter;
@@ -51,12 +54,18 @@ pub struct TransferRequest {
     /// Nothing is signed after this time (ISO 8601).
     #[schema(example = "2027-01-01T00:00:00Z")]
     pub expires_at: String,
-    /// The initiator's Ed25519 public key, 64 hex digits. Not needed to estimate.
+    /// At a governed desk: `desk`, the digest of its log's first entry, `policy`, the entry that published the policy in force
+    /// (`seq` and `digest`; `policyVersion` of `GET /v1/governance`), and `initiator`, the id of the user who orders and signs. Nowhere else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub terms: Option<Terms>,
+    /// The initiator's Ed25519 public key, 64 hex digits, where nothing is governed. Not needed to estimate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initiator: Option<String>,
-    /// Ed25519 over the intent's canonical bytes (docs/intent.md), 128 hex digits. Not needed to estimate.
+    /// The initiator's over the intent's canonical bytes (docs/intent.md); at a governed desk, a user's over their SHA-256. Not needed to
+    /// estimate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub signature: Option<String>,
+    pub signature: Option<ProofRequest>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -93,12 +102,16 @@ pub struct FillRequest {
     /// Nothing is signed after this time (ISO 8601).
     #[schema(example = "2027-01-01T00:00:00Z")]
     pub expires_at: String,
-    /// The initiator's Ed25519 public key, 64 hex digits.
+    /// At a governed desk, as for transfers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub terms: Option<Terms>,
+    /// The initiator's Ed25519 public key, 64 hex digits, where nothing is governed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initiator: Option<String>,
-    /// Ed25519 over the order's canonical bytes (docs/intent.md), 128 hex digits.
+    /// The initiator's over the order's canonical bytes (docs/intent.md); at a governed desk, a user's over their SHA-256.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub signature: Option<String>,
+    pub signature: Option<ProofRequest>,
 }
 
 /// The order that a request means, or everything that is wrong with it.
@@ -128,25 +141,10 @@ pub fn fill(
     else {
         return Err(errors);
     };
-    let (account, nonce) = (account.address, request.nonce);
-    let intent = FillOrder { external_id, wallet, account, nonce, max_fee, expires_at }.intent();
+    let (account, nonce, terms) = (account.address, request.nonce, request.terms.clone());
+    let intent = FillOrder { external_id, wallet, account, nonce, max_fee, expires_at, terms }.intent();
     intent.validate().map_err(|invalid| vec![FieldError::new(field_of(&invalid), invalid)])?;
     Ok(intent)
-}
-
-/// One payout of a batch that is not to be made any more.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RecallRequest {
-    /// Index into the transfer's `payments`, from 0.
-    pub payment: u32,
-    /// Ed25519 by the transfer's initiator over the canonical recall (docs/intent.md), 128 hex digits.
-    pub signature: String,
-}
-
-pub fn recall(request: &RecallRequest) -> Result<SignedRecall, Vec<FieldError>> {
-    let signature = hex_field::<64>("signature", &request.signature)?;
-    Ok(SignedRecall { payment: request.payment, signature })
 }
 
 /// The intent that a request means, or everything that is wrong with it.
@@ -192,8 +190,8 @@ pub fn intent(
     else {
         return Err(errors);
     };
-    let asset = asset.asset;
-    let intent = Intent { external_id, wallet, asset, source, payments, max_fee, expires_at, fills: None };
+    let (asset, terms, fills) = (asset.asset, request.terms.clone(), None);
+    let intent = Intent { external_id, wallet, asset, source, payments, max_fee, expires_at, fills, terms };
     intent.validate().map_err(|invalid| vec![FieldError::new(field_of(&invalid), invalid)])?;
     Ok(intent)
 }
@@ -238,35 +236,4 @@ fn fill_field(invalid: InvalidFill) -> &'static str {
         InvalidFill::Pays => "payments",
         InvalidFill::Asset => "asset",
     }
-}
-
-/// Joins the request's initiator and signature to its intent, and verifies them.
-pub fn signed(
-    initiator: Option<&str>,
-    signature: Option<&str>,
-    intent: Intent,
-) -> Result<SignedIntent, Vec<FieldError>> {
-    let missing = |field| {
-        FieldError::new(
-            field,
-            "is missing: sign the intent with `bursar transfers sign` (a filler: `bursar fill-gap`), or see docs/intent.md",
-        )
-    };
-    let initiator = hex_field::<32>("initiator", initiator.ok_or_else(|| vec![missing("initiator")])?)?;
-    let signature = hex_field::<64>("signature", signature.ok_or_else(|| vec![missing("signature")])?)?;
-    let signed = SignedIntent { intent, initiator: InitiatorKey(initiator), signature };
-    signed.verify_signature().map_err(|error| {
-        let field = match error {
-            bursar_domain::intent::InvalidInitiatorSignature::Key => "initiator",
-            bursar_domain::intent::InvalidInitiatorSignature::Signature => "signature",
-        };
-        vec![FieldError::new(field, error)]
-    })?;
-    Ok(signed)
-}
-
-fn hex_field<const N: usize>(field: &str, text: &str) -> Result<[u8; N], Vec<FieldError>> {
-    let mut bytes = [0u8; N];
-    let read = hex::decode_to_slice(text, &mut bytes);
-    read.map(|()| bytes).map_err(|_| vec![FieldError::new(field, format!("must be {} hex digits", 2 * N))])
 }

@@ -52,6 +52,7 @@ impl Case {
             max_fee: Amount::from_u64(10_000_000_000_000_000),
             expires_at: Timestamp(1),
             fills: None,
+            terms: None,
         };
         let state = state(&wallet, own);
         let resource = state.first_unused().and_then(|number| state.resource(number));
@@ -67,7 +68,7 @@ impl Case {
         let package = SigningPackage {
             transfer: TransferId::new(Uuid::nil()),
             transaction: TransactionId::new(Uuid::nil()),
-            intent: SignedIntent { intent, initiator: InitiatorKey([0; 32]), signature: [0; 64] },
+            intent: SignedIntent::by_key(intent, InitiatorKey([0; 32]), [0; 64]),
             recalls: Vec::new(),
             purpose: Purpose::Pay,
             unsigned,

@@ -4,6 +4,7 @@
 
 use crate::{link::MAX_FRAME, message::MAX_ENTRIES};
 use bursar_domain::governance::log::Entry;
+use serde::Serialize;
 
 /// The orchestrator's copy of the log.
 #[async_trait::async_trait]
@@ -21,27 +22,32 @@ const BYTES: usize = MAX_FRAME / 2;
 
 /// Parts that fit into one message each, in order.
 pub(crate) fn in_messages(entries: Vec<Entry>) -> Vec<Vec<Entry>> {
-    let mut parts: Vec<Vec<Entry>> = Vec::new();
+    parts(entries, MAX_ENTRIES)
+}
+
+/// Parts of at most so many items, and so few bytes that each fits into one message, in order.
+pub(crate) fn parts<T: Serialize>(items: Vec<T>, most: usize) -> Vec<Vec<T>> {
+    let mut parts: Vec<Vec<T>> = Vec::new();
     let mut room = 0;
-    for entry in entries {
-        let size = size(&entry);
+    for item in items {
+        let size = size(&item);
         match parts.last_mut() {
-            Some(part) if size <= room && part.len() < MAX_ENTRIES => {
+            Some(part) if size <= room && part.len() < most => {
                 room -= size;
-                part.push(entry);
+                part.push(item);
             }
             _ => {
                 room = BYTES.saturating_sub(size);
-                parts.push(vec![entry]);
+                parts.push(vec![item]);
             }
         }
     }
     parts
 }
 
-/// At least what it takes on the wire. An entry that cannot be written counts as a whole part.
-fn size(entry: &Entry) -> usize {
-    crate::link::encode(entry).map_or(BYTES, |bytes| bytes.len())
+/// At least what it takes on the wire. An item that cannot be written counts as a whole part.
+fn size<T: Serialize>(item: &T) -> usize {
+    crate::link::encode(item).map_or(BYTES, |bytes| bytes.len())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! there: when they come, and when it links. What it says of its own log is compared with ours, for people: it proves nothing.
 
 use crate::{
-    governance::{GovernanceEntries, in_messages},
+    governance::{GovernanceEntries, in_messages, parts},
     hub::Hub,
     message::{FromRelay, LogHead, MAX_ORDERS, Mode, SeenOrder},
 };
@@ -197,7 +197,7 @@ impl Orders {
             waiting.sent.insert(party);
             due.push(waiting.order.clone());
         }
-        due.chunks(MAX_ORDERS).map(|orders| FromRelay::Orders { orders: orders.to_vec() }).collect()
+        parts(due, MAX_ORDERS).into_iter().map(|orders| FromRelay::Orders { orders }).collect()
     }
 
     /// It has a new link: what was on its way over the old one may be lost.
@@ -235,11 +235,12 @@ pub(crate) fn show(hub: &Hub, party: PartyIndex) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::link::{MAX_FRAME, encode};
     use bursar_domain::{
         amount::Amount,
         asset::Asset,
         governance::log::{EntryDigest, Head},
-        intent::{Destination, InitiatorKey, Intent, Payment},
+        intent::{Destination, InitiatorKey, Intent, MAX_BATCH, Payment},
     };
     use std::time::Duration;
 
@@ -287,8 +288,28 @@ mod tests {
             max_fee: Amount::from_u64(1),
             expires_at: Timestamp::from_secs(100),
             fills: None,
+            terms: None,
         };
-        SignedIntent { intent, initiator: InitiatorKey([1; 32]), signature: [0; 64] }
+        SignedIntent::by_key(intent, InitiatorKey([1; 32]), [0; 64])
+    }
+
+    #[test]
+    fn orders_of_any_size_fit_into_their_messages() {
+        let (mut orders, now) = (Orders::default(), Timestamp::from_secs(1));
+        for number in 0..130 {
+            let mut large = order(number);
+            large.intent.payments = (0..MAX_BATCH as u64)
+                .map(|payout| Payment {
+                    destination: Destination { address: format!("{payout:0>62}"), tag: None },
+                    amount: Amount::from_u64(u64::MAX),
+                })
+                .collect();
+            assert!(orders.add(large, now));
+        }
+        let due = orders.due(PartyIndex(1), now);
+        assert!(due.len() > 130usize.div_ceil(MAX_ORDERS), "{} messages", due.len());
+        let fits = |message: &FromRelay| encode(message).is_ok_and(|bytes| bytes.len() <= MAX_FRAME);
+        assert!(due.iter().all(fits));
     }
 
     #[test]

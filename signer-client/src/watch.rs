@@ -11,13 +11,15 @@ use bursar_domain::{signing::PartyIndex, time::Timestamp};
 const IN_A_ROW: u64 = 3;
 
 /// Refusals that do not happen between honest parties of one version: see docs/co-signers.md, "Refusals".
-const UNUSUAL: [&str; 17] = [
+const UNUSUAL: [&str; 19] = [
     "EFFECTS_RECIPIENT",
     "EFFECTS_AMOUNT",
     "EFFECTS_FEE",
     "EFFECTS_OTHER",
     "INITIATOR_ROLE",
     "INITIATOR_SIGNATURE",
+    "ORDER_DESK",
+    "ORDER_POLICY",
     "INVALID_INTENT",
     "RECALL",
     "CHILD_OF",

@@ -17,7 +17,7 @@ use bursar_domain::{
     asset::Asset,
     governance::{directory::UserId, policy::Fired},
     ids::{ExternalId, TransferId},
-    intent::{InitiatorKey, IntentDigest, Payment},
+    intent::{InitiatorId, IntentDigest, Payment},
     package::SigningPackage,
     time::Timestamp,
     wallet::WalletDescriptor,
@@ -138,7 +138,7 @@ pub struct Confirmation {
     pub asked_at: Timestamp,
     pub transfer: TransferId,
     pub external_id: ExternalId,
-    pub initiator: InitiatorKey,
+    pub initiator: InitiatorId,
     /// Who that is in the governance log.
     pub user: Option<UserId>,
     pub wallet: WalletDescriptor,
@@ -152,6 +152,7 @@ pub struct Confirmation {
     pub fee: Amount,
     /// Of any for this order.
     pub max_fee: Amount,
+    /// Of the question: of an order its own, of what takes one back perhaps later.
     pub expires_at: Timestamp,
     /// The policy's rules, and what each had to say; none without a governance log.
     pub rules: Vec<Fired>,
@@ -160,14 +161,21 @@ pub struct Confirmation {
 }
 
 impl Confirmation {
+    /// `max_expiry`: how far ahead this party lets an order's expiry lie.
     pub(crate) fn of(
         package: &SigningPackage,
         allowed: &Allowed,
         rules: &[Fired],
         user: Option<UserId>,
         now: Timestamp,
+        max_expiry: Duration,
     ) -> Self {
         let intent = &package.intent.intent;
+        // What expired can still be taken back, and its people must be left the time to say so.
+        let expires_at = match allowed.part {
+            Part::Cancels => intent.expires_at.max(now.plus(max_expiry)),
+            Part::Pays | Part::Child => intent.expires_at,
+        };
         let cancels = (allowed.part == Part::Cancels).then_some(PaysNobody::Cancels);
         let pays_nobody = intent.fills.map(|nonce| PaysNobody::Fills { nonce }).or(cancels);
         Self {
@@ -175,7 +183,7 @@ impl Confirmation {
             asked_at: now,
             transfer: package.transfer,
             external_id: intent.external_id.clone(),
-            initiator: package.intent.initiator,
+            initiator: package.intent.initiator(),
             user,
             wallet: intent.wallet,
             asset: intent.asset,
@@ -184,7 +192,7 @@ impl Confirmation {
             pays_nobody,
             fee: allowed.fee,
             max_fee: allowed.fee_cap,
-            expires_at: intent.expires_at,
+            expires_at,
             rules: rules.to_vec(),
             verdict: None,
         }
@@ -221,7 +229,11 @@ impl fmt::Display for Confirmation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.id)?;
         match &self.user {
-            Some(user) => writeln!(f, "  order {} of {user} ({})", self.external_id, self.initiator)?,
+            // What was ordered before orders named users named keys.
+            Some(user) if matches!(self.initiator, InitiatorId::Key(_)) => {
+                writeln!(f, "  order {} of {user} ({})", self.external_id, self.initiator)?;
+            }
+            Some(user) => writeln!(f, "  order {} of {user}", self.external_id)?,
             None => writeln!(f, "  order {} of {}", self.external_id, self.initiator)?,
         }
         writeln!(f, "  wallet {}", self.wallet)?;

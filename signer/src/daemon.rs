@@ -161,7 +161,10 @@ impl Cosigner {
         if let Some(log) = &log {
             self.remember(package, log, now)?;
         }
-        let mut allowed = self.examine(package)?;
+        if let Some(log) = &log {
+            log.ordered(package)?;
+        }
+        let mut allowed = self.examine(package, log.as_deref())?;
         let since = log.as_deref().and_then(|log| log.since(&package.intent, now));
         let past = self.store.past(&allowed, since).map_err(|error| internal(&error))?;
         allowed.undoes = past.undone_by(allowed.part);
@@ -174,7 +177,8 @@ impl Cosigner {
         self.store.check(&allowed, now).map_err(|error| internal(&error))??;
         if self.asks_people(&allowed) {
             let rules = allowed.decision.as_ref().map_or(&[][..], |decision| &decision.explanation);
-            let question = Confirmation::of(package, &allowed, rules, user, now);
+            let max_expiry = self.rules.max_expiry;
+            let question = Confirmation::of(package, &allowed, rules, user, now, max_expiry);
             let most = question.most_open(&allowed.fee_limit);
             self.store.ask_person(&question, most, now).map_err(|error| internal(&error))??;
             confirm::confirmed(past.verdict.as_ref(), allowed.question())?;
@@ -270,11 +274,11 @@ impl Cosigner {
         self.config.confirm == Confirm::Person && !allowed.undoes
     }
 
-    fn examine(&self, package: &SigningPackage) -> Result<Allowed, Refusal> {
+    fn examine(&self, package: &SigningPackage, log: Option<&Log>) -> Result<Allowed, Refusal> {
         let wallet = package.unsigned.wallet;
         let key = self.shares.get(&wallet.kind.scheme()).map(|share| share.group_key());
         let adapter = (self.adapters)(wallet.network.chain());
-        verify::verify(package, &self.rules, key.as_ref(), adapter, self.clock.now())
+        verify::verify(package, &self.rules, log, key.as_ref(), adapter, self.clock.now())
     }
 
     pub(crate) fn record(&self, package: &SigningPackage, refusal: &Refusal) {

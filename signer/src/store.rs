@@ -47,7 +47,7 @@ use bursar_bitcoin::ClaimedInput;
 use bursar_domain::{
     amount::Amount,
     effects::{OutPoint, Resource},
-    intent::IntentDigest,
+    intent::{InitiatorId, IntentDigest},
     network::Network,
     package::PackageDigest,
     time::Timestamp,
@@ -275,7 +275,15 @@ impl Store {
                 });
                 intents.insert(allowed.intent.0, to_json(&earlier).as_slice())?;
             }
-            externals.insert(external_key(allowed).as_str(), allowed.intent.0)?;
+            // The payment that is undone has it, under the initiator whose signature was verified then.
+            if !past.undone_by(allowed.part) {
+                externals.insert(external_key(allowed).as_str(), allowed.intent.0)?;
+                // A bare key's order keeps its name when the desk is governed later.
+                let desk = desk_key(allowed);
+                if externals.get(desk.as_str())?.is_none() {
+                    externals.insert(desk.as_str(), allowed.intent.0)?;
+                }
+            }
             if allowed.fills {
                 for resource in &allowed.resources {
                     fills.insert(fill_key(allowed, resource).as_str(), allowed.intent.0)?;
@@ -494,7 +502,16 @@ fn amount_key(allowed: &Allowed, input: &ClaimedInput) -> String {
 }
 
 fn external_key(allowed: &Allowed) -> String {
-    format!("{}/{}", allowed.initiator, allowed.external_id)
+    match &allowed.initiator {
+        InitiatorId::Key(key) => format!("{key}/{}", allowed.external_id),
+        // No key is written so.
+        InitiatorId::User { .. } => desk_key(allowed),
+    }
+}
+
+/// Of a governed desk a name is one for all: what somebody was told had failed, nobody else orders again under the same name.
+fn desk_key(allowed: &Allowed) -> String {
+    format!("desk/{}", allowed.external_id)
 }
 
 fn add(table: &mut redb::Table<'_, &'static str, u64>, counter: Counter) -> Result<(), StoreError> {

@@ -15,6 +15,7 @@
 
 use crate::{
     adapters::{believed_amounts, claimed_inputs, own_outputs},
+    governance::Log,
     rules::{AssetRule, Destinations, FeeLimit, Rules},
 };
 use bursar_bitcoin::ClaimedInput;
@@ -24,7 +25,7 @@ use bursar_domain::{
     effects::{Effects, OutPoint, Resource},
     governance::policy::Decision,
     ids::ExternalId,
-    intent::{InitiatorKey, Intent, IntentDigest},
+    intent::{InitiatorId, Intent, IntentDigest, InvalidInitiatorSignature, SignedIntent},
     network::Network,
     package::{PackageDigest, Purpose, SigningPackage, UnsignedTransaction},
     ports::{Adapter, DecodeError},
@@ -63,6 +64,9 @@ codes! {
     UnknownInitiator = "UNKNOWN_INITIATOR",
     InitiatorRole = "INITIATOR_ROLE",
     InitiatorSignature = "INITIATOR_SIGNATURE",
+    OrderTerms = "ORDER_TERMS",
+    OrderDesk = "ORDER_DESK",
+    OrderPolicy = "ORDER_POLICY",
     InvalidIntent = "INVALID_INTENT",
     IntentExpired = "INTENT_EXPIRED",
     ExpiryTooFar = "EXPIRY_TOO_FAR",
@@ -150,7 +154,8 @@ impl Refusal {
 pub struct Allowed {
     pub digest: PackageDigest,
     pub intent: IntentDigest,
-    pub initiator: InitiatorKey,
+    /// Verified here or by the governance log, but for what takes back a payment that this party took part in: it had verified that.
+    pub initiator: InitiatorId,
     pub external_id: ExternalId,
     pub network: Network,
     pub wallet: WalletDescriptor,
@@ -217,10 +222,12 @@ pub enum Part {
 const MAX_TRANSACTION: usize = 512 * 1024;
 const MAX_PAYLOADS: usize = 1000;
 
-/// Holds a package against the intent in it, the initiator's signature, and this party's rules. `now` is this party's clock.
+/// Holds a package against the intent in it, the initiator's signature, and this party's rules. `now` is this party's clock. With a
+/// governance log, [`Log::permit`] says whether the order is the desk's, and this only of whom the recalls are.
 pub fn verify(
     package: &SigningPackage,
     rules: &Rules,
+    log: Option<&Log>,
     key: Option<&GroupKey>,
     adapter: &dyn Adapter,
     now: Timestamp,
@@ -242,17 +249,15 @@ pub fn verify(
     if std::iter::once(&package.unsigned).chain(parent).any(|one| one.bytes.len() > MAX_TRANSACTION) {
         return refuse(Code::MalformedPackage, "unsigned.bytes: too large".into());
     }
-    // With a governance log, `crate::governance` asks who they are there.
-    if rules.governance.is_none() {
-        pinned(rules, &package.intent.initiator)?;
-    }
-    if let Err(error) = package.intent.verify_signature() {
-        return refuse(Code::InitiatorSignature, error.to_string());
+    if log.is_none() {
+        pinned(rules, &package.intent)?;
     }
     if let Err(error) = intent.validate() {
         return refuse(Code::InvalidIntent, error.to_string());
     }
-    let remaining = recall::remaining(&package.intent, &package.recalls)
+    // What is cancelled pays nobody, whatever was recalled, and stays possible when the initiator has left.
+    let directory = log.filter(|_| package.purpose != Purpose::Cancel).map(|log| log.state().directory());
+    let remaining = recall::remaining(&package.intent, &package.recalls, directory)
         .map_err(|error| Refusal::new(Code::Recall, format!("recalls: {error}")))?;
     // What expired can still be taken back: see `crate::store` for what must have gone before.
     if intent.expires_at <= now && package.purpose != Purpose::Cancel {
@@ -311,7 +316,7 @@ pub fn verify(
     Ok(Allowed {
         digest: package.digest(),
         intent: intent.digest(),
-        initiator: package.intent.initiator,
+        initiator: package.intent.initiator(),
         external_id: intent.external_id.clone(),
         network: effects.network,
         wallet,
@@ -333,9 +338,13 @@ pub fn verify(
     })
 }
 
-/// Whether the initiator is one of this party's own list, and may initiate.
-fn pinned(rules: &Rules, initiator: &InitiatorKey) -> Result<(), Refusal> {
-    let Some(known) = rules.initiators.iter().find(|known| known.public_key == *initiator) else {
+/// Whether the initiator is one of this party's own list, may initiate, and signed the order.
+fn pinned(rules: &Rules, order: &SignedIntent) -> Result<(), Refusal> {
+    let InitiatorId::Key(initiator) = order.initiator() else {
+        let reason = InvalidInitiatorSignature::NotGoverned.to_string();
+        return Err(Refusal::new(RefusalCode::OrderTerms, reason));
+    };
+    let Some(known) = rules.initiators.iter().find(|known| known.public_key == initiator) else {
         let reason = format!("initiator {initiator} is not in this party's rules");
         return Err(Refusal::new(RefusalCode::UnknownInitiator, reason));
     };
@@ -343,7 +352,8 @@ fn pinned(rules: &Rules, initiator: &InitiatorKey) -> Result<(), Refusal> {
         let reason = format!("{}: the custody platform never initiates", known.name);
         return Err(Refusal::new(RefusalCode::InitiatorRole, reason));
     }
-    Ok(())
+    let verified = order.verify_key();
+    verified.map(drop).map_err(|error| Refusal::new(RefusalCode::InitiatorSignature, error.to_string()))
 }
 
 fn undecodable(error: DecodeError) -> Refusal {

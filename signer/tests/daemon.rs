@@ -455,6 +455,7 @@ fn payment(key: &GroupKey, initiator: &SigningKey) -> SigningPackage {
         max_fee: Amount::from_u64(50),
         expires_at: Timestamp(i64::MAX / 2),
         fills: None,
+        terms: None,
     };
     let state = AccountState::Xrp(XrpAccount {
         address: address.clone(),
@@ -483,7 +484,7 @@ fn payment(key: &GroupKey, initiator: &SigningKey) -> SigningPackage {
     SigningPackage {
         transfer: TransferId::new(uuid::Uuid::from_u128(1)),
         transaction: TransactionId::new(uuid::Uuid::from_u128(2)),
-        intent: SignedIntent { intent, initiator, signature },
+        intent: SignedIntent::by_key(intent, initiator, signature),
         recalls: Vec::new(),
         purpose: Purpose::Pay,
         unsigned,

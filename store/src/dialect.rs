@@ -82,13 +82,14 @@ impl Dialect {
                 "PRAGMA journal_mode = WAL",
                 "PRAGMA synchronous = FULL",
                 "PRAGMA foreign_keys = ON",
-                // In KiB when negative. What is written all the time stays in memory however large the file is.
-                "PRAGMA cache_size = -32768",
+                // In KiB when negative. Small, so that a process takes no more memory over a large file than over a small one; what is
+                // not in it is in the system's cache.
+                "PRAGMA cache_size = -8192",
                 // Pages of 4 KiB: 128 MB. Should not happen, see `wal.rs`.
                 "PRAGMA wal_autocheckpoint = 32000",
             ],
             (Self::Sqlite, Access::Read) => {
-                &["PRAGMA busy_timeout = 10000", "PRAGMA query_only = ON", "PRAGMA cache_size = -8192"]
+                &["PRAGMA busy_timeout = 10000", "PRAGMA query_only = ON", "PRAGMA cache_size = -2048"]
             }
             (Self::Postgres, Access::Write) => &[POSTGRES_SESSION],
             (Self::Postgres, Access::Read) => &[POSTGRES_SESSION, "SET default_transaction_read_only = on"],

@@ -309,7 +309,7 @@ fn entry(fields: &Fields<'_>) -> Result<Entry, StoreError> {
     Ok(Entry { document: fields.text("document")?, signatures: fields.json("signatures")? })
 }
 
-fn digest(fields: &Fields<'_>, column: &str) -> Result<EntryDigest, StoreError> {
+pub(crate) fn digest(fields: &Fields<'_>, column: &str) -> Result<EntryDigest, StoreError> {
     let text = fields.text(column)?;
     let mut bytes = [0; 32];
     hex::decode_to_slice(&text, &mut bytes)

@@ -1,7 +1,7 @@
 //! Halts: accounts, or whole networks, for which nothing new is prepared or signed until a person says so.
 //!
 //! What was signed before goes on: it is valid whatever we do, and is broadcast and confirmed. A halt is written together with what
-//! gave cause for it, and ends by [`lift`] only.
+//! gave cause for it, and ends by [`lift`] or [`lift_by_two`] only.
 
 use crate::{
     Store, StoreError, WriteTx,
@@ -13,7 +13,7 @@ use crate::{
 };
 use bursar_domain::{lifecycle::Status, network::Network, time::Timestamp, wallet::WalletDescriptor};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::{AnyConnection, AssertSqlSafe, any::AnyRow};
 use std::{fmt, num::ParseIntError, str::FromStr};
 
@@ -77,7 +77,18 @@ pub struct Halt {
     pub code: HaltCode,
     pub reason: String,
     pub since: Timestamp,
-    pub lifted: Option<Lifted>,
+    pub end: Option<End>,
+}
+
+/// How far its end is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// One person says that it may end; another has to, too.
+    Asked {
+        by: String,
+        because: String,
+    },
+    Lifted(Lifted),
 }
 
 /// Who ended a halt, and why.
@@ -89,6 +100,13 @@ pub struct Lifted {
 }
 
 impl Halt {
+    pub const fn lifted(&self) -> Option<&Lifted> {
+        match &self.end {
+            Some(End::Lifted(lifted)) => Some(lifted),
+            Some(End::Asked { .. }) | None => None,
+        }
+    }
+
     /// Whether it keeps these addresses of the wallet from sending.
     pub fn covers(&self, wallet: &WalletDescriptor, addresses: &[String]) -> bool {
         self.network == wallet.network
@@ -173,7 +191,7 @@ pub async fn lift(
     now: Timestamp,
 ) -> Result<Option<Halt>, StoreError> {
     const OPERATION: &str = "halts.lift";
-    let lifted = sqlx::query(
+    let done = sqlx::query(
         "UPDATE halts SET lifted_at = $1, lifted_by = $2, lifted_because = $3 WHERE id = $4 AND lifted_at IS NULL",
     )
     .bind(now.micros())
@@ -183,22 +201,9 @@ pub async fn lift(
     .execute(tx.connection())
     .await
     .during(OPERATION)?;
-    let halt = sqlx::query(AssertSqlSafe(format!("SELECT {COLUMNS} FROM halts WHERE id = $1")))
-        .bind(id.0)
-        .fetch_optional(tx.connection())
-        .await
-        .during(OPERATION)?;
-    let Some(halt) = halt.as_ref().map(decode).transpose()? else { return Ok(None) };
-    if lifted.rows_affected() == 1 {
-        let payload = json!({
-            "haltId": halt.id,
-            "network": halt.network,
-            "account": halt.account,
-            "code": halt.code,
-            "by": by,
-            "reason": because,
-        });
-        events::append(tx, "account.resumed", None, now, &payload).await?;
+    let Some(halt) = get_in(tx, id).await? else { return Ok(None) };
+    if done.rows_affected() == 1 {
+        events::append(tx, "account.resumed", None, now, &said(&halt, by, because)).await?;
         for status in [Status::Queued, Status::PendingSignature] {
             for transfer in transfers::in_status_on(tx.connection(), halt.network, status).await? {
                 jobs::nudge(tx, transfer, now).await?;
@@ -206,6 +211,61 @@ pub async fn lift(
         }
     }
     Ok(Some(halt))
+}
+
+/// As [`lift`], where it takes two. The first word is kept, with the event `account.resume_asked`; that of anybody else lifts it, as long as
+/// the first one's `counts`. Who says it again only replaces the reason.
+pub async fn lift_by_two(
+    tx: &mut WriteTx,
+    id: HaltId,
+    by: &str,
+    because: &str,
+    counts: impl Fn(&str) -> bool,
+    now: Timestamp,
+) -> Result<Option<Halt>, StoreError> {
+    let Some(halt) = get_in(tx, id).await? else { return Ok(None) };
+    match &halt.end {
+        Some(End::Lifted(_)) => return Ok(Some(halt)),
+        Some(End::Asked { by: first, because: before }) if *first == plain(by) => {
+            if *before == plain(because) {
+                return Ok(Some(halt));
+            }
+        }
+        Some(End::Asked { by: first, .. }) if counts(first) => {
+            return lift(tx, id, &format!("{first} and {by}"), because, now).await;
+        }
+        Some(End::Asked { .. }) | None => {}
+    }
+    sqlx::query("UPDATE halts SET lifted_by = $1, lifted_because = $2 WHERE id = $3 AND lifted_at IS NULL")
+        .bind(plain(by))
+        .bind(plain(because))
+        .bind(id.0)
+        .execute(tx.connection())
+        .await
+        .during("halts.ask")?;
+    events::append(tx, "account.resume_asked", None, now, &said(&halt, by, because)).await?;
+    get_in(tx, id).await
+}
+
+/// That somebody wants it to end, and why.
+fn said(halt: &Halt, by: &str, because: &str) -> Value {
+    json!({
+        "haltId": halt.id,
+        "network": halt.network,
+        "account": halt.account,
+        "code": halt.code,
+        "by": by,
+        "reason": because,
+    })
+}
+
+async fn get_in(tx: &mut WriteTx, id: HaltId) -> Result<Option<Halt>, StoreError> {
+    let halt = sqlx::query(AssertSqlSafe(format!("SELECT {COLUMNS} FROM halts WHERE id = $1")))
+        .bind(id.0)
+        .fetch_optional(tx.connection())
+        .await
+        .during("halts.get")?;
+    halt.as_ref().map(decode).transpose()
 }
 
 pub(crate) const STANDING: &str = "SELECT id, network, account, code, reason, since, lifted_at, lifted_by, lifted_because FROM halts \
@@ -252,12 +312,13 @@ pub async fn list(
 
 fn decode(row: &AnyRow) -> Result<Halt, StoreError> {
     let fields = Fields::new(row, "halts", "id")?;
-    let lifted = match (
+    let end = match (
         fields.time_opt("lifted_at")?,
         fields.text_opt("lifted_by")?,
         fields.text_opt("lifted_because")?,
     ) {
-        (Some(at), Some(by), Some(because)) => Some(Lifted { at, by, because }),
+        (Some(at), Some(by), Some(because)) => Some(End::Lifted(Lifted { at, by, because })),
+        (None, Some(by), Some(because)) => Some(End::Asked { by, because }),
         (None, None, None) => None,
         _ => return Err(fields.corrupt("lifted_at", "half a lifting")),
     };
@@ -268,6 +329,6 @@ fn decode(row: &AnyRow) -> Result<Halt, StoreError> {
         code: fields.parse("code")?,
         reason: fields.text("reason")?,
         since: fields.time("since")?,
-        lifted,
+        end,
     })
 }

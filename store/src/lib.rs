@@ -37,6 +37,7 @@ pub mod idempotency;
 pub mod jobs;
 pub mod keys;
 mod leads;
+mod line;
 mod migrate;
 pub mod nonces;
 pub mod page;

@@ -9,7 +9,7 @@ use crate::{
     row::{Fields, plain, to_json},
 };
 use bursar_domain::{
-    governance::verdict::SignedVerdict,
+    governance::{log::EntryDigest, verdict::SignedVerdict},
     ids::{DepositId, TransactionId, TransferId},
     intent::IntentDigest,
     screening::{Assessment, Unanswered},
@@ -26,6 +26,8 @@ pub enum Subject {
     /// A transaction that pays, registered after it was sent.
     Broadcast(TransactionId),
     Deposit(DepositId),
+    /// What a change proposes for the address book, by the change's digest.
+    Address(EntryDigest),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +35,7 @@ pub enum SubjectKind {
     Transfer,
     Broadcast,
     Deposit,
+    Address,
 }
 
 impl Subject {
@@ -41,6 +44,7 @@ impl Subject {
             Self::Transfer(_) => SubjectKind::Transfer,
             Self::Broadcast(_) => SubjectKind::Broadcast,
             Self::Deposit(_) => SubjectKind::Deposit,
+            Self::Address(_) => SubjectKind::Address,
         }
     }
 }
@@ -50,13 +54,18 @@ impl fmt::Display for Subject {
             Self::Transfer(id) => id.fmt(f),
             Self::Broadcast(id) => id.fmt(f),
             Self::Deposit(id) => id.fmt(f),
+            Self::Address(change) => change.fmt(f),
         }
     }
 }
 
 impl SubjectKind {
-    const ALL: [(Self, &'static str); 3] =
-        [(Self::Transfer, "TRANSFER"), (Self::Broadcast, "BROADCAST"), (Self::Deposit, "DEPOSIT")];
+    const ALL: [(Self, &'static str); 4] = [
+        (Self::Transfer, "TRANSFER"),
+        (Self::Broadcast, "BROADCAST"),
+        (Self::Deposit, "DEPOSIT"),
+        (Self::Address, "ADDRESS"),
+    ];
 }
 impl fmt::Display for SubjectKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -64,7 +73,7 @@ impl fmt::Display for SubjectKind {
     }
 }
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be TRANSFER, BROADCAST or DEPOSIT")]
+#[error("must be TRANSFER, BROADCAST, DEPOSIT or ADDRESS")]
 pub struct InvalidSubjectKind;
 impl FromStr for SubjectKind {
     type Err = InvalidSubjectKind;
@@ -318,6 +327,7 @@ fn decode(row: &AnyRow) -> Result<Screening, StoreError> {
         SubjectKind::Transfer => Subject::Transfer(fields.parse("subject")?),
         SubjectKind::Broadcast => Subject::Broadcast(fields.parse("subject")?),
         SubjectKind::Deposit => Subject::Deposit(fields.parse("subject")?),
+        SubjectKind::Address => Subject::Address(crate::governance::digest(&fields, "subject")?),
     };
     let (assessment, verdict): (Option<Assessment>, Option<SignedVerdict>) =
         (fields.json_opt("assessment")?, fields.json_opt("verdict")?);

@@ -7,6 +7,7 @@ use crate::{
     error::{During, Lack, StoreError},
     events,
     leads::Leads,
+    line::{ANSWERS_WITHIN, Line, escaped},
     migrate,
     readers::{Reader, Readers},
     row::Fields,
@@ -24,7 +25,10 @@ use std::{
     panic::Location,
     path::{Path, PathBuf},
     str::FromStr,
-    sync::{Arc, PoisonError},
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
@@ -54,6 +58,8 @@ struct Inner {
     ear: Option<Ear>,
     /// Leads for this process, on Postgres.
     leads: Option<Leads>,
+    /// To a server elsewhere.
+    _line: Option<Line>,
     /// On SQLite.
     wal: Option<Arc<Wal>>,
     /// Held by the one who tries out a write.
@@ -95,14 +101,20 @@ impl Store {
     /// `postgres://user:password@host:port/database?sslmode=verify-full`, a database that exists, in UTF-8, which any number of
     /// processes share. What the URL leaves out is taken from libpq's variables (`PGPASSWORD`, `PGPASSFILE`, `PGSSLROOTCERT`, …).
     pub async fn open(url: &str) -> Result<Self, StoreError> {
+        Self::open_answering(url, ANSWERS_WITHIN).await
+    }
+
+    /// As [`open`](Self::open); an answer of a server that takes longer than this counts as a lost connection. What the server itself gives a
+    /// statement, 30 seconds, should be less.
+    pub async fn open_answering(url: &str, answers_within: Duration) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
         match url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            true => Self::open_postgres(url).await,
+            true => Self::open_postgres(url, answers_within).await,
             false => Self::open_sqlite(url).await,
         }
     }
 
-    async fn open_postgres(url: &str) -> Result<Self, StoreError> {
+    async fn open_postgres(url: &str, answers_within: Duration) -> Result<Self, StoreError> {
         let dialect = Dialect::Postgres;
         let options = AnyConnectOptions::from_str(url)
             .map_err(|_| StoreError::Url { reason: "it is not a URL".into() })?;
@@ -115,8 +127,13 @@ impl Store {
         migrate::run(&mut first, dialect).await?;
         // What is not said in order would be a warning in the server's log.
         first.close().await.during("store.open")?;
-        let write = pool(dialect, Access::Write, &options).await?;
-        let readers = Readers::Server(pool(dialect, Access::Read, &options).await?);
+        let line = Line::open(url, answers_within)?;
+        let pooled = match &line {
+            Some(line) => AnyConnectOptions::from_str(line.url()).during("store.open")?,
+            None => options.clone(),
+        };
+        let write = pool(dialect, Access::Write, &pooled).await?;
+        let readers = Readers::Server(pool(dialect, Access::Read, &pooled).await?);
         let signals = Arc::<Signals>::default();
         let ear = Some(Ear::new(url.to_owned(), Arc::clone(&signals)));
         let (turn, jobs) = queues(dialect);
@@ -130,6 +147,7 @@ impl Store {
             jobs,
             ear,
             leads,
+            _line: line,
             wal: None,
             trying: Mutex::default(),
             tried: std::sync::Mutex::default(),
@@ -166,6 +184,7 @@ impl Store {
             jobs,
             ear: None,
             leads: None,
+            _line: None,
             wal,
             trying: Mutex::default(),
             tried: std::sync::Mutex::default(),
@@ -417,14 +436,22 @@ async fn check_encoding(connection: &mut AnyConnection) -> Result<(), StoreError
 }
 
 async fn pool(dialect: Dialect, access: Access, options: &AnyConnectOptions) -> Result<AnyPool, StoreError> {
+    // A file that it may not open for writing SQLite opens for reading, and goes by that for as long as the connection lasts. Such a one is
+    // used once, so that the next writer finds out whether that is still so.
+    let may_write = (dialect == Dialect::Sqlite && access == Access::Write).then(Arc::<AtomicBool>::default);
+    let (found, known) = (may_write.clone(), may_write);
     AnyPoolOptions::new()
         .max_connections(dialect.connections(access))
         .acquire_timeout(dialect.connected_within())
         .test_before_acquire(false)
         .after_connect(move |connection, _| {
+            let found = found.clone();
             Box::pin(async move {
                 for statement in dialect.on_connect(access) {
                     sqlx::query(*statement).execute(&mut *connection).await?;
+                }
+                if let Some(found) = found {
+                    found.store(!is_read_only(connection).await, Ordering::Relaxed);
                 }
                 Ok(())
             })
@@ -433,16 +460,24 @@ async fn pool(dialect: Dialect, access: Access, options: &AnyConnectOptions) -> 
         // every later one on this connection. A connection to a server was tested when it was given back; it is asked again
         // only if it has rested since.
         .before_acquire(move |connection, resting| {
+            let stays = known.as_ref().is_none_or(|known| known.load(Ordering::Relaxed));
             Box::pin(async move {
                 if dialect == Dialect::Postgres && resting.idle_for > RESTED {
                     connection.ping().await?;
                 }
-                Ok(!connection.is_in_transaction())
+                Ok(stays && !connection.is_in_transaction())
             })
         })
         .connect_with(options.clone())
         .await
         .during("store.open")
+}
+
+/// Whether SQLite opened the file for reading only: it begins a transaction all the same, and refuses what would write, also to no row.
+async fn is_read_only(connection: &mut AnyConnection) -> bool {
+    let nothing = "UPDATE counters SET value = value WHERE name IS NULL";
+    let tried = sqlx::query(nothing).execute(connection).await.during("store.open");
+    tried.is_err_and(|error| error.lack() == Some(Lack::WriteAccess))
 }
 
 /// The file that a URL names; `None` for a database in memory.
@@ -463,16 +498,7 @@ fn sqlite_path(url: &str) -> Result<Option<PathBuf>, StoreError> {
 
 /// The same file as a URL for sqlx, which would otherwise read `%`, `?` and `#` in a path as syntax.
 fn sqlite_url(path: &Path) -> String {
-    let mut url = String::from("sqlite://");
-    for byte in path.as_os_str().as_encoded_bytes() {
-        match byte {
-            b'/' | b'.' | b'-' | b'_' => url.push(char::from(*byte)),
-            b if b.is_ascii_alphanumeric() => url.push(char::from(*b)),
-            b => url.push_str(&format!("%{b:02X}")),
-        }
-    }
-    url.push_str("?mode=rwc");
-    url
+    format!("sqlite://{}?mode=rwc", escaped(path))
 }
 
 /// SQLite gives its journal files the mode of the database file, so this protects them too.

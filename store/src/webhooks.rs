@@ -232,11 +232,12 @@ pub async fn insert(tx: &mut WriteTx, endpoint: &Endpoint, now: Timestamp) -> Re
 }
 
 /// Replaces what an endpoint is by what the governance log says now, with the event `webhook.changed`. With another URL it is another
-/// endpoint: it is told nothing of what waited.
+/// endpoint: it is told nothing of what waited. One that is disabled goes on only if that `enables` it.
 pub async fn retarget(
     tx: &mut WriteTx,
     id: &EndpointId,
     target: &Target,
+    enables: bool,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     const OPERATION: &str = "webhook_endpoints.retarget";
@@ -247,16 +248,29 @@ pub async fn retarget(
         deliveries::give_up_all(tx, id, now).await?;
     }
     let query = sqlx::query(
-        "UPDATE webhook_endpoints SET url = $1, events = $2, allow_private = $3, entry = $4, shared_secret = $5, public_key = $6, \
-         state = 'ENABLED', reason = NULL, failures = 0, failing_since = NULL, rests_until = $7 WHERE id = $8",
+        "UPDATE webhook_endpoints SET url = $1, events = $2, allow_private = $3, entry = $4, shared_secret = $5, public_key = $6 \
+         WHERE id = $7",
     );
-    bind(query, target)
-        .bind(now.micros())
-        .bind(id.to_string())
-        .execute(tx.connection())
-        .await
-        .during(OPERATION)?;
-    events::append(tx, "webhook.changed", None, now, &told(id, target)).await
+    bind(query, target).bind(id.to_string()).execute(tx.connection()).await.during(OPERATION)?;
+    events::append(tx, "webhook.changed", None, now, &told(id, target)).await?;
+    match (enables, &before.disabled) {
+        (true, Some(_)) => enable(tx, id, now).await.map(|_| ()),
+        (true, None) => forgive(tx, id, now).await,
+        (false, _) => Ok(()),
+    }
+}
+
+/// Forgets that tries of an enabled endpoint failed.
+async fn forgive(tx: &mut WriteTx, id: &EndpointId, now: Timestamp) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE webhook_endpoints SET failures = 0, failing_since = NULL, rests_until = $1 WHERE id = $2",
+    )
+    .bind(now.micros())
+    .bind(id.to_string())
+    .execute(tx.connection())
+    .await
+    .during("webhook_endpoints.forgive")
+    .map(|_| ())
 }
 
 /// Binds the columns of a target to `$1` up to `$6`: url, events, allow_private, entry, shared_secret, public_key.

@@ -2,6 +2,9 @@
 #![allow(non_snake_case)]
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
+#[path = "postgres/silent.rs"]
+mod silent;
+
 use bursar_domain::{ids::TransferId, ids::WalletId, time::Timestamp};
 use bursar_regtest::{Authority, Postgres, PostgresOptions};
 use bursar_store::{

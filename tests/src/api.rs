@@ -1,6 +1,6 @@
 //! The API as a customer's system would use it.
 
-use crate::initiator::{Initiator, descriptor};
+use crate::initiator::{Initiator, Standing, descriptor};
 use anyhow::{Context as _, bail};
 use bursar::{client::Client, intake::TransferRequest};
 use bursar_domain::{asset::AssetInfo, lifecycle::Status};
@@ -100,8 +100,21 @@ impl Api {
         request: TransferRequest,
     ) -> anyhow::Result<Value> {
         let asset = self.asset(&request.asset).await?;
-        let signed = initiator.sign(request, descriptor(wallet)?, &asset)?;
+        let signed = match self.standing(initiator).await? {
+            Some(desk) => initiator.sign_at(&desk, request, descriptor(wallet)?, &asset)?,
+            None => initiator.sign(request, descriptor(wallet)?, &asset)?,
+        };
         Ok(self.client.post_once("/v1/transfers", &signed.external_id, &signed).await?)
+    }
+
+    /// As whom this initiator orders now; `None` where nothing is governed, and requests are not signed.
+    pub async fn standing(&self, initiator: &Initiator) -> anyhow::Result<Option<Standing>> {
+        if !self.key.is_empty() {
+            return Ok(None);
+        }
+        let log: Value = self.client.get("/v1/governance", &[]).await?;
+        let users: Value = self.client.get("/v1/governance/users", &[]).await?;
+        Standing::of(initiator, &log, &users).map(Some)
     }
 
     pub async fn transfer(&self, id: &str) -> anyhow::Result<Value> {

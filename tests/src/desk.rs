@@ -3,7 +3,7 @@
 //!
 //! What is founded is kept in the environment's folder, and founded once: co-signers remember the log that they pinned.
 
-mod people;
+pub(crate) mod people;
 mod why;
 
 pub use people::{PEOPLE, Person, SCREENING};
@@ -170,6 +170,34 @@ impl Desk {
             fs::rename(&new, self.log_file())?;
             fs::rename(&proposal, &file)?;
         }
+        self.tell_head(environment).await
+    }
+
+    /// Puts a change into the log: its author proposes it, and these sign it as long as that is needed. No co-signer signs anything by an
+    /// older log from then on.
+    pub async fn enact(
+        &self,
+        environment: &Environment,
+        author: &str,
+        signers: &[&str],
+        change: &Value,
+    ) -> anyhow::Result<()> {
+        let file = self.dir.join("change.json");
+        fs::write(&file, serde_json::to_string_pretty(change)?)?;
+        let file = file.display().to_string();
+        let mut known = self.run(author, &["governance", "propose", &file], true).await?;
+        let digest = known["digest"].as_str().context("a change has a digest")?.to_owned();
+        for signer in signers {
+            if known["outcome"] != "APPENDED" {
+                known = self.run(signer, &["governance", "sign", &digest], true).await?;
+            }
+        }
+        ensure!(known["outcome"] == "APPENDED", "{change} lacks something: {known}");
+        self.tell_head(environment).await
+    }
+
+    /// Every co-signer is told what the log ends with now.
+    async fn tell_head(&self, environment: &Environment) -> anyhow::Result<()> {
         let log: Value = self.get("pia", "/v1/governance").await?;
         let head = format!("{}:{}", log["head"]["seq"], log["head"]["digest"].as_str().unwrap_or_default());
         for index in 0..environment.cosigners.count() {
@@ -217,6 +245,15 @@ impl Desk {
         tokio::task::spawn_blocking(move || run_json(&mut command)).await?
     }
 
+    /// olga orders at her machine, by command line, with her key in a file.
+    pub async fn order(&self, wallet: &str, asset: &str, to: &str, max_fee: &str) -> anyhow::Result<Value> {
+        let (key, state) = (self.key_file("olga"), self.state_folder("olga"));
+        let (key, state) = (key.display().to_string(), state.display().to_string());
+        let mut asked = vec!["transfers", "create", "--wallet", wallet, "--asset", asset, "--to", to];
+        asked.extend(["--max-fee", max_fee, "--key", &key, "--genesis", &self.genesis, "--state", &state]);
+        self.run("olga", &asked, false).await
+    }
+
     /// What the API shows this user.
     pub async fn get(&self, user: &str, path: &str) -> anyhow::Result<Value> {
         let client = Client::signing(&self.url, load_initiator_key(&self.key_file(user))?)?;
@@ -226,9 +263,14 @@ impl Desk {
     /// One of each party that the policy asks says yes.
     pub async fn approve(&self, transfer: &str) -> anyhow::Result<()> {
         for user in APPROVERS {
-            self.run(user, &["approve", transfer], true).await?;
+            self.approve_as(user, transfer).await?;
         }
         Ok(())
+    }
+
+    /// Only this one says yes.
+    pub async fn approve_as(&self, user: &str, transfer: &str) -> anyhow::Result<()> {
+        self.run(user, &["approve", transfer], true).await.map(drop)
     }
 
     /// What the review queue says of a transfer that is held.
@@ -243,7 +285,11 @@ impl Desk {
     /// An officer and a lead release it, for this reason.
     pub async fn release(&self, transfer: &str, reason: &str) -> anyhow::Result<()> {
         let [officer, lead] = COMPLIANCE;
-        self.run(officer, &["release", transfer, "--reason", reason], true).await?;
+        let statement = self.dir.join("statement.txt");
+        std::fs::write(&statement, reason)?;
+        let statement = statement.display().to_string();
+        let begin = ["release", transfer, "--reason", reason, "--evidence", &statement];
+        self.run(officer, &begin, true).await?;
         self.run(lead, &["release", transfer], true).await?;
         Ok(())
     }

@@ -133,6 +133,12 @@ impl Environment {
         Ok(environment)
     }
 
+    /// Starts the orchestrator again after it was stopped, and waits for the co-signers: they come back to it in their own time.
+    pub async fn start_again(&mut self) -> anyhow::Result<()> {
+        self.orchestrator.start().await?;
+        self.wait_for_keys().await
+    }
+
     /// Until all co-signers are online with a share of each key; with the development signer, until its keys are pinned.
     pub async fn wait_for_keys(&self) -> anyhow::Result<()> {
         let parties = self.cosigners.count();

@@ -1,4 +1,4 @@
-//! Who asks for payments: an Ed25519 key that the co-signers pin.
+//! Who asks for payments: an Ed25519 key that the co-signers pin, or that a user of the governance log has.
 
 use anyhow::Context as _;
 use bursar::{
@@ -7,10 +7,15 @@ use bursar::{
 };
 use bursar_domain::{
     asset::AssetInfo,
-    intent::{InitiatorKey, Intent, SignedIntent},
+    governance::{
+        directory::{KeyId, PublicKey, User},
+        signature::{Evidence, Signature},
+    },
+    intent::{InitiatorKey, Intent, Terms},
     wallet::WalletDescriptor,
 };
 use ed25519_dalek::{Signer as _, SigningKey};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 pub struct Initiator {
@@ -55,9 +60,25 @@ impl Initiator {
         let signature = self.key.sign(intent.canonical().as_bytes()).to_bytes();
         Ok(TransferRequest {
             initiator: Some(self.public_key()),
-            signature: Some(hex::encode(signature)),
+            signature: Some(hex::encode(signature).into()),
             ..request
         })
+    }
+
+    /// The request as this initiator signs it at a governed desk.
+    pub fn sign_at(
+        &self,
+        desk: &Standing,
+        request: TransferRequest,
+        wallet: WalletDescriptor,
+        asset: &AssetInfo,
+    ) -> anyhow::Result<TransferRequest> {
+        let request = TransferRequest { terms: Some(desk.terms.clone()), ..request };
+        let digest = Self::intent(&request, wallet, asset)?.digest();
+        let signature = self.key.sign(&digest.0).to_bytes();
+        let (user, key) = (desk.terms.initiator.clone(), desk.key.clone());
+        let signature = Signature { user, key, evidence: Evidence::Ed25519 { signature } };
+        Ok(TransferRequest { signature: Some(signature.into()), ..request })
     }
 
     /// The intent that a request means.
@@ -69,10 +90,30 @@ impl Initiator {
         intake::intent(request, wallet, asset, adapter(wallet.network.chain()))
             .map_err(|errors| anyhow::anyhow!("the request is wrong: {errors:?}"))
     }
+}
 
-    pub fn sign_intent(&self, intent: Intent) -> SignedIntent {
-        let signature = self.key.sign(intent.canonical().as_bytes()).to_bytes();
-        SignedIntent { intent, initiator: self.key(), signature }
+/// The terms under which an initiator's key signs at a governed desk, and which key of the user whom they name it is.
+pub struct Standing {
+    pub terms: Terms,
+    pub key: KeyId,
+}
+
+impl Standing {
+    /// By what the API says of the log, and of its users.
+    pub fn of(initiator: &Initiator, log: &Value, users: &Value) -> anyhow::Result<Self> {
+        let read = |name: &str| serde_json::from_value(log[name].clone()).context(name.to_owned());
+        let policy = serde_json::from_value(log["policyVersion"].clone()).context("no policy is in force")?;
+        let desk = read("genesis")?;
+        for user in users["items"].as_array().into_iter().flatten() {
+            let user: User = serde_json::from_value(user.clone())?;
+            if let Some(key) =
+                user.keys.iter().find(|key| key.public() == PublicKey::Ed25519(initiator.key().0))
+            {
+                let key = key.id.clone();
+                return Ok(Self { terms: Terms { desk, policy, initiator: user.id }, key });
+            }
+        }
+        anyhow::bail!("no user of the desk has the initiator's key")
     }
 }
 
@@ -92,6 +133,7 @@ pub fn request(
         payments,
         max_fee: max_fee.to_owned(),
         expires_at: expires_at.to_string(),
+        terms: None,
         initiator: None,
         signature: None,
     })
@@ -106,7 +148,7 @@ pub fn tagged(address: &str, tag: u32, amount: &str) -> PaymentRequest {
 }
 
 /// Reads a wallet's descriptor out of its view.
-pub fn descriptor(wallet: &serde_json::Value) -> anyhow::Result<WalletDescriptor> {
+pub fn descriptor(wallet: &Value) -> anyhow::Result<WalletDescriptor> {
     wallet["descriptor"]
         .as_str()
         .context("a wallet has a descriptor")?

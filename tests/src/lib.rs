@@ -7,6 +7,7 @@ pub mod chaos;
 pub mod cosigners;
 pub mod desk;
 pub mod environment;
+pub mod faults;
 pub mod initiator;
 pub mod ledger;
 pub mod matrix;

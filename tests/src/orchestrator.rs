@@ -3,6 +3,7 @@
 use crate::{
     cosigners::Setup,
     environment::{Nodes, TOKEN, TOKEN_DECIMALS, XRP_NETWORK_ID, program},
+    faults::Faults,
 };
 use anyhow::{Context as _, ensure};
 use bursar_regtest::{Process, free_port};
@@ -35,6 +36,8 @@ pub struct Orchestrator {
     relay_port: u16,
     api_key: String,
     processes: Vec<Process>,
+    /// What its processes obey from their next start on.
+    pub faults: Option<Faults>,
 }
 
 impl Orchestrator {
@@ -52,7 +55,7 @@ impl Orchestrator {
                 .arg(&config),
         )?;
         let api_key = made["apiKey"].as_str().context("no apiKey was printed")?.to_owned();
-        Ok(Self { dir, config, api_port, relay_port, api_key, processes: Vec::new() })
+        Ok(Self { dir, config, api_port, relay_port, api_key, processes: Vec::new(), faults: None })
     }
 
     /// Starts API, workers and relay in one process, and waits until it takes requests.
@@ -71,6 +74,9 @@ impl Orchestrator {
     fn spawn(&mut self, command: &str, log: &str) -> anyhow::Result<()> {
         let mut bursar = Command::new(program("bursar")?);
         bursar.arg(command).arg("--config").arg(&self.config);
+        if let Some(faults) = &self.faults {
+            faults.apply(&mut bursar);
+        }
         self.processes.push(Process::spawn(format!("bursar {command}"), bursar, self.dir.join(log))?);
         Ok(())
     }
@@ -149,6 +155,10 @@ impl Orchestrator {
     }
     pub fn api_key(&self) -> &str {
         &self.api_key
+    }
+    /// Where it keeps an embedded database.
+    pub fn data(&self) -> PathBuf {
+        self.dir.join("data")
     }
     pub fn config(&self) -> &Path {
         &self.config

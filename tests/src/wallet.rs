@@ -78,7 +78,11 @@ impl Wallet {
         request: TransferRequest,
     ) -> anyhow::Result<TransferRequest> {
         let info = environment.api.asset(&request.asset).await?;
-        environment.initiator.sign(request, descriptor(&self.view)?, &info)
+        let (initiator, descriptor) = (&environment.initiator, descriptor(&self.view)?);
+        match environment.api.standing(initiator).await? {
+            Some(desk) => initiator.sign_at(&desk, request, descriptor, &info),
+            None => initiator.sign(request, descriptor, &info),
+        }
     }
 
     /// Asks for a payment; the transfer's id.

@@ -27,12 +27,16 @@ mod crashes;
 mod desk;
 #[path = "e2e/development_signer.rs"]
 mod development_signer;
+#[path = "e2e/documented.rs"]
+mod documented;
 #[path = "e2e/events.rs"]
 mod events;
 #[path = "e2e/gaps.rs"]
 mod gaps;
 #[path = "e2e/governed.rs"]
 mod governed;
+#[path = "e2e/hostile_rows.rs"]
+mod hostile_rows;
 #[path = "e2e/lost_replies.rs"]
 mod lost_replies;
 #[path = "e2e/many_machines.rs"]
@@ -41,6 +45,8 @@ mod many_machines;
 mod nodes;
 #[path = "e2e/payments.rs"]
 mod payments;
+#[path = "e2e/read_only.rs"]
+mod read_only;
 #[path = "e2e/reconcile.rs"]
 mod reconcile;
 #[path = "e2e/refusals.rs"]
@@ -55,6 +61,8 @@ mod resources;
 mod schemathesis;
 #[path = "e2e/travel_rule.rs"]
 mod travel_rule;
+#[path = "e2e/wall_clock.rs"]
+mod wall_clock;
 #[path = "e2e/world.rs"]
 mod world;
 #[path = "e2e/xrp_nodes.rs"]

@@ -16,7 +16,7 @@ use bursar_domain::{
     governance::{
         approval::{Approval, Ballot, Vote},
         authorization::{Authorization, Authorized, Denied, MAX_APPROVALS, authorize},
-        directory::{PublicKey, User, UserId},
+        directory::{User, UserId},
         log::Head,
         policy::{
             self, Allowed, Condition, Decision, Effect, Fact, Facts, Gap, Outcome, Policy, Request, RiskBand,
@@ -30,6 +30,7 @@ use bursar_domain::{
     intent::Intent,
     lifecycle::Transfer,
     network::Chain,
+    recall,
     time::Timestamp,
     travel_rule::Demand,
 };
@@ -160,9 +161,9 @@ fn asks_for_balance(policy: &Policy) -> bool {
     policy.rules.iter().any(|rule| asks(&rule.when))
 }
 
-/// The user whose key signed the intent now.
+/// The user who ordered it, as the order says: it was verified when it came, and is again before it is authorized.
 pub fn initiator<'s>(state: &'s State, transfer: &Transfer) -> Option<&'s User> {
-    state.directory().holder(&PublicKey::Ed25519(transfer.intent.initiator.0)).map(|(user, _)| user)
+    transfer.intent.user(state.directory())
 }
 
 async fn judge_from(
@@ -199,6 +200,9 @@ async fn judge_from(
     }
     let knows = |head: &Head| known.contains(head);
     let result = authorize(&state, knows, &transfer.intent, &evidence, &facts, transfer.created_at);
+    // What was taken back with a key that has left since: co-signers would refuse the rest.
+    let left = || recall::remaining(&transfer.intent, &transfer.recalls, Some(state.directory()));
+    let result = result.and_then(|authorized| Ok(left().map(|_| authorized)?));
     let opens = match (&result, &asked) {
         (Err(Denied::Policy { .. }), Some((policy, request))) => {
             let facts = Facts { risk: risk(&state, policy, transfer, &evidence, now), ..facts };

@@ -3,12 +3,13 @@
 use crate::{
     context::Context,
     frozen::give_back,
+    governance::GovernanceError,
     steps::replace::cancellation,
     transition::{MoveError, advance_in, still},
 };
 use bursar_domain::{
-    lifecycle::{Fact, State, Transfer, Verb},
-    recall::{self, InvalidRecall, SignedRecall},
+    lifecycle::{Fact, Transfer, Verb},
+    recall::{self, Beside, InvalidRecall, SignedRecall},
 };
 use bursar_store::transactions;
 
@@ -38,6 +39,8 @@ pub enum RecallError {
     #[error(transparent)]
     Invalid(#[from] InvalidRecall),
     #[error(transparent)]
+    Governance(#[from] GovernanceError),
+    #[error(transparent)]
     Move(#[from] MoveError),
 }
 impl From<bursar_store::StoreError> for RecallError {
@@ -47,26 +50,30 @@ impl From<bursar_store::StoreError> for RecallError {
 }
 
 /// Takes one payout back from a batch that no co-signer has begun to sign; what was frozen with it is given back, and the rest is
-/// built again. Recalling the same payout again changes nothing.
+/// built again. Recalling the same payment again changes nothing, unless the first recall does not count any more by the governance log as it
+/// is: the new one takes its place until the transfer has ended, and what is built stays as it is.
 pub async fn recall(
     context: &Context,
     transfer: Transfer,
     recall: SignedRecall,
 ) -> Result<Transfer, RecallError> {
-    if transfer.recalls.contains(&recall) {
-        return Ok(transfer);
-    }
-    let mut recalls = transfer.recalls.clone();
-    recalls.push(recall.clone());
-    recall::remaining(&transfer.intent, &recalls)?;
-    let record = match transfer.state {
-        State::PendingSignature { transaction, .. } => transactions::get(&context.store, transaction).await?,
-        _ => None,
+    let log = match &context.governance {
+        Some(governance) => Some(governance.state(&context.store).await?),
+        None => None,
+    };
+    let directory = log.as_ref().map(|log| log.directory());
+    let (fact, given_back) = match recall::beside(&transfer.intent, &transfer.recalls, &recall, directory)? {
+        Beside::Known => return Ok(transfer),
+        Beside::Renews => (Fact::RecalledAgain { recall }, None),
+        Beside::First => (Fact::Recalled { recall }, transfer.state.transaction()),
     };
     let now = context.now();
-    let fact = Fact::Recalled { recall };
     // Asked first, so that nothing is released of a transfer that cannot go back.
     transfer.clone().apply(fact.clone(), now).map_err(MoveError::from)?;
+    let record = match given_back {
+        Some(transaction) => transactions::get(&context.store, transaction).await?,
+        None => None,
+    };
     let mut tx = context.store.write().await?;
     still(&mut tx, &transfer).await?;
     if let Some(record) = record {

@@ -7,10 +7,12 @@
 //! |---|---|
 //! | [`standing`] | holds what was answered against the log, the clock and the releases |
 //! | `asking` | asks one round, and writes down what came of it |
+//! | [`address`] | asks about an address by itself |
 //! | [`alerts`] | takes what the service says later |
 //! | [`review`] | releases, rejections, and screening again |
 //! | [`watch`] | the task beside the queue: registers what was paid, and polls for alerts |
 
+pub mod address;
 pub mod alerts;
 pub(crate) mod asking;
 pub mod review;
@@ -28,6 +30,7 @@ use std::{sync::Arc, time::Duration};
 pub struct Screening {
     pub(crate) service: Arc<dyn ScreeningService>,
     pub settings: ScreeningSettings,
+    addresses: Arc<address::Turns>,
 }
 
 #[derive(Debug, Clone)]
@@ -55,7 +58,8 @@ impl Default for ScreeningSettings {
 
 impl Screening {
     pub fn new(service: Arc<dyn ScreeningService>, settings: ScreeningSettings) -> Self {
-        Self { service: crash::screening(service), settings }
+        let addresses = Arc::new(address::Turns::new());
+        Self { service: crash::screening(service), settings, addresses }
     }
 
     /// What the service answers in time, if it can be an answer to this.

@@ -96,6 +96,7 @@ impl Webhooks {
             Ok(signatures) => signatures,
             Err(reason) => return Answer::not_signed(&reason),
         };
-        self.sender.post(&endpoint.target, message, now, &signatures).await
+        let sent = self.sender.post(&endpoint.target, message, now, &signatures);
+        bursar_crash::passing("act deliver", sent).await
     }
 }

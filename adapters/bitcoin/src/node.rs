@@ -1,7 +1,8 @@
 //! The node side: a Bitcoin Core node (25 or later) without a wallet and without any index.
 //!
 //! What is ours is found by reading blocks, so the node is asked three things only: what fees are now, to relay a signed
-//! transaction, and for blocks. Calls grow with blocks, not with what is watched.
+//! transaction, and for blocks; of blocks that pay us also what the paying transactions spend. Calls grow with blocks, not with what is
+//! watched.
 
 mod blocks;
 mod broadcast;
@@ -9,6 +10,7 @@ mod config;
 mod fees;
 mod liveness;
 mod rpc;
+mod senders;
 mod statement;
 
 pub use config::{BitcoinNodeConfig, FeePolicy, InvalidNodeConfig, NodeAuth, Password};
@@ -94,9 +96,10 @@ impl ObserveChain for BitcoinNode {
     async fn block(&self, height: u64, watch: &WatchSet) -> Result<ObservedBlock, NodeError> {
         self.rpc.check_network().await?;
         let (hash, raw) = self.rpc.raw_block(height).await?;
-        blocks::observe(self.rpc.network(), height, &hash, &raw, watch).map_err(|reason| {
-            NodeError::Malformed { network: self.rpc.network(), operation: "getblock", reason }
-        })
+        let observed = blocks::observe(self.rpc.network(), height, &hash, &raw, watch);
+        let mut observed = observed.map_err(|reason| self.rpc.malformed("getblock", reason))?;
+        senders::name(&self.rpc, &mut observed).await?;
+        Ok(observed)
     }
 
     async fn liveness(&self, transaction: &SentTransaction) -> Result<Liveness, NodeError> {

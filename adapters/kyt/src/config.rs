@@ -1,5 +1,7 @@
 //! `screener.toml`. What is wrong is named by its field, with what it must be.
 
+#[cfg(test)]
+mod documented;
 mod provider;
 
 pub use provider::ProviderConfig;

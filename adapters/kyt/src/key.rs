@@ -9,7 +9,7 @@ use bursar_domain::{
         signature::{Evidence, Signature},
         verdict::SignedVerdict,
     },
-    intent::IntentDigest,
+    intent::{IntentDigest, SignedIntent},
     screening::{Alert, Assessment, SignedAlert},
 };
 use ed25519_dalek::{
@@ -54,6 +54,11 @@ impl ServiceKey {
     /// A file that is not there, that others may read, or that is no key.
     pub fn load(path: &Path, user: UserId, key: KeyId, genesis: EntryDigest) -> Result<Self, KeyError> {
         Ok(Self::new(user, key, genesis, load(path)?))
+    }
+
+    /// Whether this is an order of the desk under whose log verdicts by this key count; one without terms is of any.
+    pub fn serves(&self, order: &SignedIntent) -> bool {
+        order.intent.terms.as_ref().is_none_or(|terms| terms.desk == self.genesis)
     }
 
     /// What goes into the governance log for this user.

@@ -121,6 +121,13 @@ impl Screener {
     async fn answer(&self, inquiry: &Inquiry, round: u32) -> Result<Answer, Unanswered> {
         let begun = Instant::now();
         inquiry.validate().map_err(|error| Unanswered::Refused(short(&error.to_string(), 300)))?;
+        if let Inquiry::Outbound { order } = inquiry
+            && !self.key.serves(order)
+        {
+            let reason =
+                "order.terms.desk: names another desk than the genesis in this service's configuration";
+            return Err(Unanswered::Refused(reason.into()));
+        }
         let parts = part::parts(inquiry, round);
         let name = inquiry.external_id(round, u32::MAX);
         let turn = self.turn(&name);

@@ -123,6 +123,7 @@ impl Setup {
             max_fee: Amount::from_u64(2_000_000),
             expires_at: Timestamp(0),
             fills: None,
+            terms: None,
         };
         let state = XrpAccount {
             address: account.clone(),

@@ -120,6 +120,7 @@ impl Ledger {
             max_fee: Amount::from_u64(2_000),
             expires_at: Timestamp(0),
             fills: None,
+            terms: None,
         }
     }
 

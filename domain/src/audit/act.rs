@@ -4,12 +4,16 @@ use crate::{
     governance::{
         approval::Approval,
         log::EntryDigest,
+        quote::SignedQuote,
         signature::Signature,
-        verdict::{Disposition, Rejection, Release, SignedDisposition, SignedRejection, SignedRelease},
+        verdict::{
+            Disposition, Rejection, Release, SignedDisposition, SignedRejection, SignedRelease, SignedVerdict,
+        },
     },
     ids::ApiKeyId,
-    intent::{InitiatorKey, IntentDigest, SignedIntent},
+    intent::{InitiatorId, IntentDigest, Proof, SignedIntent},
     recall::SignedRecall,
+    screening::{AlertSubject, SignedAlert},
     text::hex_bytes,
 };
 use serde::{Deserialize, Serialize};
@@ -87,12 +91,11 @@ pub struct RequestSignature {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "SCREAMING_SNAKE_CASE", rename_all_fields = "camelCase")]
 pub enum Signed {
-    /// The initiator's, over the canonical bytes of the order with this digest (docs/intent.md). An export has the order beside it.
+    /// The initiator's, of the order with this digest (docs/intent.md). An export has the order beside it.
     Intent {
         digest: IntentDigest,
-        initiator: InitiatorKey,
-        #[serde(with = "hex_bytes")]
-        signature: [u8; 64],
+        #[serde(flatten)]
+        proof: Proof,
     },
     /// A vote about a transfer (docs/policy.md).
     Approval { approval: Box<Approval> },
@@ -105,16 +108,20 @@ pub enum Signed {
     /// Those that came about a deposit that was held, while `seq` was the governance log's last entry.
     Disposition { disposition: Disposition, signatures: Vec<Signature>, seq: u64 },
     /// The initiator's, by which a payout of the order with this digest is taken back (docs/intent.md). An export has the order beside it.
-    Recall { digest: IntentDigest, initiator: InitiatorKey, recall: SignedRecall },
+    Recall { digest: IntentDigest, initiator: InitiatorId, recall: SignedRecall },
+    /// A screening service's, about an order, while `seq` was the governance log's last entry (docs/screening.md). An export has the order
+    /// beside it.
+    Verdict { verdict: Box<SignedVerdict>, seq: u64 },
+    /// What a screening service said later, while `seq` was the governance log's last entry. Where the entry is of a transfer, an export has
+    /// its order beside it.
+    Alert { alert: Box<SignedAlert>, seq: u64 },
+    /// A service's, of an asset, while `seq` was the governance log's last entry (docs/policy.md).
+    Price { price: Box<SignedQuote>, seq: u64 },
 }
 
 impl Signed {
     pub fn intent(signed: &SignedIntent) -> Self {
-        Self::Intent {
-            digest: signed.intent.digest(),
-            initiator: signed.initiator,
-            signature: signed.signature,
-        }
+        Self::Intent { digest: signed.intent.digest(), proof: signed.proof.clone() }
     }
 
     pub fn release(signed: &SignedRelease, seq: u64) -> Self {
@@ -133,11 +140,41 @@ impl Signed {
     }
 
     pub fn recall(order: &SignedIntent, recall: &SignedRecall) -> Self {
-        Self::Recall { digest: order.intent.digest(), initiator: order.initiator, recall: recall.clone() }
+        Self::Recall { digest: order.intent.digest(), initiator: order.initiator(), recall: recall.clone() }
+    }
+
+    pub fn verdict(signed: &SignedVerdict, seq: u64) -> Self {
+        Self::Verdict { verdict: Box::new(signed.clone()), seq }
+    }
+
+    pub fn alert(signed: &SignedAlert, seq: u64) -> Self {
+        Self::Alert { alert: Box::new(signed.clone()), seq }
+    }
+
+    pub fn price(signed: &SignedQuote, seq: u64) -> Self {
+        Self::Price { price: Box::new(signed.clone()), seq }
+    }
+
+    /// Whether it is verified by a governance log, and not by a bare key.
+    pub(super) const fn is_by_log(&self) -> bool {
+        !matches!(
+            self,
+            Self::Intent { proof: Proof::Key { .. }, .. }
+                | Self::Recall { initiator: InitiatorId::Key(_), .. }
+        )
     }
 
     /// Whether it can be verified only with the order that it is about.
-    pub(super) const fn is_of_order(&self) -> bool {
-        matches!(self, Self::Intent { .. } | Self::Recall { .. })
+    pub(super) fn is_of_order(&self) -> bool {
+        match self {
+            Self::Intent { .. } | Self::Recall { .. } | Self::Verdict { .. } => true,
+            Self::Alert { alert, .. } => matches!(alert.alert.subject, AlertSubject::Transfer(_)),
+            Self::Approval { .. }
+            | Self::Change { .. }
+            | Self::Release { .. }
+            | Self::Rejection { .. }
+            | Self::Disposition { .. }
+            | Self::Price { .. } => false,
+        }
     }
 }

@@ -4,7 +4,10 @@
 //! put in or moved shows at that entry. The co-signers' signatures say *that*: whoever can write the file can compute hashes, too, but
 //! not sign a checkpoint over them. An entry is vouched for once a checkpoint after it has enough signatures.
 
+mod orders;
 mod signed;
+
+use orders::Orders;
 
 use super::{
     Place,
@@ -112,6 +115,16 @@ pub enum Fault {
     OtherOrder,
     #[error("order: {0}")]
     Initiator(InvalidInitiatorSignature),
+    #[error("order: it has no terms, and the desk was governed by then: a bare key orders nothing there")]
+    BareOrder,
+    #[error(
+        "order: terms.policy: entry {0} of the governance log published no policy that ever was in force"
+    )]
+    NoPolicy(u64),
+    #[error(
+        "entry {seq} of the governance log was appended here, and the order at entry {order} names a policy that came into force no earlier"
+    )]
+    PolicyAhead { seq: u64, order: u64 },
     #[error("recall: {0}")]
     Recall(InvalidRecall),
     #[error("its signature cannot be verified: the governance log in the file ends before entry {0}")]
@@ -158,7 +171,7 @@ pub struct Report {
     pub confirmed_by: BTreeSet<PartyIndex>,
     /// Entries after it. Nobody vouches for them yet.
     pub unsigned: u64,
-    /// Signatures in entries that were verified: of orders and recalls, votes, changes, and what compliance decided.
+    /// Signatures in entries that were verified: of orders and recalls, votes, changes, what compliance decided, and what services said.
     pub signatures: u64,
 }
 
@@ -173,6 +186,7 @@ pub struct Verifier {
     /// The directory after each entry of the governance log.
     directories: Vec<Directory>,
     digests: Vec<EntryDigest>,
+    orders: Orders,
     previous: Option<Checkpoint>,
     confirmed: Option<(Checkpoint, BTreeSet<PartyIndex>)>,
     entries: u64,
@@ -191,6 +205,7 @@ impl Verifier {
             log: None,
             directories: Vec::new(),
             digests: Vec::new(),
+            orders: Orders::new(),
             previous: None,
             confirmed: None,
             entries: 0,
@@ -230,6 +245,7 @@ impl Verifier {
                 };
                 match taken {
                     Ok(state) => {
+                        self.orders.logged(&state);
                         self.directories.push(state.directory().clone());
                         self.log = Some(state);
                     }
@@ -316,6 +332,9 @@ impl Verifier {
             let place = Where::Between { first, last: sequence };
             return Err(Broken { place, fault: Fault::OtherHistory });
         }
+        if checkpoint.desk != EntryDigest::NONE {
+            self.orders.governed();
+        }
         self.previous = Some(checkpoint);
         // One from before the desk was governed says nothing about the log that it obeys now.
         let is_of_desk = checkpoint.desk == desk || self.keys.genesis == Some(desk);
@@ -385,7 +404,8 @@ impl Verifier {
     }
 }
 
-/// The transfer whose order belongs beside an entry, to look it up: where the order was signed, or a payout of it taken back.
+/// The transfer whose order belongs beside an entry, to look it up: where the order was signed, a payout of it taken back, or a screening
+/// service spoke about it.
 pub fn order_of(signed: Option<&str>, transfer: Option<&str>) -> Option<TransferId> {
     let signed: Signed = serde_json::from_str(signed?).ok()?;
     signed.is_of_order().then(|| transfer?.parse().ok()).flatten()

@@ -4,16 +4,17 @@
 //! itself. What travels ([`Authorization`]) is evidence, never an answer.
 
 mod denied;
+mod ordered;
 
 pub use denied::Denied;
+pub use ordered::{may_order, verify_order};
 
 use super::{
     approval::{Approval, Ballot, Progress},
-    directory::{PublicKey, User, UserId},
+    directory::{User, UserId},
     log::Head,
-    policy::{Allowed, Decision, Facts, Gap, Operation, Outcome, Policy, Request, evaluate, evaluate_fill},
+    policy::{Allowed, Decision, Facts, Gap, Operation, Outcome, Request, evaluate, evaluate_fill},
     quote::{QuoteCheck, SignedQuote},
-    role::{Permission, Role},
     state::{PublishedPolicy, State},
     verdict::{ScreeningCheck, SignedRelease, SignedVerdict},
 };
@@ -104,7 +105,6 @@ pub fn authorize(
     let intent = &signed.intent;
     within_bounds(authorization)?;
     intent.validate()?;
-    signed.verify_signature()?;
     if facts.now >= intent.expires_at {
         return Err(Denied::Expired);
     }
@@ -115,7 +115,8 @@ pub fn authorize(
         return Err(Denied::Frozen { seq: freeze.seq, scope: freeze.scope.to_string() });
     }
     let published @ PublishedPolicy { version, policy } = state.policy().ok_or(Denied::NoPolicy)?;
-    let initiator = initiator(state, policy, signed)?;
+    verify_order(state, signed)?;
+    let initiator = may_order(state, signed)?;
     if intent.fills.is_some() {
         return to_fill(initiator, published, intent, facts);
     }
@@ -164,15 +165,6 @@ fn within_bounds(authorization: &Authorization) -> Result<(), Denied> {
     let Authorization { approvals, releases, .. } = authorization;
     let within = approvals.len() <= MAX_APPROVALS && releases.len() <= MAX_RELEASES;
     within.then_some(()).ok_or(Denied::TooMuch)
-}
-
-/// Whose key signed the intent, if they may initiate.
-fn initiator<'s>(state: &'s State, policy: &Policy, signed: &SignedIntent) -> Result<&'s User, Denied> {
-    let public = PublicKey::Ed25519(signed.initiator.0);
-    let (user, _) = state.directory().holder(&public).ok_or(Denied::UnknownInitiator)?;
-    let named = !user.holds(Role::IntegrationService) || policy.initiating_services.contains(&user.id);
-    let may = user.may(Permission::Initiate) && named;
-    may.then_some(user).ok_or_else(|| Denied::MayNotInitiate { user: user.id.clone() })
 }
 
 fn approved(

@@ -96,10 +96,14 @@ pub struct Genesis {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<Group>,
     pub rules: ChangeRules,
-    /// The shortest delay that people, policy and rules for changes may ever have. An hour, if absent. 0 is for throw-away networks: with it,
-    /// who has a quorum changes everything at once, and nobody has the time to veto.
+    /// The shortest delay that a loosening may ever have. An hour, if absent. 0 is for throw-away networks: with it, who has a quorum
+    /// changes everything at once, and nobody has the time to veto.
     #[serde(default = "least_delay", skip_serializing_if = "is_least_delay")]
     pub least_delay_seconds: u64,
+    /// No origin ever has passkeys for access and passkeys for documents, and so no passkey is for both: the page at which people log in
+    /// can ask nobody for a document's signature.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub separate_passkeys: bool,
 }
 
 const fn least_delay() -> u64 {
@@ -228,8 +232,7 @@ impl ChangeRules {
             if quorum.delay() > MAX_DELAY {
                 return Err(InvalidRules::Delay { class });
             }
-            let decides_about_others = matches!(class, Class::People | Class::Policy | Class::ChangeRules);
-            if decides_about_others && quorum.delay() < least_delay {
+            if quorum.delay() < least_delay {
                 return Err(InvalidRules::TooShort { class, least: least_delay.as_secs() });
             }
         }

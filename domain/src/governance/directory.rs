@@ -1,5 +1,9 @@
 //! Who there is: users, their keys, and groups.
 
+mod uses;
+
+pub use uses::{InvalidUses, KeyUse, KeyUses, UnknownUse};
+
 use super::role::{self, InvalidRoles, Permission, Role};
 use crate::{
     signing::PartyRole,
@@ -82,6 +86,9 @@ pub struct User {
 pub struct UserKey {
     pub id: KeyId,
     pub material: KeyMaterial,
+    /// Can be taken away, and never be given afterwards.
+    #[serde(default, skip_serializing_if = "KeyUses::are_both")]
+    pub uses: KeyUses,
 }
 
 /// What verifies a user's signatures.
@@ -152,6 +159,20 @@ pub enum InvalidDirectory {
     Key { user: UserId, key: KeyId, why: &'static str },
     #[error("user {user}, key {key}: this public key is or was one of {owner}'s; make a new one")]
     KeyTaken { user: UserId, key: KeyId, owner: UserId },
+    #[error(
+        "user {user}, key {key}: uses: can only be taken away, for what it signed before would count then; add another key"
+    )]
+    UsesAdded { user: UserId, key: KeyId },
+    #[error(
+        "user {user}, key {key}: rpId and origins: cannot become others, for what another page had it sign before would count then; add \
+         another key"
+    )]
+    OriginsAdded { user: UserId, key: KeyId },
+    #[error(
+        "user {user}, key {key}: origins: at {origin} passkeys would be for access and for documents, which this desk keeps apart \
+         (separatePasskeys); use another origin for one of the two"
+    )]
+    SharedOrigin { user: UserId, key: KeyId, origin: String },
     #[error("user {0}: is not in the directory")]
     UnknownUser(UserId),
     #[error("user {user}: has no key {key}")]
@@ -174,6 +195,8 @@ pub struct Directory {
     groups: BTreeMap<GroupId, Group>,
     /// Every public key that ever was in the directory, and whose it is or was.
     owners: BTreeMap<PublicKey, UserId>,
+    /// Whether no origin has passkeys for access and passkeys for documents.
+    separate_passkeys: bool,
 }
 
 impl User {
@@ -189,6 +212,10 @@ impl User {
     }
     pub fn key(&self, id: &KeyId) -> Option<&UserKey> {
         self.keys.iter().find(|key| key.id == *id)
+    }
+    /// Whether some key of theirs signs documents.
+    pub fn can_sign(&self) -> bool {
+        self.keys.iter().any(|key| key.uses.include(KeyUse::Documents))
     }
 
     fn validate(&self) -> Result<(), InvalidDirectory> {
@@ -213,11 +240,36 @@ impl User {
     }
 }
 
+impl KeyMaterial {
+    /// Whether no page can ask for it that could not ask for `before`, a key with the same public key.
+    fn is_asked_within(&self, before: &Self) -> bool {
+        match (self, before) {
+            (Self::Passkey { rp_id, origins, .. }, Self::Passkey { rp_id: asked, origins: by, .. }) => {
+                rp_id == asked && origins.is_subset(by)
+            }
+            _ => true,
+        }
+    }
+}
+
 impl UserKey {
     pub fn public(&self) -> PublicKey {
         match &self.material {
             KeyMaterial::Ed25519 { public_key } => PublicKey::Ed25519(*public_key),
             KeyMaterial::Passkey { public_key, .. } => PublicKey::P256(*public_key),
+        }
+    }
+
+    /// Whether it is `before`, with no use that this had not.
+    pub fn permits_no_more_than(&self, before: &Self) -> bool {
+        self.id == before.id && self.material == before.material && self.uses.are_within(before.uses)
+    }
+
+    /// Whether a page at this origin can ask for its signatures.
+    fn is_passkey_at(&self, origin: &str) -> bool {
+        match &self.material {
+            KeyMaterial::Passkey { origins, .. } => origins.contains(origin),
+            KeyMaterial::Ed25519 { .. } => false,
         }
     }
 
@@ -256,6 +308,11 @@ pub(super) fn is_label(text: &str, max: usize) -> bool {
 }
 
 impl Directory {
+    /// With nobody in it. `separate_passkeys`: as the genesis says.
+    pub(super) fn new(separate_passkeys: bool) -> Self {
+        Self { separate_passkeys, ..Self::default() }
+    }
+
     pub fn user(&self, id: &UserId) -> Option<&User> {
         self.users.get(id)
     }
@@ -285,21 +342,57 @@ impl Directory {
         if before.is_some_and(|before| before.party != user.party) {
             return Err(InvalidDirectory::PartyChanged { user: user.id.clone() });
         }
-        let had = |public: &PublicKey| {
-            before.is_some_and(|before| before.keys.iter().any(|key| key.public() == *public))
-        };
         for key in &user.keys {
-            if let Some(owner) = self.owners.get(&key.public())
-                && !had(&key.public())
-            {
-                let (user, key, owner) = (user.id.clone(), key.id.clone(), owner.clone());
-                return Err(InvalidDirectory::KeyTaken { user, key, owner });
+            let public = key.public();
+            let had = before.and_then(|before| before.keys.iter().find(|had| had.public() == public));
+            let names = || (user.id.clone(), key.id.clone());
+            match (had, self.owners.get(&public)) {
+                // A hostile page may have had it sign documents, as logins, while they counted for nothing.
+                (Some(had), _) if !key.uses.are_within(had.uses) => {
+                    let (user, key) = names();
+                    return Err(InvalidDirectory::UsesAdded { user, key });
+                }
+                // Nor may what another page had it sign count, because that page's origin was none of its own.
+                (Some(had), _) if !key.material.is_asked_within(&had.material) => {
+                    let (user, key) = names();
+                    return Err(InvalidDirectory::OriginsAdded { user, key });
+                }
+                (None, Some(owner)) => {
+                    let ((user, key), owner) = (names(), owner.clone());
+                    return Err(InvalidDirectory::KeyTaken { user, key, owner });
+                }
+                _ => {}
             }
+        }
+        if self.separate_passkeys {
+            self.keeps_origins_apart(user)?;
         }
         for key in &user.keys {
             self.owners.insert(key.public(), user.id.clone());
         }
         self.users.insert(user.id.clone(), user.clone());
+        Ok(())
+    }
+
+    /// Whether no origin of this user's passkeys has, with these in the directory, passkeys of both uses: of whomever, for whoever logs in at
+    /// a page could be asked there for any of their passkeys.
+    fn keeps_origins_apart(&self, user: &User) -> Result<(), InvalidDirectory> {
+        let keys = || {
+            let others = self.users.values().filter(|other| other.id != user.id);
+            others.chain([user]).flat_map(|user| &user.keys)
+        };
+        // The last ones are those that a change adds.
+        for key in user.keys.iter().rev() {
+            let KeyMaterial::Passkey { origins, .. } = &key.material else { continue };
+            let mixed = |origin: &&String| {
+                let has = |wanted| keys().any(|key| key.is_passkey_at(origin) && key.uses.include(wanted));
+                KeyUse::ALL.into_iter().all(has)
+            };
+            if let Some(origin) = origins.iter().find(mixed) {
+                let (user, key, origin) = (user.id.clone(), key.id.clone(), origin.clone());
+                return Err(InvalidDirectory::SharedOrigin { user, key, origin });
+            }
+        }
         Ok(())
     }
 

@@ -3,12 +3,15 @@
 //! What is signed is always the SHA-256 of a [`Canonical`](crate::canonical::Canonical) encoding, whose domain tag keeps a
 //! governance entry, an approval and a verdict apart. An Ed25519 key signs these 32 bytes as its message; a passkey is given
 //! them as its challenge.
+//!
+//! This is the one place where a user's signature is verified. A document counts only by a key that is for documents, a login only by one
+//! that is for access ([`KeyUse`]).
 
 mod passkey;
 
 pub use passkey::InvalidAssertion;
 
-use super::directory::{Directory, KeyId, KeyMaterial, User, UserId, UserKey};
+use super::directory::{Directory, KeyId, KeyMaterial, KeyUse, User, UserId, UserKey};
 use crate::text::{hex_bytes, hex_vec};
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +65,8 @@ pub enum InvalidSignature {
     Suspended(UserId),
     #[error("{user} has no key {key}; it may have been removed")]
     UnknownKey { user: UserId, key: KeyId },
+    #[error("{user}'s key {key} is not for {wanted}; sign with one of their keys that is")]
+    Use { user: UserId, key: KeyId, wanted: KeyUse },
     #[error("{user}'s key {key} is of another kind than the signature")]
     Kind { user: UserId, key: KeyId },
     #[error("is not {user}'s over this document by key {key}")]
@@ -71,12 +76,34 @@ pub enum InvalidSignature {
 }
 
 impl Signature {
-    /// Verifies by the directory as it is: a key that was removed and a user who is suspended verify nothing, whenever they signed.
+    /// Verifies a document by the directory as it is: a key that was removed and a user who is suspended verify nothing, whenever they signed.
+    /// Nor does a key that is not for documents, whatever page it was that asked for its signature.
     ///
     /// # Errors
     /// The first thing that is wrong.
     pub fn verify<'d>(
         &self,
+        directory: &'d Directory,
+        digest: &[u8; 32],
+    ) -> Result<Signer<'d>, InvalidSignature> {
+        self.verify_for(KeyUse::Documents, directory, digest)
+    }
+
+    /// The same of a login, which takes a key that is for access.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn verify_login<'d>(
+        &self,
+        directory: &'d Directory,
+        digest: &[u8; 32],
+    ) -> Result<Signer<'d>, InvalidSignature> {
+        self.verify_for(KeyUse::Access, directory, digest)
+    }
+
+    fn verify_for<'d>(
+        &self,
+        wanted: KeyUse,
         directory: &'d Directory,
         digest: &[u8; 32],
     ) -> Result<Signer<'d>, InvalidSignature> {
@@ -90,6 +117,10 @@ impl Signature {
             let (user, key) = names();
             InvalidSignature::UnknownKey { user, key }
         })?;
+        if !key.uses.include(wanted) {
+            let (user, key) = names();
+            return Err(InvalidSignature::Use { user, key, wanted });
+        }
         match (&key.material, &self.evidence) {
             (KeyMaterial::Ed25519 { public_key }, Evidence::Ed25519 { signature }) => {
                 verify_ed25519(public_key, digest, signature).map_err(|()| {

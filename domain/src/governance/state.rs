@@ -25,6 +25,8 @@ pub struct State {
     /// What the genesis says.
     least_delay: Duration,
     policy: Option<PublishedPolicy>,
+    /// The versions of all policies that ever were in force, in order.
+    versions: Arc<Vec<Head>>,
     address_book: Arc<AddressBook>,
     freezes: Freezes,
     webhooks: Arc<Webhooks>,
@@ -200,13 +202,17 @@ impl State {
     pub fn change_rules(&self) -> &ChangeRules {
         &self.rules
     }
-    /// The shortest delay that the genesis lets people, policy and rules for changes have. Zero: a desk on throw-away networks.
+    /// The shortest delay that the genesis lets a loosening have. Zero: a desk on throw-away networks.
     pub fn least_delay(&self) -> Duration {
         self.least_delay
     }
     /// `None` until one is published: nothing is allowed.
     pub fn policy(&self) -> Option<&PublishedPolicy> {
         self.policy.as_ref()
+    }
+    /// Whether this is the version of a policy that is or was in force.
+    pub fn had_policy(&self, version: &Head) -> bool {
+        self.versions.contains(version)
     }
     pub fn address_book(&self) -> &AddressBook {
         &self.address_book

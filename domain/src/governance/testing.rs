@@ -8,13 +8,18 @@ pub use passkey::{Assertion, TestPasskey};
 
 use super::{
     change::{Change, ChangeRules, Genesis, Quorum},
-    directory::{Group, KeyId, KeyMaterial, User, UserId, UserKey},
-    log::{Document, Entry, EntryDigest},
+    directory::{Group, KeyId, KeyMaterial, KeyUse, KeyUses, User, UserId, UserKey},
+    log::{Document, Entry, EntryDigest, Head},
     role::Role,
     signature::{Evidence, Signature},
     state::{Accepted, Refused, State},
 };
-use crate::{intent::InitiatorKey, signing::PartyRole, time::Timestamp};
+use crate::{
+    intent::{InitiatorKey, Intent, SignedIntent, Terms},
+    recall::{self, RecallSignature, SignedRecall},
+    signing::PartyRole,
+    time::Timestamp,
+};
 use ed25519_dalek::{Signer as _, SigningKey};
 use sha2::{Digest as _, Sha256};
 use std::time::Duration;
@@ -50,6 +55,8 @@ pub struct TestKey {
     pub id: KeyId,
     /// The secret key, for what else the user signs (intents, API requests).
     pub secret: SigningKey,
+    /// As the log is to say.
+    pub uses: KeyUses,
 }
 
 impl TestKey {
@@ -60,11 +67,17 @@ impl TestKey {
             user: user.parse().expect("a test names users validly"),
             id: id.parse().expect("a test names keys validly"),
             secret: SigningKey::from_bytes(&seed),
+            uses: KeyUses::Both,
         }
+    }
+    /// For nothing else.
+    #[must_use]
+    pub fn only(self, one: KeyUse) -> Self {
+        Self { uses: one.into(), ..self }
     }
     pub fn public(&self) -> UserKey {
         let public_key = self.secret.verifying_key().to_bytes();
-        UserKey { id: self.id.clone(), material: KeyMaterial::Ed25519 { public_key } }
+        UserKey { id: self.id.clone(), material: KeyMaterial::Ed25519 { public_key }, uses: self.uses }
     }
     /// As whom this user initiates transfers.
     pub fn initiator(&self) -> InitiatorKey {
@@ -75,6 +88,29 @@ impl TestKey {
         let (user, key) = (self.user.clone(), self.id.clone());
         Signature { user, key, evidence: Evidence::Ed25519 { signature } }
     }
+    /// This user's order, at the desk that its terms name.
+    pub fn order(&self, intent: Intent) -> SignedIntent {
+        ordered(&self.user, intent, |digest| self.sign(digest))
+    }
+    /// The word of this user that a payout of their order is not to be made.
+    pub fn recall(&self, order: &SignedIntent, payment: u32) -> SignedRecall {
+        recalled(order, payment, |digest| self.sign(digest))
+    }
+}
+
+/// A user's order, by whichever of their keys `sign` is of: its terms name them.
+fn ordered(user: &UserId, mut intent: Intent, sign: impl FnOnce(&[u8; 32]) -> Signature) -> SignedIntent {
+    if let Some(terms) = &mut intent.terms {
+        terms.initiator = user.clone();
+    }
+    let signature = sign(&intent.digest().0);
+    SignedIntent::by_user(intent, signature)
+}
+
+/// A user's recall, likewise.
+fn recalled(order: &SignedIntent, payment: u32, sign: impl FnOnce(&[u8; 32]) -> Signature) -> SignedRecall {
+    let digest = recall::canonical(order.intent.digest(), payment).digest();
+    SignedRecall { payment, signature: RecallSignature::User(sign(&digest)) }
 }
 
 /// The key that everybody at the desk has from the start.
@@ -114,7 +150,14 @@ pub fn genesis(rules: ChangeRules) -> Genesis {
     let members =
         users.iter().filter(|user| user.holds(Role::Approver)).map(|user| user.id.clone()).collect();
     let payments = Group { id: "payments".parse().expect("a valid name"), members };
-    Genesis { desk: "Test desk".into(), users, groups: vec![payments], rules, least_delay_seconds: 0 }
+    Genesis {
+        desk: "Test desk".into(),
+        users,
+        groups: vec![payments],
+        rules,
+        least_delay_seconds: 0,
+        separate_passkeys: false,
+    }
 }
 
 /// A document in JSON, and the signatures of these users by [`key`]; the first is the author.
@@ -161,6 +204,14 @@ impl TestDesk {
 
     pub fn pinned(&self) -> EntryDigest {
         self.state.genesis_digest()
+    }
+    /// What an order of the client's operator names that is signed now; before there is a policy, the genesis in its place. Whoever else
+    /// [orders](TestKey::order) names themselves.
+    pub fn terms(&self) -> Terms {
+        let desk = self.pinned();
+        let genesis = Head { seq: 0, digest: desk };
+        let policy = self.state.policy().map_or(genesis, |published| published.version);
+        Terms { desk, policy, initiator: key("client.operator").user }
     }
     /// A change as the next entry of this log.
     pub fn document(&self, author: &str, change: Change) -> Document {

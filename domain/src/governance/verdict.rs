@@ -4,6 +4,7 @@
 //! releases them. When no verdict is to be had (an outage), two leads can stand in for one, for a day at most; the risk is then UNKNOWN.
 
 mod disposition;
+mod exhibit;
 mod rejection;
 mod release;
 
@@ -11,6 +12,7 @@ pub use disposition::{
     Bar, Disposition, DispositionAction, DispositionCheck, InvalidDisposition, SignedDisposition,
     UnknownAction,
 };
+pub use exhibit::{Exhibit, InvalidEvidence, MAX_EVIDENCE};
 pub use rejection::{InvalidRejection, Rejection, SignedRejection};
 pub use release::{InvalidRelease, MAX_BYPASS, Release, SignedRelease, VerdictDigest};
 

@@ -33,6 +33,14 @@ pub struct Webhook {
     /// The key that the receiver expects messages to be signed with. The orchestrator sends none that it would sign with another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_key: Option<WebhookKey>,
+    /// Raised to have the orchestrator make a new secret of its own for it, and go on with it if it was disabled: two people's word.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub renewed: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// An Ed25519 public key.
@@ -78,9 +86,9 @@ impl Webhook {
 
     /// Whether it lets out nothing that `other` does not.
     pub fn tells_no_more_than(&self, other: &Self) -> bool {
-        let Self { id, url, events, party, allow_private, secret, public_key } = self;
-        let same = (id, url, party, secret, public_key)
-            == (&other.id, &other.url, &other.party, &other.secret, &other.public_key);
+        let Self { id, url, events, party, allow_private, secret, public_key, renewed } = self;
+        let same = (id, url, party, secret, public_key, renewed)
+            == (&other.id, &other.url, &other.party, &other.secret, &other.public_key, &other.renewed);
         same && (!allow_private || other.allow_private)
             && events
                 .iter()
@@ -158,6 +166,7 @@ mod tests {
             allow_private,
             secret: None,
             public_key: None,
+            renewed: 0,
         }
     }
 
@@ -224,5 +233,8 @@ mod tests {
         assert!(before.tells_no_more_than(&everything) && everything.tells_no_more_than(&everything));
         let other_key = Webhook { public_key: Some(WebhookKey([7; 32])), ..before.clone() };
         assert!(!other_key.tells_no_more_than(&before));
+        let renewed = Webhook { renewed: 1, ..before.clone() };
+        assert!(!renewed.tells_no_more_than(&before) && !before.tells_no_more_than(&renewed));
+        assert!(!serde_json::to_string(&before).unwrap().contains("renewed"), "read and signed as ever");
     }
 }

@@ -291,6 +291,8 @@ pub enum SubStatus {
     GovernanceUnavailable,
     /// What had authorized it no longer does (policy, people or approvals have changed): it is decided anew.
     AuthorizationLapsed,
+    /// A payout was recalled with a key that does not count any more; the reason says which. Its initiator recalls it again.
+    RecallLapsed,
     /// Somebody who must approve said no.
     ApprovalRejected,
     /// Not enough had approved when the deadline passed.

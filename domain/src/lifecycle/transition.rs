@@ -140,6 +140,11 @@ pub enum Fact {
     Recalled {
         recall: SignedRecall,
     },
+    /// The initiator recalls anew what they had recalled with a key that does not count any more. The same is paid, and in the same way:
+    /// only what shows co-signers that it was taken back is another.
+    RecalledAgain {
+        recall: SignedRecall,
+    },
     /// The intent's time is over, or it can never be built.
     Expired {
         sub_status: SubStatus,
@@ -192,7 +197,7 @@ impl Transfer {
         };
         let transfer = Self { version: self.version + 1, updated_at: now, ..next };
         let recalled = match fact {
-            Fact::Recalled { recall } => Some(recall),
+            Fact::Recalled { recall } | Fact::RecalledAgain { recall } => Some(recall),
             _ => None,
         };
         Ok(Transition { transfer, from, recalled })
@@ -246,11 +251,24 @@ impl Transfer {
             true => Replacing::default(),
             false => self.replacing.clone().after(fact, now),
         };
-        let mut recalls = self.recalls.clone();
-        if let Fact::Recalled { recall } = fact {
-            recalls.push(recall.clone());
-        }
+        let recalls = self.recalls_after(fact)?;
         Some(Self { state, sub_status, reason, flags, replacing, recalls, ..self.clone() })
+    }
+
+    /// Each payout is taken out once; its recall can be put in the place of one that there is, and of no other.
+    fn recalls_after(&self, fact: &Fact) -> Option<Vec<SignedRecall>> {
+        let mut recalls = self.recalls.clone();
+        match fact {
+            Fact::Recalled { recall } => {
+                let first = recalls.iter().all(|there| there.payment != recall.payment);
+                first.then(|| recalls.push(recall.clone()))?;
+            }
+            Fact::RecalledAgain { recall } => {
+                *recalls.iter_mut().find(|there| there.payment == recall.payment)? = recall.clone();
+            }
+            _ => {}
+        }
+        Some(recalls)
     }
 
     /// What happens beside the status.
@@ -261,7 +279,14 @@ impl Transfer {
             let state = State::Broadcasting { transaction: *transaction, maybe_sent: true };
             return spent_elsewhere.then_some((state, Some(SubStatus::Reorged), None));
         }
+        // Why it waited may be gone with it: it is looked at without a pause.
+        if matches!(fact, Fact::RecalledAgain { .. })
+            && matches!(self.sub_status, Some(SubStatus::RecallLapsed | SubStatus::SignerNotYet))
+        {
+            return Some((self.state.clone(), None, None));
+        }
         let may = match fact {
+            Fact::RecalledAgain { .. } => !self.status().is_terminal(),
             Fact::ReplacementWanted { verb: Verb::SpeedUp { .. } } => {
                 let cancelling = matches!(self.replacing.wanted, Some(Wanted { verb: Verb::Cancel, .. }));
                 self.state.is_replaceable() && !cancelling
@@ -521,6 +546,7 @@ fn next(state: &State, fact: &Fact) -> Option<Next> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recall::RecallSignature;
     use proptest::prelude::*;
 
     fn transaction() -> TransactionId {
@@ -579,7 +605,11 @@ mod tests {
                 lasting: false,
             },
             Fact::Stuck,
-            Fact::Recalled { recall: SignedRecall { payment: 0, signature: [1; 64] } },
+            Fact::Recalled { recall: SignedRecall { payment: 0, signature: RecallSignature::Key([1; 64]) } },
+            Fact::Recalled { recall: SignedRecall { payment: 1, signature: RecallSignature::Key([1; 64]) } },
+            Fact::RecalledAgain {
+                recall: SignedRecall { payment: 0, signature: RecallSignature::Key([2; 64]) },
+            },
             Fact::Expired { sub_status: SubStatus::IntentExpired },
             Fact::Failed { sub_status: SubStatus::InvalidTransaction, reason: reason() },
             Fact::Cancelled,
@@ -610,8 +640,9 @@ mod tests {
             max_fee: Amount::from_u64(9),
             expires_at: Timestamp(1),
             fills: None,
+            terms: None,
         };
-        let order = SignedIntent { intent, initiator: InitiatorKey([1; 32]), signature: [2; 64] };
+        let order = SignedIntent::by_key(intent, InitiatorKey([1; 32]), [2; 64]);
         let id = |n| uuid::Uuid::from_u128(n);
         Transfer::submitted(
             crate::ids::TransferId::new(id(1)),
@@ -655,8 +686,14 @@ mod tests {
                 if after.status().is_terminal() {
                     prop_assert_eq!(&after.replacing, &Replacing::default());
                 }
-                if after.recalls != transfer.recalls {
+                let places = |transfer: &Transfer| -> Vec<u32> {
+                    transfer.recalls.iter().map(|recall| recall.payment).collect()
+                };
+                if matches!(fact, Fact::RecalledAgain { .. }) {
+                    prop_assert_eq!((places(&after), &after.state), (places(&transfer), state));
+                } else if after.recalls != transfer.recalls {
                     prop_assert!(!may_pay(state), "recalled in {state:?}");
+                    prop_assert!(places(&after).starts_with(&places(&transfer)), "{after:?}");
                 }
                 transfer = after;
             }
@@ -773,6 +810,37 @@ mod tests {
         assert!(alert(signed).is_ok_and(|again| !again.flags.frozen));
         let ended = submitted().apply(Fact::Cancelled, Timestamp(5)).unwrap().transfer;
         assert!(alert(ended).is_err(), "it pays nobody");
+    }
+
+    #[test]
+    fn a_recall_is_renewed_wherever_co_signers_may_be_asked_again() {
+        let recall = |payment, byte| SignedRecall { payment, signature: RecallSignature::Key([byte; 64]) };
+        let apply = |transfer: Transfer, fact: Fact| transfer.apply(fact, Timestamp(4));
+        let again = |byte| Fact::RecalledAgain { recall: recall(1, byte) };
+        assert!(apply(submitted(), again(2)).is_err(), "there is nothing to renew");
+        let first = apply(submitted(), Fact::Recalled { recall: recall(1, 1) }).unwrap().transfer;
+        assert!(
+            apply(first.clone(), Fact::Recalled { recall: recall(1, 2) }).is_err(),
+            "it is taken out already"
+        );
+
+        let lapsed = Fact::Waiting { sub_status: SubStatus::RecallLapsed, reason: "no key".into() };
+        let waits = apply(first.clone(), lapsed).unwrap().transfer;
+        let renewed = apply(waits, again(2)).unwrap();
+        assert_eq!(renewed.recalled, Some(recall(1, 2)), "for whoever verifies the log");
+        assert_eq!(renewed.transfer.recalls, [recall(1, 2)]);
+        assert_eq!((renewed.transfer.sub_status, renewed.transfer.reason), (None, None));
+
+        // What may pay keeps its transaction.
+        let begun = until_a_session_began(first.clone());
+        let signed = apply(begun.clone(), Fact::Signed).unwrap().transfer;
+        for transfer in [begun, signed] {
+            let renewed = apply(transfer.clone(), again(3)).unwrap().transfer;
+            assert_eq!((&renewed.state, renewed.sub_status), (&transfer.state, transfer.sub_status));
+            assert_eq!(renewed.recalls, [recall(1, 3)]);
+        }
+        let ended = apply(first, Fact::Cancelled).unwrap().transfer;
+        assert!(apply(ended, again(2)).is_err());
     }
 
     #[test]

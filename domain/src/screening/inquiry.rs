@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 const MAX_ADDRESS: usize = 100;
 const MAX_TX_ID: usize = 128;
-const MAX_SENDERS: usize = 100;
+/// Of a deposit. One with more is not screened by a part of them: it waits for people.
+pub const MAX_SENDERS: usize = 100;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(
@@ -26,7 +27,7 @@ const MAX_SENDERS: usize = 100;
 pub enum Inquiry {
     /// Before anything is signed. Carries the whole order, whose digest the verdict names: the screening service computes it itself, so that
     /// a verdict about one payee cannot be had for another.
-    Outbound { order: SignedIntent },
+    Outbound { order: Box<SignedIntent> },
     /// After broadcast: registers what was paid, so that alerts come for it.
     Broadcast {
         transfer: TransferId,
@@ -87,8 +88,8 @@ pub enum InvalidInquiry {
 
 impl Inquiry {
     /// The order that is about to be paid.
-    pub const fn outbound(order: SignedIntent) -> Self {
-        Self::Outbound { order }
+    pub fn outbound(order: SignedIntent) -> Self {
+        Self::Outbound { order: Box::new(order) }
     }
 
     pub const fn network(&self) -> Network {
@@ -110,7 +111,11 @@ impl Inquiry {
         }
     }
 
-    /// What must hold of every inquiry; of an order, its initiator's signature, too.
+    /// What must hold of every inquiry; of an order of a desk without a governance log, its initiator's signature, too.
+    ///
+    /// That of a user of a governed desk is for whoever has the desk's log, which a screening service has not: a passkey's assertion means nothing
+    /// without its public key. Nothing is lost by that. The verdict names the desk and the digest of this very order, terms and all, and is
+    /// worth nothing but to co-signers, who verify the order before they look at it.
     ///
     /// # Errors
     /// The first thing that is wrong, with its field.
@@ -121,7 +126,10 @@ impl Inquiry {
                 if order.intent.fills.is_some() {
                     return Err(InvalidInquiry::PaysNobody);
                 }
-                Ok(order.verify_signature()?)
+                match order.intent.terms {
+                    None => Ok(order.verify_key().map(drop)?),
+                    Some(_) => Ok(order.by_whom_it_names().map(drop)?),
+                }
             }
             Self::Broadcast { network, tx_id, payments, .. } => {
                 text("txId", tx_id, MAX_TX_ID)?;

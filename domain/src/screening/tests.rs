@@ -8,7 +8,7 @@ use crate::{
         verdict::{NotScreened, Verdict},
     },
     ids::{DepositId, TransferId},
-    intent::{Destination, Intent, IntentDigest, Payment, SignedIntent},
+    intent::{Destination, Intent, IntentDigest, Payment, Proof, SignedIntent, Terms},
     network::Network,
     time::Timestamp,
     wallet::{WalletDescriptor, WalletKind},
@@ -34,6 +34,7 @@ fn order() -> SignedIntent {
         max_fee: Amount::from_u64(10),
         expires_at: FOUNDED,
         fills: None,
+        terms: None,
     };
     sign(intent)
 }
@@ -41,7 +42,13 @@ fn order() -> SignedIntent {
 fn sign(intent: Intent) -> SignedIntent {
     let key = key("client.operator");
     let signature = key.secret.sign(intent.canonical().as_bytes()).to_bytes();
-    SignedIntent { initiator: key.initiator(), intent, signature }
+    SignedIntent::by_key(intent, key.initiator(), signature)
+}
+
+/// A signature that is none.
+fn spoil(order: &mut SignedIntent) {
+    let Proof::Key { signature, .. } = &mut order.proof else { panic!("a bare key's order") };
+    signature[0] ^= 1;
 }
 
 fn xrp() -> Network {
@@ -182,14 +189,14 @@ fn external_ids_stay_for_a_round_and_differ_between_them() {
     assert!(ids.iter().all(|id| id.len() == 32));
     // Signed again, it is the same order.
     let mut again = order();
-    again.signature[0] ^= 1;
+    spoil(&mut again);
     assert_eq!(Inquiry::outbound(again).external_id(0, 0), Inquiry::outbound(order()).external_id(0, 0));
 }
 
 #[test]
 fn what_makes_no_sense_is_not_asked() {
     let mut forged = order();
-    forged.signature[9] ^= 1;
+    spoil(&mut forged);
     assert!(matches!(Inquiry::outbound(forged).validate(), Err(InvalidInquiry::Signature(_))));
     let mut changed = order();
     changed.intent.payments[0].amount = Amount::from_u64(6);
@@ -197,6 +204,16 @@ fn what_makes_no_sense_is_not_asked() {
     let mut empty = order().intent;
     empty.payments.clear();
     assert!(matches!(Inquiry::outbound(sign(empty)).validate(), Err(InvalidInquiry::Intent(_))));
+    // Whose signature it is at a governed desk, co-signers say; that it is given as that of whom it names is seen without the log.
+    let desk = TestDesk::new(0);
+    let terms: Option<Terms> = Some(desk.terms());
+    let governed = key("nobody").order(Intent { terms: terms.clone(), ..order().intent });
+    assert_eq!(Inquiry::outbound(governed.clone()).validate(), Ok(()));
+    let signature = key("client.operator").sign(&governed.intent.digest().0);
+    let anothers = SignedIntent::by_user(governed.intent, signature);
+    assert!(matches!(Inquiry::outbound(anothers).validate(), Err(InvalidInquiry::Signature(_))));
+    let mixed = sign(Intent { terms, ..order().intent });
+    assert!(matches!(Inquiry::outbound(mixed).validate(), Err(InvalidInquiry::Signature(_))));
     let at = |address: &str| Inquiry::Address { network: xrp(), address: address.into() };
     for wrong in ["", "r\u{7}", &"r".repeat(101)] {
         let refused = at(wrong).validate();

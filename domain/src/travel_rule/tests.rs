@@ -90,6 +90,7 @@ fn order(payments: Vec<Payment>) -> Intent {
         max_fee: Amount::from_u64(1),
         expires_at: Timestamp::from_secs(1),
         fills: None,
+        terms: None,
     }
 }
 

@@ -66,6 +66,9 @@ const CHANGES: Rule = Rule::Any(&[
 ]);
 const READ_COMPLIANCE: Rule = Rule::Any(&[Permission::ReadCompliance]);
 const WORK_CASES: Rule = Rule::Any(&[Permission::WorkCases]);
+/// Who decides about addresses, proposes them, or approves them.
+const SCREEN_ADDRESS: Rule =
+    Rule::Any(&[Permission::WorkCases, Permission::ProposeAddress, Permission::ApproveAddress]);
 const READ: Rule = Rule::Any(&[Permission::Read]);
 const OPERATE: Rule = Rule::Any(&[Permission::Operate]);
 
@@ -135,6 +138,7 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/v1/cases/{id}/close", WORK_CASES, Objects::All),
     route("POST", "/v1/deposits/{id}/dispositions", WORK_CASES, Objects::Filtered),
     route("POST", "/v1/deposits/{id}/screenings", WORK_CASES, Objects::Filtered),
+    route("POST", "/v1/screening/addresses", SCREEN_ADDRESS, Objects::None),
     route("POST", "/v1/screening/alerts", Rule::Callback, Objects::None),
     // events
     route("GET", "/v1/events", READ, Objects::All),

@@ -33,7 +33,10 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use bursar_domain::{
-    governance::{directory::PublicKey, role::Role},
+    governance::{
+        directory::{KeyUse, PublicKey},
+        role::Role,
+    },
     ids::{ApiKeyId, TransferId, WalletId},
     time::{Clock, Timestamp},
 };
@@ -146,6 +149,11 @@ impl Authentication {
 
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// How often who is known may do what.
+    pub const fn limits(&self) -> &RateLimits {
+        &self.limits
     }
 
     /// Where it comes from.
@@ -446,6 +454,9 @@ async fn holder(state: &ApiState, key: &[u8; 32], proof: Proof) -> Result<(Calle
         if user.suspended {
             return Err(Refused::Unknown);
         }
+        if !key.uses.include(KeyUse::Access) {
+            return Err(Refused::Use);
+        }
         let caller = Caller::of_user(user, key.id.clone(), proof);
         let limits = api_keys::limits_of_user(&state.context.store, &user.id).await?;
         return Ok((caller, limits));
@@ -493,7 +504,7 @@ async fn by_session(state: &ApiState, token: &str) -> Result<(Caller, Limits), R
     let session = session::live(state, token).await?.ok_or(Refused::Over)?;
     let log = state.context.log().await?.ok_or(Refused::Over)?;
     let user = log.directory().user(&session.user).filter(|user| !user.suspended).ok_or(Refused::Over)?;
-    let key = user.key(&session.key).ok_or(Refused::Over)?;
+    let key = user.key(&session.key).filter(|key| key.uses.include(KeyUse::Access)).ok_or(Refused::Over)?;
     let caller = Caller::of_user(user, key.id.clone(), Proof::Session { id: *session.id.as_uuid() });
     let limits = api_keys::limits_of_user(&state.context.store, &user.id).await?;
     Ok((caller, limits))

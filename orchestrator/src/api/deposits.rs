@@ -45,7 +45,7 @@ pub struct DepositView {
     pub asset: Asset,
     pub amount: String,
     pub address: String,
-    /// Whom the chain names as sender; nobody on Bitcoin.
+    /// Whom the chain names as sender; on Bitcoin whose outputs were spent, the first 101 of them.
     pub from: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tag: Option<u32>,
@@ -97,7 +97,7 @@ pub fn view(state: &ApiState, deposit: Deposit) -> DepositView {
 pub struct DispositionView {
     /// What the signatures are over.
     pub digest: String,
-    /// What was signed (docs/compliance.md): genesis, deposit, action, reason, decidedAt.
+    /// What was signed (docs/compliance.md): genesis, deposit, action, reason, evidence, decidedAt.
     #[schema(value_type = Object)]
     pub disposition: Disposition,
     pub signed_by: Vec<String>,
@@ -149,7 +149,7 @@ pub struct Which {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DispositionSubmission {
-    /// What is signed (docs/compliance.md): genesis, deposit, action (`RELEASE`, `REFUND`, `ISOLATE`), reason, decidedAt.
+    /// What is signed (docs/compliance.md): genesis, deposit, action (`RELEASE`, `REFUND`, `ISOLATE`), reason, evidence, decidedAt.
     #[schema(value_type = Object)]
     pub disposition: Disposition,
     /// One or more, at most eight: each is kept beside those that came before.
@@ -264,6 +264,7 @@ impl From<DisposeError> for Problem {
                 }
                 InvalidDisposition::NotCompliance(_) => (StatusCode::FORBIDDEN, "DISPOSITION_NOT_COMPLIANCE"),
                 InvalidDisposition::Reason => (StatusCode::UNPROCESSABLE_ENTITY, "DISPOSITION_REASON"),
+                InvalidDisposition::Evidence(_) => (StatusCode::UNPROCESSABLE_ENTITY, "DISPOSITION_EVIDENCE"),
                 InvalidDisposition::TooMany => (StatusCode::UNPROCESSABLE_ENTITY, "DISPOSITION_TOO_MANY"),
                 InvalidDisposition::Signature(_) => {
                     (StatusCode::UNPROCESSABLE_ENTITY, "DISPOSITION_SIGNATURE")

@@ -15,7 +15,7 @@ use super::{
 use crate::intake::TransferRequest;
 use axum::{Extension, Json, extract::State};
 use bursar_domain::governance::{
-    directory::{PublicKey, User},
+    directory::{KeyUse, PublicKey, User, UserId},
     policy::{Gap, Policy, RiskBand},
     state::State as LogState,
 };
@@ -27,7 +27,8 @@ use utoipa::ToSchema;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Simulation {
-    /// As for POST /v1/transfers. `initiator` is needed, the signature is not.
+    /// As for POST /v1/transfers, and who would order is needed: `initiator`, which may be a user's id here, or the one of its `terms`. Nobody
+    /// verifies a signature.
     pub transfer: TransferRequest,
     /// A draft; the policy in force when absent.
     #[serde(default)]
@@ -50,7 +51,8 @@ pub async fn simulate(
 ) -> Result<Json<Explanation>, Problem> {
     let (_, log) = log(&state).await?;
     let (wallet, intent) = understand(&state, &caller, &request).await?;
-    let user = initiator(&log, request.initiator.as_deref())?;
+    let by_terms = request.terms.as_ref().map(|terms| terms.initiator.as_str());
+    let user = initiator(&log, request.initiator.as_deref().or(by_terms))?;
     let published = log.policy();
     let (policy, version) = match (&policy, published) {
         (Some(draft), _) => (draft, None),
@@ -66,14 +68,18 @@ pub async fn simulate(
     Ok(Json(explain::decision(&log, &decision, policy, version, user.id.clone(), frozen)))
 }
 
-/// Whose key it is.
-fn initiator<'s>(log: &'s LogState, key: Option<&str>) -> Result<&'s User, Problem> {
-    let key = key.ok_or_else(|| Problem::invalid_field("transfer.initiator", "is needed: who would sign"))?;
+/// Whose key it is, or whose id.
+fn initiator<'s>(log: &'s LogState, named: Option<&str>) -> Result<&'s User, Problem> {
+    let wrong = |message| Problem::invalid_field("transfer.initiator", message);
+    let named = named.ok_or_else(|| wrong("is needed: who would sign"))?;
     let mut public = [0; 32];
-    hex::decode_to_slice(key, &mut public)
-        .map_err(|_| Problem::invalid_field("transfer.initiator", "a public key has 64 hex digits"))?;
-    let holder = log.directory().holder(&PublicKey::Ed25519(public));
-    let (user, _) =
-        holder.ok_or_else(|| Problem::invalid_field("transfer.initiator", "no user has this key"))?;
-    Ok(user)
+    if hex::decode_to_slice(named, &mut public).is_ok() {
+        let holder = log.directory().holder(&PublicKey::Ed25519(public));
+        let (user, key) = holder.ok_or_else(|| wrong("no user has this key"))?;
+        let signs = key.uses.include(KeyUse::Documents);
+        return signs.then_some(user).ok_or_else(|| wrong("this key is not for DOCUMENTS"));
+    }
+    let id: Option<UserId> = named.parse().ok();
+    let user = id.and_then(|id| log.directory().user(&id));
+    user.ok_or_else(|| wrong("give a user's id, or the 64 hex digits of a user's Ed25519 key"))
 }

@@ -3,6 +3,7 @@
 use super::{ApiState, extract::Body, governance::log, problem::Problem, wire::time};
 use axum::{Json, extract::State, http::StatusCode};
 use bursar_domain::{
+    audit::act::Signed,
     governance::{
         policy::Policy,
         quote::{NotQuoted, Quote, QuoteCheck, SignedQuote},
@@ -11,8 +12,12 @@ use bursar_domain::{
     },
     time::Timestamp,
 };
-use bursar_store::quotes::{self, StoredQuote};
+use bursar_store::{
+    events,
+    quotes::{self, StoredQuote},
+};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 
 /// The most prices that are listed.
@@ -77,10 +82,20 @@ pub async fn create(
         problem(&why)
     })?;
     let mut tx = state.context.store.write().await?;
+    let (asset, service) = (signed.quote.asset, &signed.signature.user);
+    let before = quotes::of_asset_in(&mut tx, asset, signed.quote.currency).await?;
+    let before = before.iter().map(|stored| &stored.signed).find(|quote| quote.signature.user == *service);
+    // The log keeps what it is told: a price that is only confirmed is none of its news.
+    let news = before.is_none_or(|before| before.quote.price != signed.quote.price);
     let status = if quotes::put(&mut tx, &signed, now).await? { StatusCode::CREATED } else { StatusCode::OK };
     if status == StatusCode::CREATED {
+        if news {
+            let payload = json!({ "service": service, "quote": signed.quote });
+            let told = Signed::price(&signed, log.head().seq);
+            events::append_signed(&mut tx, "price.taken", None, now, &payload, &told).await?;
+        }
         // What waits for people because its worth was not known may need fewer of them.
-        quotes::nudge_waiting(&mut tx, signed.quote.asset, now).await?;
+        quotes::nudge_waiting(&mut tx, asset, now).await?;
         tx.commit().await?;
     }
     Ok((status, Json(view(&log, StoredQuote { signed, received_at: now }, now))))

@@ -1,7 +1,10 @@
 //! How often somebody may ask: a bucket of tokens for each caller, and one for each address that nobody vouches for.
 
 use super::problem::Problem;
-use bursar_domain::{ids::ApiKeyId, time::Clock};
+use bursar_domain::{
+    ids::ApiKeyId,
+    time::{Clock, Timestamp},
+};
 use governor::{
     Quota, RateLimiter, clock::Clock as GovernorClock, middleware::NoOpMiddleware,
     state::keyed::HashMapStateStore,
@@ -28,18 +31,32 @@ impl Rate {
     }
 }
 
-/// The server's clock, as governor reads one. A clock that is set back gives no tokens until it has caught up with itself.
-struct Ticks(Arc<dyn Clock>);
+/// The server's clock, as governor reads one: it only goes on. Nobody waits until a clock that was set back has caught up with itself, and
+/// one that jumps forward fills the buckets.
+#[derive(Clone)]
+struct Ticks {
+    clock: Arc<dyn Clock>,
+    /// What the clock showed last, and all that had passed then.
+    read: Arc<Mutex<(Timestamp, Duration)>>,
+}
 
-impl Clone for Ticks {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
+impl Ticks {
+    fn new(clock: Arc<dyn Clock>) -> Self {
+        let read = Arc::new(Mutex::new((clock.now(), Duration::ZERO)));
+        Self { clock, read }
     }
 }
 impl GovernorClock for Ticks {
     type Instant = Duration;
     fn now(&self) -> Duration {
-        Duration::from_micros(u64::try_from(self.0.now().micros()).unwrap_or(0))
+        // Whole after each use, so that a poisoned lock does not matter.
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.now();
+        let (last, passed) = *read;
+        // Nothing has passed if it was set back.
+        let passed = passed.saturating_add(now.since(last));
+        *read = (now, passed);
+        passed
     }
 }
 
@@ -74,6 +91,8 @@ impl<K: Clone + Eq + Hash> Buckets<K> {
 pub struct RateLimits {
     callers: Buckets<ApiKeyId>,
     strangers: Buckets<Option<IpAddr>>,
+    /// Questions to the screening's provider, which counts them and has them paid.
+    screenings: Buckets<ApiKeyId>,
     /// Credentials, by digest, that were good lately, and from where. Only what was looked up and found gets in, so that strangers crowd
     /// nobody out.
     good: Mutex<HashSet<([u8; 32], Option<IpAddr>)>>,
@@ -82,12 +101,16 @@ pub struct RateLimits {
 /// The most credentials that are remembered as good; about 5 MB. Beyond it all are looked up as strangers' are, once.
 const MAX_GOOD: usize = 65_536;
 
+/// How often one caller may have an address screened.
+const SCREENINGS: Rate = Rate::new(NonZeroU32::MIN, NonZeroU32::new(10).expect("ten is not zero"));
+
 impl RateLimits {
     pub fn new(callers: Rate, strangers: Rate, clock: Arc<dyn Clock>) -> Self {
-        let clock = Ticks(clock);
+        let clock = Ticks::new(clock);
         Self {
             callers: Buckets::new(callers, clock.clone()),
-            strangers: Buckets::new(strangers, clock),
+            strangers: Buckets::new(strangers, clock.clone()),
+            screenings: Buckets::new(SCREENINGS, clock),
             good: Mutex::default(),
         }
     }
@@ -129,6 +152,14 @@ impl RateLimits {
         self.callers.take(id).map_err(|wait| refused("caller", wait))
     }
 
+    /// One address that a caller asks about, besides [`Self::caller`].
+    ///
+    /// # Errors
+    /// 429, with when to come again: the service is not to be asked.
+    pub fn screening(&self, id: ApiKeyId) -> Result<(), Problem> {
+        self.screenings.take(id).map_err(|wait| refused("screening", wait))
+    }
+
     /// One request that nobody vouches for: it failed to prove who sent it, or is one that begins with nothing.
     ///
     /// # Errors
@@ -154,7 +185,6 @@ fn refused(of: &'static str, wait: Duration) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bursar_domain::time::Timestamp;
     use std::sync::atomic::{AtomicI64, Ordering};
 
     struct At(AtomicI64);
@@ -180,6 +210,23 @@ mod tests {
         assert!(limits.caller(ApiKeyId::new(uuid::Uuid::from_u128(2))).is_ok(), "others have their own");
         let problem = limits.caller(one).unwrap_err();
         assert_eq!((problem.status, problem.retry_after), (429, Some(1)));
+        let screened = (0..20).filter(|_| limits.screening(one).is_ok()).count();
+        assert_eq!(screened, 10, "they are counted apart");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_makes_nobody_wait_until_it_has_caught_up() {
+        const HOUR: i64 = 3_600_000_000;
+        let clock = Arc::new(At(AtomicI64::new(2 * HOUR)));
+        let limits = RateLimits::new(rate(1, 1), rate(1, 1), clock.clone());
+        let one = ApiKeyId::new(uuid::Uuid::from_u128(1));
+        clock.0.fetch_add(HOUR, Ordering::SeqCst);
+        assert!(limits.caller(one).is_ok());
+        clock.0.fetch_sub(HOUR, Ordering::SeqCst);
+        let problem = limits.caller(one).unwrap_err();
+        assert_eq!((problem.status, problem.retry_after), (429, Some(1)), "a jump back gives nothing either");
+        clock.0.fetch_add(1_000_000, Ordering::SeqCst);
+        assert!(limits.caller(one).is_ok());
     }
 
     #[test]

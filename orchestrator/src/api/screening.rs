@@ -1,4 +1,8 @@
-//! What was screened, and alerts that the screening service hands in.
+//! What was screened, what the service says of an address, and alerts that it hands in.
+
+pub mod address;
+
+pub use address::AddressScreeningView;
 
 use super::{
     ApiState,

@@ -2,7 +2,7 @@
 //!
 //! What the passkey signs is not the server's challenge but a digest of it under a tag of its own (`docs/authentication.md`). So a login can
 //! never be an approval or a governance entry, whatever a hostile server hands out as its challenge, as long as the page that asks for the
-//! assertion is honest.
+//! assertion is honest. Where it may not be, people log in with passkeys that are for access only, which sign no documents.
 
 mod challenge;
 
@@ -22,7 +22,7 @@ use axum::{
 use bursar_domain::{
     canonical::Canonical,
     governance::{
-        directory::{Directory, KeyMaterial},
+        directory::{Directory, KeyMaterial, KeyUse, UserKey},
         signature::{Evidence, Signature},
     },
     ids::SessionId,
@@ -196,7 +196,7 @@ pub async fn create(
     let challenge = challenge.ok_or_else(refused)?;
     let log = governance.state(&state.context.store).await?;
     let digest = digest(governance.genesis(), challenge.bytes());
-    if let Err(invalid) = signature.verify(log.directory(), &digest) {
+    if let Err(invalid) = signature.verify_login(log.directory(), &digest) {
         tracing::debug!(%invalid, ?address, "login refused");
         as_much_work(log.directory(), &signature, &digest);
         return Err(refused());
@@ -244,18 +244,20 @@ fn set_cookie(response: &mut Response, token: &str, seconds: u64) {
     }
 }
 
-/// A user or key that is not there is found out without arithmetic, which its absence would show by: so it is done with another.
+/// A user or key that is not there, or is not for this, is found out without arithmetic, which its absence would show by: so it is done with
+/// another.
 fn as_much_work(directory: &Directory, signature: &Signature, digest: &[u8; 32]) {
-    let there = directory
-        .user(&signature.user)
-        .is_some_and(|user| !user.suspended && user.key(&signature.key).is_some());
-    let is_passkey = |material: &KeyMaterial| matches!(material, KeyMaterial::Passkey { .. });
+    let logs_in = |key: &&UserKey| {
+        matches!(key.material, KeyMaterial::Passkey { .. }) && key.uses.include(KeyUse::Access)
+    };
+    let named = directory.user(&signature.user).filter(|user| !user.suspended);
+    let there = named.and_then(|user| user.key(&signature.key)).is_some_and(|key| logs_in(&key));
     let mut others = directory.users().filter(|user| !user.suspended);
-    let other = others.find_map(|user| Some((user, user.keys.iter().find(|key| is_passkey(&key.material))?)));
+    let other = others.find_map(|user| Some((user, user.keys.iter().find(logs_in)?)));
     if let (false, Some((user, key))) = (there, other) {
         let other =
             Signature { user: user.id.clone(), key: key.id.clone(), evidence: signature.evidence.clone() };
-        let _ = other.verify(directory, digest);
+        let _ = other.verify_login(directory, digest);
     }
 }
 

@@ -10,6 +10,7 @@ pub mod get;
 pub mod list;
 pub mod recalls;
 pub mod refusal;
+pub mod terms;
 pub mod view;
 
 use super::{ApiState, auth::Caller, problem::Problem, wallets};

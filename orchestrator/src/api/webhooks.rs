@@ -116,8 +116,8 @@ pub async fn change(
         return Err(Problem::invalid_field("reason", "at most 500 characters"));
     }
     let endpoint = find(&state, &id).await?;
-    if endpoint.target.entry.is_none() {
-        // Only the log brings back what it does not name.
+    if change.enabled || endpoint.target.entry.is_none() {
+        // Where something is governed, one person stops what is sent, and the log has it go on.
         ungoverned(&state)?;
     }
     let now = state.context.now();
@@ -155,7 +155,8 @@ pub async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Make a new secret and show it, once. Messages are signed with the one before, too, for a while.
+/// Make a new secret and show it, once. Messages are signed with the one before, too, for a while. Where something is governed the log says when
+/// there is a new one, and the present one is shown.
 #[utoipa::path(post, path = "/v1/webhooks/{id}/secret", tag = "events", security(("apiKey" = [])), params(("id" = String, Path)),
     request_body = RotateSecret,
     responses((status = 200, body = WebhookWithSecret), (status = 400, body = Problem), (status = 401, body = Problem), (status = 404, body = Problem),
@@ -176,11 +177,21 @@ pub async fn rotate(
         return Err(Problem::webhook_secret_shared(&name));
     }
     let now = state.context.now();
-    let previous_until = now.plus(Duration::from_secs(hours * 3600));
     let mut tx = state.context.store.write().await?;
-    let rotated = kept::rotate(&mut tx, &id, webhooks.keys.name(), previous_until, now).await?;
-    let rotated = rotated.ok_or_else(|| Problem::not_found("webhook"))?;
-    let secret = webhooks.keys.secret(&id, &rotated).map_err(no_key)?;
+    let secret = match endpoint.target.entry {
+        // Its file may be another than is configured. That it was shown is in the audit.
+        Some(_) => {
+            let present = webhooks.keys.secret(&id, &endpoint.secret);
+            present.map_err(|_| Problem::webhooks_not_configured())?
+        }
+        None => {
+            ungoverned(&state)?;
+            let previous_until = now.plus(Duration::from_secs(hours * 3600));
+            let rotated = kept::rotate(&mut tx, &id, webhooks.keys.name(), previous_until, now).await?;
+            let rotated = rotated.ok_or_else(|| Problem::not_found("webhook"))?;
+            webhooks.keys.secret(&id, &rotated).map_err(no_key)?
+        }
+    };
     tx.commit().await?;
     let endpoint = find(&state, &id).await?;
     Ok(Json(WebhookWithSecret { webhook: view(&state, endpoint).await?, secret: secret.to_string() }))

@@ -15,19 +15,21 @@ use crate::{
 };
 use anyhow::Context as _;
 use bursar_domain::{
+    asset::Asset,
     governance::{
         approval::{Approval, ApprovalPayload, Vote},
-        directory::{PublicKey, User},
+        authorization::{Denied, verify_order},
+        directory::User,
         policy::{Allowed, Decision, Facts, Match, Outcome, Request, evaluate},
         role::Permission,
         state::{PublishedPolicy, State},
     },
     ids::TransferId,
-    intent::{InitiatorKey, Intent, SignedIntent},
+    intent::{Intent, Payment, SignedIntent},
     time::{Clock as _, Timestamp},
 };
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// Approve a transfer, or reject it.
@@ -88,36 +90,38 @@ pub async fn run(approve: Approve, output: Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A transfer as the server shows it, and the order that this is, verified here.
+/// A transfer as the server shows it, and the order that this is: of the intent that its digest names, whoever signed it ([`initiator`]).
+///
+/// # Errors
+/// [`NotSigned`] if the server shows another transfer than was asked for, or names another intent than what it shows makes.
 pub(super) async fn order(client: &Client, id: TransferId) -> anyhow::Result<(Value, SignedIntent)> {
     let transfer: Value = client.get(&format!("/v1/transfers/{id}"), &[]).await?;
-    let intent = compose(client, &transfer).await?;
-    if transfer["intentDigest"].as_str() != Some(&intent.digest().to_string()) {
-        let reason = "the server names another intent than what it shows of the transfer makes";
-        return Err(NotSigned(reason.into()).into());
+    if transfer["id"].as_str() != Some(&id.to_string()) {
+        let shown = plain(&transfer["id"]);
+        return Err(NotSigned(format!("id: the server shows {shown}, and {id} was asked for")).into());
     }
-    let order = ordered(&transfer, intent)?;
+    let intent = compose(client, &transfer).await?;
+    let made = intent.digest().to_string();
+    if transfer["intentDigest"].as_str() != Some(&made) {
+        let named = plain(&transfer["intentDigest"]);
+        let reason =
+            format!("intentDigest: the server names {named}, and what it shows of the transfer makes {made}");
+        return Err(NotSigned(reason).into());
+    }
+    let mut order = json!({ "intent": intent, "signature": transfer["initiatorSignature"] });
+    if transfer["terms"].is_null() {
+        order["initiator"] = transfer["initiator"].clone();
+    }
+    let order = serde_json::from_value(order)
+        .map_err(|error| NotSigned(format!("initiatorSignature: it is none of this order: {error}")))?;
     Ok((transfer, order))
 }
 
-/// The order with its initiator's signature, verified here.
-fn ordered(transfer: &Value, intent: Intent) -> anyhow::Result<SignedIntent> {
-    let (mut initiator, mut signature) = ([0; 32], [0; 64]);
-    let text = |name: &str| transfer[name].as_str().unwrap_or_default().to_owned();
-    hex::decode_to_slice(text("initiator"), &mut initiator)
-        .context("the server's answer has no initiator")?;
-    hex::decode_to_slice(text("initiatorSignature"), &mut signature)
-        .context("the server's answer has no initiatorSignature")?;
-    let order = SignedIntent { intent, initiator: InitiatorKey(initiator), signature };
-    order.verify_signature().map_err(|invalid| NotSigned(invalid.to_string()))?;
-    Ok(order)
-}
-
-/// Who ordered it, by the log.
+/// Who ordered it, verified here by the log: that it is an order of this desk, under a policy that it has or had, and theirs.
 pub(super) fn initiator<'s>(log: &'s State, order: &SignedIntent) -> Result<&'s User, NotSigned> {
-    let public = PublicKey::Ed25519(order.initiator.0);
-    let holder = log.directory().holder(&public).map(|(user, _)| user);
-    holder.ok_or_else(|| NotSigned(format!("nobody of the log has the key that ordered it, {public}")))
+    let refused = |denied: Denied| NotSigned(denied.to_string());
+    verify_order(log, order).map_err(refused)?;
+    order.user(log.directory()).ok_or(Denied::UnknownInitiator).map_err(refused)
 }
 
 /// What the policy says, by what is known on this machine: no prices, balances, screenings or earlier transfers.
@@ -171,6 +175,8 @@ async fn compose(client: &Client, transfer: &Value) -> anyhow::Result<Intent> {
         payments: transfer["payments"].as_array().into_iter().flatten().map(payment).collect(),
         max_fee: text("maxFee"),
         expires_at: text("expiresAt"),
+        terms: serde_json::from_value(transfer["terms"].clone())
+            .context("the server's answer has no terms")?,
         initiator: None,
         signature: None,
     };
@@ -187,10 +193,15 @@ pub(super) fn plain(value: &Value) -> String {
 pub(super) fn show(transfer: &Value, intent: &Intent, verb: &str) {
     eprintln!("{verb} {} from {}", intent.external_id, intent.wallet);
     for (place, payment) in intent.payments.iter().enumerate() {
-        let tag = payment.destination.tag.map(|tag| format!(" tag {tag}")).unwrap_or_default();
-        let amount = plain(&transfer["payments"][place]["amount"]);
-        let (units, asset) = (payment.amount, intent.asset);
-        eprintln!("  {amount} {asset} ({units} smallest units) to {}{tag}", payment.destination.address);
+        eprintln!("  {}", payout(&transfer["payments"][place], intent.asset, payment));
     }
     eprintln!("  fee at most {} smallest units; expires {}", intent.max_fee, plain(&transfer["expiresAt"]));
+}
+
+/// One payout, in words.
+pub(super) fn payout(shown: &Value, asset: Asset, payment: &Payment) -> String {
+    let Payment { destination, amount: units } = payment;
+    let tag = destination.tag.map(|tag| format!(" tag {tag}")).unwrap_or_default();
+    let amount = plain(&shown["amount"]);
+    format!("{amount} {asset} ({units} smallest units) to {}{tag}", destination.address)
 }

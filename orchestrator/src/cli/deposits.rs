@@ -57,8 +57,11 @@ pub struct Dispose {
     #[arg(long)]
     action: DispositionAction,
     /// Why, for the record: 1 to 500 characters. Begins a disposition of its own.
-    #[arg(long)]
+    #[arg(long, requires = "evidence")]
     reason: Option<String>,
+    /// What it rests on, up to ten times: a file, of which name and SHA-256 are signed, or a URI, such as urn:bursar:case:<case id>.
+    #[arg(long, value_name = "FILE|URI", requires = "reason")]
+    evidence: Vec<String>,
     #[command(flatten)]
     signing: Signing,
 }
@@ -102,6 +105,7 @@ async fn dispose(args: Dispose, output: Output) -> anyhow::Result<()> {
             deposit: args.deposit,
             action: args.action,
             reason,
+            evidence: compliance::evidence(&args.evidence)?,
             decided_at: SystemClock.now(),
         },
         None => compliance::begun(&shown["dispositions"], "disposition", &signer, |begun: &Disposition| {
@@ -114,7 +118,8 @@ async fn dispose(args: Dispose, output: Output) -> anyhow::Result<()> {
     eprintln!("  transaction {} ({})", field("txId"), field("index"));
     eprintln!("  {}: {}", field("status"), field("reason"));
     let digest = disposition.digest();
-    let signature = compliance::sign(&signer, &digest, &disposition.reason, &args.signing, output)?;
+    let why = (disposition.reason.as_str(), disposition.evidence.as_slice());
+    let signature = compliance::sign(&signer, &digest, why, &args.signing, output)?;
     let signed = SignedDisposition { disposition, signatures: vec![signature] };
     output.value(&client.post(&format!("{path}/dispositions"), &signed).await?);
     Ok(())

@@ -9,7 +9,7 @@ pub use keys::Signer;
 pub use known::Known;
 
 use super::{
-    ConfigFile, Connection,
+    ConfigFile, Connection, approve,
     confirm::{NotSigned, confirmed},
     output::Output,
 };
@@ -230,8 +230,11 @@ pub async fn run(command: Governance, output: Output) -> anyhow::Result<()> {
             entries(&connection.client()?.get("/v1/governance/entries", &query).await?, output)
         }
         Governance::Users(connection) => {
-            let users: Value = connection.client()?.get("/v1/governance/users", &[]).await?;
-            output.table(&users, &["id", "name", "party", "roles", "suspended"]);
+            let mut users: Value = connection.client()?.get("/v1/governance/users", &[]).await?;
+            if !output.json {
+                users["items"].as_array_mut().into_iter().flatten().for_each(keys::shorten);
+            }
+            output.table(&users, &["id", "name", "party", "roles", "keys", "suspended"]);
             Ok(())
         }
         Governance::Policy(connection) => show(&connection, "/v1/governance/policy", output).await,
@@ -378,11 +381,25 @@ async fn sign(digest: &str, signing: &Signing, output: Output) -> anyhow::Result
         );
         return Err(NotSigned(reason).into());
     }
+    if let Some(found) = change.get("screening") {
+        show_screening(found);
+    }
     confirm(&state, &document, digest, &signer.user, signing.yes, output)?;
     let signature = signer.sign(&digest.0);
     let path = format!("/v1/governance/changes/{digest}/signatures");
     output.value(&client.post(&path, &json!({ "signature": signature })).await?);
     Ok(())
+}
+
+/// What the screening says of an address that is proposed. No signature is over it: it is the server's word.
+fn show_screening(found: &Value) {
+    let field = |name: &str| approve::plain(&found[name]);
+    eprintln!("the server says of the screening of {}: {}", field("address"), field("outcome"));
+    if found["failure"].is_null() {
+        eprintln!("  risk {}, by {} at {}", field("risk"), field("provider"), field("screenedAt"));
+    } else {
+        eprintln!("  NO ANSWER, look yourself: {}", field("failure"));
+    }
 }
 
 /// Shows in words what the signature will cover, and asks.

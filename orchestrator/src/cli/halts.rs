@@ -40,5 +40,8 @@ pub async fn resume(resume: Resume, output: Output) -> anyhow::Result<()> {
     let path = format!("/v1/halts/{}/lift", resume.halt);
     let lifted: Value = resume.connection.client()?.post(&path, &json!({ "reason": resume.reason })).await?;
     output.value(&lifted);
+    if lifted["lifted"].is_null() {
+        eprintln!("it stands until somebody else resumes it, too");
+    }
     Ok(())
 }

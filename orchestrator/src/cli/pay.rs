@@ -1,22 +1,25 @@
 //! Composing and signing an intent on the initiator's own machine: what is signed is computed here, not taken from the server.
 
-use super::admin;
+mod initiator;
+
+pub use initiator::{Initiator, Standing};
+
+use super::{approve::payout, confirm::confirmed, output::Output};
 use crate::{
     api::{assets::AssetView, problem::FieldError},
     client::Client,
     intake::{self, FillRequest, PaymentRequest, RecallRequest, TransferRequest, adapter},
 };
-use anyhow::Context as _;
+use base64ct::{Base64UrlUnpadded, Encoding as _};
 use bursar_domain::{
     asset::AssetInfo,
-    intent::{Intent, IntentDigest},
+    intent::{Intent, SignedIntent, Terms},
     recall,
     wallet::WalletDescriptor,
 };
-use ed25519_dalek::Signer;
 use serde::Deserialize;
-use serde_json::Value;
-use std::{path::Path, str::FromStr};
+use serde_json::{Value, json};
+use std::str::FromStr;
 
 /// The request is wrong before anything was sent.
 #[derive(Debug, thiserror::Error)]
@@ -57,22 +60,36 @@ struct AssetPage {
 pub async fn sign(
     client: &Client,
     request: TransferRequest,
-    key_file: &Path,
+    initiator: &Initiator,
 ) -> anyhow::Result<TransferRequest> {
-    let key = admin::load_initiator_key(key_file)?;
+    let request = TransferRequest { terms: initiator.terms(), ..request };
     let intent = compose(client, &request).await?;
     show(&intent);
-    let signature = key.sign(intent.canonical().as_bytes());
-    Ok(TransferRequest {
-        initiator: Some(hex::encode(key.verifying_key().as_bytes())),
-        signature: Some(hex::encode(signature.to_bytes())),
-        ..request
-    })
+    let (public, signature) = initiator.sign(&intent);
+    Ok(TransferRequest { initiator: public, signature: Some(signature), ..request })
+}
+
+/// The request without a signature, and what a passkey is to sign: the digest is its challenge.
+pub async fn unsigned(client: &Client, request: TransferRequest, terms: Terms) -> anyhow::Result<Value> {
+    let request = TransferRequest { terms: Some(terms), initiator: None, signature: None, ..request };
+    let intent = compose(client, &request).await?;
+    show(&intent);
+    let digest = intent.digest();
+    Ok(json!({
+        "request": request,
+        "canonicalIntent": hex::encode(intent.canonical().as_bytes()),
+        "intentDigest": digest,
+        "challenge": Base64UrlUnpadded::encode_string(&digest.0),
+    }))
 }
 
 /// The order to fill a gap, signed.
-pub async fn fill(client: &Client, request: FillRequest, key_file: &Path) -> anyhow::Result<FillRequest> {
-    let key = admin::load_initiator_key(key_file)?;
+pub async fn fill(
+    client: &Client,
+    request: FillRequest,
+    initiator: &Initiator,
+) -> anyhow::Result<FillRequest> {
+    let request = FillRequest { terms: initiator.terms(), ..request };
     let wallet: WalletInfo = client.get(&format!("/v1/wallets/{}", request.wallet_id), &[]).await?;
     let adapter = adapter(wallet.descriptor.network.chain());
     let intent = intake::fill(&request, wallet.descriptor, adapter).map_err(InvalidRequest)?;
@@ -84,12 +101,8 @@ pub async fn fill(client: &Client, request: FillRequest, key_file: &Path) -> any
         intent.wallet,
         intent.max_fee
     );
-    let signature = key.sign(intent.canonical().as_bytes());
-    Ok(FillRequest {
-        initiator: Some(hex::encode(key.verifying_key().as_bytes())),
-        signature: Some(hex::encode(signature.to_bytes())),
-        ..request
-    })
+    let (public, signature) = initiator.sign(&intent);
+    Ok(FillRequest { initiator: public, signature: Some(signature), ..request })
 }
 
 /// The intent that a request means.
@@ -100,20 +113,34 @@ pub async fn compose(client: &Client, request: &TransferRequest) -> anyhow::Resu
     Ok(intake::intent(request, wallet.descriptor, &info, adapter).map_err(InvalidRequest)?)
 }
 
-/// The recall of one payout, signed. What is signed names the order by its digest and the payout by its place.
-pub fn recall(transfer: &Value, payment: u32, key_file: &Path) -> anyhow::Result<RecallRequest> {
-    let key = admin::load_initiator_key(key_file)?;
-    let text = |name: &str| transfer[name].as_str().unwrap_or_default().to_owned();
-    if !text("initiator").eq_ignore_ascii_case(&hex::encode(key.verifying_key().as_bytes())) {
-        let message = format!("did not sign this transfer; {} did", text("initiator"));
-        return Err(InvalidRequest(vec![FieldError::new("key", message)]).into());
-    }
-    let mut digest = [0; 32];
-    hex::decode_to_slice(text("intentDigest"), &mut digest).context("the answer has no intent digest")?;
-    let payout = &transfer["payments"][payment as usize];
-    eprintln!("recalling payments[{payment}] of {}: {payout}", text("externalId"));
-    let signature = key.sign(recall::canonical(IntentDigest(digest), payment).as_bytes());
-    Ok(RecallRequest { payment, signature: hex::encode(signature.to_bytes()) })
+/// The recall of one payout of an order that this initiator gave ([`Initiator::of`]), signed once what is left out was shown and
+/// confirmed. What is signed names the order by the digest that was computed here, and the payout by its place.
+///
+/// # Errors
+/// [`InvalidRequest`] if the order has no such payout, and [`NotSigned`](super::confirm::NotSigned) if nobody confirms it.
+pub fn recall(
+    shown: &Value,
+    order: &SignedIntent,
+    payment: u32,
+    initiator: &Initiator,
+    yes: bool,
+    output: Output,
+) -> anyhow::Result<RecallRequest> {
+    let intent = &order.intent;
+    let place = usize::try_from(payment).unwrap_or(usize::MAX);
+    let Some(left_out) = intent.payments.get(place) else {
+        let message =
+            format!("the order has no payments[{payment}], but {} from 0 on", intent.payments.len());
+        return Err(InvalidRequest(vec![FieldError::new("payment", message)]).into());
+    };
+    eprintln!(
+        "recalling payments[{payment}] of {} from {}, which is left out:",
+        intent.external_id, intent.wallet
+    );
+    eprintln!("  {}", payout(&shown["payments"][place], intent.asset, left_out));
+    confirmed(yes, output)?;
+    let signature = initiator.signature(&recall::canonical(intent.digest(), payment));
+    Ok(RecallRequest { payment, signature })
 }
 
 /// The chains' own assets are known here; of a token the server tells contract and decimals, which [`show`] lets people check.
@@ -139,5 +166,8 @@ fn show(intent: &Intent) {
     for payment in &intent.payments {
         let tag = payment.destination.tag.map(|tag| format!(" tag {tag}")).unwrap_or_default();
         eprintln!("  {} {} to {}{tag}", payment.amount, intent.asset, payment.destination.address);
+    }
+    if let Some(Terms { desk, policy, initiator }) = &intent.terms {
+        eprintln!("  at the desk {desk}, under the policy of {policy}, as {initiator}");
     }
 }

@@ -19,9 +19,10 @@ use bursar_domain::{
     },
     ids::TransferId,
     intent::SignedIntent,
+    network::Network,
     time::{Clock as _, Timestamp},
 };
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -34,16 +35,34 @@ pub struct Reviews {
     connection: Connection,
 }
 
-/// Every screening of a transfer, with what was found; with --again, one more.
+/// Every screening of a transfer, with what was found; with --again, one more. Or what the screening service says of an address.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Screenings {
+    #[command(subcommand)]
+    of: Option<ScreeningsOf>,
     /// Transfer id.
-    transfer: TransferId,
+    #[arg(required = true)]
+    transfer: Option<TransferId>,
     /// Screen what is held again, after an outage or when something has changed.
     #[arg(long)]
     again: bool,
     #[command(flatten)]
     connection: Connection,
+}
+
+#[derive(Debug, Subcommand)]
+enum ScreeningsOf {
+    /// Have an address screened. Without an answer of the service it is PENDING_REVIEW.
+    Address {
+        /// Such as bitcoin:mainnet, ethereum:1 or xrp:0.
+        #[arg(long)]
+        network: Network,
+        #[arg(long)]
+        address: String,
+        #[command(flatten)]
+        connection: Connection,
+    },
 }
 
 /// Release what a screening holds: a compliance officer and a compliance lead sign the same release.
@@ -55,8 +74,11 @@ pub struct ReleaseArgs {
     /// Transfer id.
     transfer: TransferId,
     /// Why, for the record: 1 to 500 characters. Begins a release of its own even if there is another.
-    #[arg(long)]
+    #[arg(long, requires = "evidence")]
     reason: Option<String>,
+    /// What it rests on, up to ten times: a file, of which name and SHA-256 are signed, or a URI, such as urn:bursar:case:<case id>.
+    #[arg(long, value_name = "FILE|URI", requires = "reason")]
+    evidence: Vec<String>,
     /// Stand in for a screening that is not to be had.
     #[arg(long)]
     bypass: bool,
@@ -96,11 +118,20 @@ pub async fn list(reviews: Reviews, output: Output) -> anyhow::Result<()> {
 }
 
 pub async fn screenings(screenings: Screenings, output: Output) -> anyhow::Result<()> {
-    let (client, path) =
-        (screenings.connection.client()?, format!("/v1/transfers/{}/screenings", screenings.transfer));
-    let answer: Value = match screenings.again {
-        true => client.post(&path, &json!({})).await?,
-        false => client.get(&path, &[]).await?,
+    let Screenings { of, transfer, again, connection } = screenings;
+    let answer: Value = match (of, transfer) {
+        (Some(ScreeningsOf::Address { network, address, connection }), _) => {
+            let asked = json!({ "network": network, "address": address });
+            connection.client()?.post("/v1/screening/addresses", &asked).await?
+        }
+        (None, Some(transfer)) => {
+            let (client, path) = (connection.client()?, format!("/v1/transfers/{transfer}/screenings"));
+            match again {
+                true => client.post(&path, &json!({})).await?,
+                false => client.get(&path, &[]).await?,
+            }
+        }
+        (None, None) => anyhow::bail!("say which transfer, or which address"),
     };
     output.value(&answer);
     Ok(())
@@ -147,6 +178,7 @@ pub async fn release(args: ReleaseArgs, output: Output) -> anyhow::Result<()> {
             intent: order.intent.digest(),
             verdict: named,
             reason,
+            evidence: compliance::evidence(&args.evidence)?,
             released_at: now,
             expires_at: until(now, args.valid_minutes, verdict.is_none()),
         },
@@ -163,7 +195,8 @@ pub async fn release(args: ReleaseArgs, output: Output) -> anyhow::Result<()> {
     approve::show(transfer, &order.intent, "RELEASING");
     eprintln!("  ordered by {}", initiator.id);
     show_screening(&rounds, verdict.as_ref());
-    let signature = compliance::sign(signer, &release.digest(), &release.reason, &args.signing, output)?;
+    let why = (release.reason.as_str(), release.evidence.as_slice());
+    let signature = compliance::sign(signer, &release.digest(), why, &args.signing, output)?;
     let signed = SignedRelease { release, signatures: vec![signature] };
     output.value(&client.post(&format!("/v1/transfers/{id}/releases"), &signed).await?);
     Ok(())
@@ -181,7 +214,8 @@ pub async fn reject(args: RejectReview, output: Output) -> anyhow::Result<()> {
         rejected_at: SystemClock.now(),
     };
     approve::show(transfer, &order.intent, "REJECTING for good");
-    let signature = compliance::sign(signer, &rejection.digest(), &rejection.reason, &args.signing, output)?;
+    let (digest, why) = (rejection.digest(), (rejection.reason.as_str(), [].as_slice()));
+    let signature = compliance::sign(signer, &digest, why, &args.signing, output)?;
     let signed = SignedRejection { rejection, signature };
     output.value(&client.post(&format!("/v1/transfers/{id}/rejections"), &signed).await?);
     Ok(())

@@ -1,9 +1,10 @@
 //! Transfers: create, sign, estimate, get, list, abort, cancel, speed up, recall, watch.
 
 use super::{
-    Connection, NotPaid,
+    Connection, NotPaid, approve,
+    governance::Known,
     output::Output,
-    pay::{self, To},
+    pay::{self, Initiator, Standing, To},
     wallets::Paging,
 };
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
     intake::{FillRequest, TransferRequest},
 };
 use anyhow::Context as _;
-use bursar_domain::{ids::TransferId, lifecycle::Status};
+use bursar_domain::{governance::directory::UserId, ids::TransferId, lifecycle::Status};
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -24,23 +25,35 @@ pub enum Transfers {
     Create {
         #[command(flatten)]
         payment: Box<PaymentArgs>,
-        /// The initiator's key (see `bursar initiator-key`).
+        /// The initiator's key: of a user of the governance log (`bursar governance keygen`), or where there is none one that co-signers pin
+        /// (`bursar initiator-key`).
         #[arg(long)]
         key: PathBuf,
         /// Follow it until it ends.
         #[arg(long)]
         watch: bool,
         #[command(flatten)]
+        known: Known,
+        #[command(flatten)]
         connection: Connection,
     },
     /// Sign a request and print it, ready to be posted to /v1/transfers.
     Sign {
-        /// The request as JSON, without initiator and signature; standard input when absent.
+        /// The request as JSON, without terms, initiator and signature; standard input when absent.
         #[arg(long)]
         file: Option<PathBuf>,
-        /// The initiator's key (see `bursar initiator-key`).
-        #[arg(long)]
-        key: PathBuf,
+        /// The initiator's key: of a user of the governance log (`bursar governance keygen`), or where there is none one that co-signers pin
+        /// (`bursar initiator-key`).
+        #[arg(long, required_unless_present = "unsigned")]
+        key: Option<PathBuf>,
+        /// Do not sign, but print what a passkey is to sign, which a governed desk takes as well: the request, and the challenge.
+        #[arg(long, conflicts_with = "key", requires = "user")]
+        unsigned: bool,
+        /// Whose order it is to be, by their id in the governance log: who signs it then. A key file says so itself.
+        #[arg(long, requires = "unsigned")]
+        user: Option<UserId>,
+        #[command(flatten)]
+        known: Known,
         #[command(flatten)]
         connection: Connection,
     },
@@ -85,13 +98,20 @@ pub enum Transfers {
         one: One,
     },
     /// Sign the recall of one payout of a batch that no co-signer has begun to sign, and ask for it.
+    ///
+    /// The order is verified on this machine: it must be the key's holder who signed it. Shows the payout that is left out, and asks.
     Recall {
         /// Which of the transfer's payments, from 0.
         #[arg(long)]
         payment: u32,
-        /// The initiator's key that signed the transfer.
+        /// The initiator's key that signed the transfer; at a governed desk, any of theirs.
         #[arg(long)]
         key: PathBuf,
+        /// Sign without asking.
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        known: Known,
         #[command(flatten)]
         one: One,
     },
@@ -150,6 +170,7 @@ impl PaymentArgs {
             payments: self.to.into_iter().map(|To(payment)| payment).collect(),
             max_fee: self.max_fee,
             expires_at: expires_in(self.valid_minutes),
+            terms: None,
             initiator: None,
             signature: None,
         }
@@ -186,12 +207,15 @@ pub struct FillGap {
     /// Nothing is signed after this many minutes.
     #[arg(long, default_value_t = 60)]
     valid_minutes: u32,
-    /// The initiator's key (see `bursar initiator-key`).
+    /// The initiator's key: of a user of the governance log (`bursar governance keygen`), or where there is none one that co-signers pin
+    /// (`bursar initiator-key`).
     #[arg(long)]
     key: PathBuf,
     /// Follow it until it ends.
     #[arg(long)]
     watch: bool,
+    #[command(flatten)]
+    known: Known,
     #[command(flatten)]
     connection: Connection,
 }
@@ -205,10 +229,12 @@ pub async fn fill_gap(gap: FillGap, output: Output) -> anyhow::Result<()> {
         nonce: gap.nonce,
         max_fee: gap.max_fee,
         expires_at: expires_in(gap.valid_minutes),
+        terms: None,
         initiator: None,
         signature: None,
     };
-    let request = pay::fill(&client, request, &gap.key).await?;
+    let initiator = Initiator::load(&gap.key, &gap.known, &gap.connection, &client).await?;
+    let request = pay::fill(&client, request, &initiator).await?;
     let created: Value = client.post_once("/v1/fills", &request.external_id, &request).await?;
     created_or_followed(&client, &created, gap.watch, output).await
 }
@@ -228,13 +254,14 @@ async fn created_or_followed(
 
 pub async fn run(command: Transfers, output: Output) -> anyhow::Result<()> {
     match command {
-        Transfers::Create { payment, key, watch: follow, connection } => {
+        Transfers::Create { payment, key, watch: follow, known, connection } => {
             let client = connection.client()?;
-            let request = pay::sign(&client, payment.request(), &key).await?;
+            let initiator = Initiator::load(&key, &known, &connection, &client).await?;
+            let request = pay::sign(&client, payment.request(), &initiator).await?;
             let created: Value = client.post_once("/v1/transfers", &request.external_id, &request).await?;
             created_or_followed(&client, &created, follow, output).await
         }
-        Transfers::Sign { file, key, connection } => {
+        Transfers::Sign { file, key, unsigned: _, user, known, connection } => {
             let mut text = Vec::new();
             match file {
                 Some(path) => {
@@ -247,8 +274,21 @@ pub async fn run(command: Transfers, output: Output) -> anyhow::Result<()> {
                     problem.errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect();
                 anyhow::anyhow!("the request is not of the documented form: {}", errors.join("; "))
             })?;
-            let signed = pay::sign(&connection.client()?, request, &key).await?;
-            println!("{}", serde_json::to_string_pretty(&signed)?);
+            let client = connection.client()?;
+            let made = match (key, user) {
+                (Some(key), _) => {
+                    let initiator = Initiator::load(&key, &known, &connection, &client).await?;
+                    serde_json::to_value(pay::sign(&client, request, &initiator).await?)?
+                }
+                (None, Some(user)) => {
+                    let standing = Standing::of(&known, &connection, &client).await?.context(
+                        "nothing is governed here, so no passkey counts: sign with --key, a key that co-signers pin",
+                    )?;
+                    pay::unsigned(&client, request, standing.terms(user)?).await?
+                }
+                (None, None) => anyhow::bail!("--unsigned needs --user: whose order it is to be"),
+            };
+            println!("{}", serde_json::to_string_pretty(&made)?);
             Ok(())
         }
         Transfers::Estimate { payment, connection } => {
@@ -280,10 +320,11 @@ pub async fn run(command: Transfers, output: Output) -> anyhow::Result<()> {
         Transfers::SpeedUp { raise_percent, one } => {
             one.post("speed-up", &json!({ "raisePercent": raise_percent }), output).await
         }
-        Transfers::Recall { payment, key, one } => {
-            let path = format!("/v1/transfers/{}", one.transfer);
-            let transfer: Value = one.connection.client()?.get(&path, &[]).await?;
-            let request = pay::recall(&transfer, payment, &key)?;
+        Transfers::Recall { payment, key, yes, known, one } => {
+            let client = one.connection.client()?;
+            let (shown, order) = approve::order(&client, one.transfer).await?;
+            let initiator = Initiator::of(&order, &key, &known, &one.connection, &client).await?;
+            let request = pay::recall(&shown, &order, payment, &initiator, yes, output)?;
             one.post("recalls", &request, output).await
         }
         Transfers::Watch(One { transfer, connection }) => {

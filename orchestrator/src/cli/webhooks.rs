@@ -32,7 +32,7 @@ pub enum Webhooks {
     },
     /// Forget an endpoint.
     Delete(One),
-    /// Go on sending, from where it stopped.
+    /// Go on sending, from where it stopped. Where something is governed, propose it again with a higher `renewed` instead.
     Enable(One),
     /// Stop sending until it is enabled again.
     Disable {
@@ -43,7 +43,7 @@ pub enum Webhooks {
         #[command(flatten)]
         connection: Connection,
     },
-    /// Make a new secret and show it, once; the former one is valid for a while.
+    /// Make a new secret and show it, once; the former one is valid for a while. Where something is governed, show the present one.
     Rotate {
         id: String,
         /// How long it is, 0 to 168 hours.

@@ -32,8 +32,11 @@ pub fn change(change: &Change, policy: Option<&Policy>) -> Vec<String> {
             lines.extend(rules(&genesis.rules));
             lines.push(match genesis.least_delay_seconds {
                 0 => "  these delays may be 0: for THROW-AWAY NETWORKS ONLY".to_owned(),
-                least => format!("  delays of people, policy and rules are never below {least} s"),
+                least => format!("  these delays are never below {least} s"),
             });
+            if genesis.separate_passkeys {
+                lines.push("  no origin ever has passkeys for ACCESS and passkeys for DOCUMENTS".to_owned());
+            }
             lines
         }
         Change::PutUser { user: put } => [vec!["add or replace the".to_owned()], user(put)].concat(),
@@ -99,9 +102,9 @@ fn user(user: &User) -> Vec<String> {
 fn key(key: &UserKey) -> String {
     let kind = match &key.material {
         KeyMaterial::Ed25519 { .. } => "Ed25519".to_owned(),
-        KeyMaterial::Passkey { rp_id, .. } => format!("passkey of {rp_id}"),
+        KeyMaterial::Passkey { rp_id, origins, .. } => format!("passkey of {rp_id} at {}", list(origins)),
     };
-    format!("key {}, {kind} {}", key.id, key.public())
+    format!("key {} for {}, {kind} {}", key.id, key.uses, key.public())
 }
 
 fn group(group: &Group) -> String {
@@ -122,7 +125,7 @@ fn rules(rules: &ChangeRules) -> Vec<String> {
 }
 
 fn webhook(webhook: &Webhook) -> Vec<String> {
-    let Webhook { id, url, events, party, allow_private, secret, public_key } = webhook;
+    let Webhook { id, url, events, party, allow_private, secret, public_key, renewed } = webhook;
     let mut lines = vec![
         format!("send events on to webhook {id} of {}: {url}", text(party)),
         format!("  kinds: {}", list(events)),
@@ -134,6 +137,11 @@ fn webhook(webhook: &Webhook) -> Vec<String> {
         secret.as_ref().map(|name| format!("  authenticated with the secret {name} of the configuration")),
     );
     lines.extend(public_key.map(|WebhookKey(key)| format!("  signed with the key {}", hex::encode(key))));
+    if *renewed > 0 {
+        lines.push(format!(
+            "  renewed {renewed} time(s): with a higher number it gets a new secret, and is enabled"
+        ));
+    }
     lines
 }
 

@@ -306,6 +306,7 @@ async fn price__should_be_taken_from_whom_the_policy_names_and_refused_from_othe
     let enact = grown.entry(Change::Enact { seq: 1 }, &["client.service"]);
     assert_eq!(server.post(CHANGES, &body(&enact)).await.1["effect"], "IN_FORCE");
 
+    let before = server.audited(desk.pinned()).await.signatures;
     let taken = server.post("/v1/prices", &quote("client.service", same)).await;
     assert_eq!((taken.0, &taken.1["counts"]), (StatusCode::CREATED, &json!(true)), "{}", taken.1);
     assert_eq!((&taken.1["price"], &taken.1["service"]), (&json!("2514.07"), &json!("client.service")));
@@ -349,6 +350,8 @@ async fn price__should_be_taken_from_whom_the_policy_names_and_refused_from_othe
             "{field}"
         );
     }
+    assert_eq!(server.events("price.taken").await.len(), 1);
+    assert_eq!(server.audited(desk.pinned()).await.signatures, before + 1, "the price's is verified");
     let listed = server.get("/v1/prices").await;
     assert_eq!(listed["items"].as_array().unwrap().len(), 1, "{listed}");
     server.clock.wait(61);

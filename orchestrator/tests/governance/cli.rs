@@ -323,3 +323,39 @@ async fn signing__should_be_refused_where_the_log_is_not_the_one_that_was_verifi
     bursar(dir, Some(&server), &freeze("eight")).await.json();
     assert_eq!(server.get("/v1/governance").await["head"]["seq"], 5);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn key__should_be_made_and_shown_with_what_it_is_for_and_sign_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let server = found(dir).await;
+    let twice = bursar(dir, None, "keygen --user otto --id badge --use ACCESS,ACCESS --out twice.pem").await;
+    assert!(twice.code != 0 && twice.err.contains("ACCESS is there twice"), "{}", twice.err);
+    assert!(!dir.join("twice.pem").exists());
+    let made = bursar(dir, None, "keygen --user otto --id badge --use ACCESS --out badge.pem").await.json();
+    assert_eq!(made["key"]["uses"], json!(["ACCESS"]));
+    let both = "keygen --user otto --id badge --use DOCUMENTS,ACCESS --out both.pem";
+    assert_eq!(bursar(dir, None, both).await.json()["key"].get("uses"), None, "both is what a key is for");
+
+    let change = json!({ "kind": "ADD_KEY", "user": "otto", "key": made["key"] });
+    fs::write(dir.join("change.json"), change.to_string()).unwrap();
+    let bursar = async |arguments: &str| bursar(dir, Some(&server), arguments).await;
+    let proposed = bursar("propose change.json --key olga.pem --yes").await;
+    assert!(proposed.err.contains("give otto the key badge for ACCESS, Ed25519"), "{}", proposed.err);
+    let digest = proposed.json()["digest"].as_str().unwrap().to_owned();
+    bursar(&format!("sign {digest} --key max.pem --yes")).await.json();
+    server.clock.wait(DELAY);
+    assert_eq!(bursar("enact 1 --key olga.pem --yes").await.json()["effect"], "IN_FORCE");
+
+    let mut shown = Command::new(env!("CARGO_BIN_EXE_bursar"));
+    shown.current_dir(dir).args(["governance", "users"]);
+    shown.env("BURSAR_URL", &server.url).env("BURSAR_KEY_FILE", dir.join("badge.pem"));
+    let shown = run(shown).await;
+    assert_eq!(shown.code, 0, "it calls the API: {}", shown.err);
+    assert!(shown.out.contains("main (ACCESS, DOCUMENTS) badge (ACCESS)"), "{}", shown.out);
+    let address = "address add exchange --network xrp:63456 --address rP3APG2JAC21QZ8upEBf4fm61ui24w8gYE --label Exchange";
+    let refused = bursar(&format!("{address} --key badge.pem --yes")).await;
+    assert_eq!(refused.code, 2, "{}", refused.err);
+    assert!(refused.err.contains("is for ACCESS only"), "{}", refused.err);
+    assert_eq!(bursar("changes").await.json()["items"], json!([]));
+}

@@ -8,7 +8,7 @@ use bursar_domain::{
     governance::{
         policy::RiskBand,
         testing::{TestDesk, key},
-        verdict::{Disposition, DispositionAction, Screened},
+        verdict::{Disposition, DispositionAction, Exhibit, Screened},
     },
     ids::{AddressId, DepositId, WalletId},
     network::Network,
@@ -71,6 +71,7 @@ impl Frozen {
             deposit: self.deposit,
             action,
             reason: "looked into".into(),
+            evidence: vec![Exhibit::Document { name: "contract.pdf".into(), sha256: [3; 32] }],
             decided_at: self.server.clock.now(),
         }
     }
@@ -265,22 +266,35 @@ impl<'d> People<'d> {
     }
 }
 
+const CASE: &str = "urn:bursar:case:0198b3c2-0000-7000-8000-000000000001";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn disposition__should_be_composed_shown_and_signed_by_the_command() {
     let dir = tempfile::tempdir().unwrap();
     let people = People::start(dir.path()).await;
+    std::fs::write(dir.path().join("contract.pdf"), "signed").unwrap();
     let reason = ["RELEASE", "--reason", "known sender"];
     let (code, _, said) = people.dispose("platform.officer", &reason).await;
-    assert_eq!(code, 2, "nobody confirmed it: {said}");
-    let (code, begun, said) =
-        people.dispose("platform.officer", &["RELEASE", "--reason", "known sender", "--yes"]).await;
+    assert!(code == 2 && said.contains("--evidence"), "{code} {said}");
+    let reason = [&reason[..], &["--evidence", "contract.pdf", "--evidence", CASE]].concat();
+    let (code, _, said) = people.dispose("platform.officer", &reason).await;
+    assert!(code == 2 && said.contains("nobody to confirm it"), "{code} {said}");
+    let (code, begun, said) = people.dispose("platform.officer", &[&reason[..], &["--yes"]].concat()).await;
     assert_eq!(code, 0, "{said}");
+    let evidence = &begun["disposition"]["evidence"];
+    assert_eq!(
+        (&evidence[0]["name"], &evidence[1]["uri"]),
+        (&json!("contract.pdf"), &json!(CASE)),
+        "{begun}"
+    );
     for part in [
         "RELEASE of deposit",
         "1500000 XRP to rOurs",
         "transaction in (0)",
         "FROZEN: risk HIGH",
         "known sender",
+        "contract.pdf (SHA-256 ",
+        CASE,
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }
@@ -297,7 +311,7 @@ async fn disposition__should_be_composed_shown_and_signed_by_the_command() {
     // The lead signs what was begun, and it is done.
     let (code, done, said) = people.dispose("platform.lead", &["RELEASE", "--yes"]).await;
     assert_eq!(code, 0, "{said}");
-    assert!(said.contains("known sender"), "{said}");
+    assert!(said.contains("known sender") && said.contains("contract.pdf (SHA-256 "), "{said}");
     assert_eq!(
         (&done["digest"], &done["signedBy"]),
         (&begun["digest"], &json!(["platform.officer", "platform.lead"]))
@@ -305,8 +319,8 @@ async fn disposition__should_be_composed_shown_and_signed_by_the_command() {
     let deposit = people.frozen.deposit.to_string();
     let (code, shown, _) = people.run("platform.officer", &["show", &deposit]).await;
     assert_eq!((code, &shown["status"], &shown["disposition"]), (0, &json!("COMPLETED"), &json!("RELEASE")));
-    let (code, _, said) =
-        people.dispose("platform.lead", &["ISOLATE", "--reason", "too late", "--yes"]).await;
+    let late = ["ISOLATE", "--reason", "too late", "--evidence", CASE, "--yes"];
+    let (code, _, said) = people.dispose("platform.lead", &late).await;
     assert!(code == 3 && said.contains("governance-disposition-not-possible"), "{code} {said}");
 }
 
@@ -332,7 +346,7 @@ async fn disposition_against_a_sanctions_hit__should_be_refused_with_the_remedy(
     assert!(screenings::put(&mut tx, subject, 0, 0, &found, now).await.unwrap());
     tx.commit().await.unwrap();
     for action in ["RELEASE", "REFUND"] {
-        let arguments = [action, "--reason", "never mind", "--yes"];
+        let arguments = [action, "--reason", "never mind", "--evidence", CASE, "--yes"];
         let (code, _, said) = people.dispose("platform.officer", &arguments).await;
         assert!(code == 3 && said.contains("governance-disposition-barred"), "{action}: {code} {said}");
         assert!(said.contains("sign ISOLATE, or have it screened again"), "{said}");
@@ -345,7 +359,7 @@ async fn disposition_against_a_sanctions_hit__should_be_refused_with_the_remedy(
         code == 3 && said.contains("add [screening]"),
         "nobody is there to screen it again: {code} {said}"
     );
-    let isolate = ["ISOLATE", "--reason", "sanctions", "--yes"];
+    let isolate = ["ISOLATE", "--reason", "sanctions", "--evidence", CASE, "--yes"];
     assert_eq!(people.dispose("platform.lead", &isolate).await.0, 0);
     assert_eq!(people.dispose("platform.officer", &["ISOLATE", "--yes"]).await.0, 0);
     let shown = people.frozen.shown().await;

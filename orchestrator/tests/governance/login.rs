@@ -29,7 +29,7 @@ async fn start(dir: &Path) -> (Server, Arc<TestClock>, TestDesk, TestPasskey) {
     (server, clock, desk, passkey)
 }
 
-async fn challenge(server: &Server) -> (String, [u8; 56]) {
+pub async fn challenge(server: &Server) -> (String, [u8; 56]) {
     let url = format!("{}/v1/sessions/challenge", server.url);
     let answer: Value = Client::new().post(url).send().await.unwrap().json().await.unwrap();
     let text = answer["challenge"].as_str().unwrap().to_owned();
@@ -38,7 +38,7 @@ async fn challenge(server: &Server) -> (String, [u8; 56]) {
     (text, bytes)
 }
 
-async fn login(server: &Server, body: &Value) -> (StatusCode, Value, Option<String>) {
+pub async fn login(server: &Server, body: &Value) -> (StatusCode, Value, Option<String>) {
     let response = Client::new().post(format!("{}/v1/sessions", server.url)).json(body).send().await.unwrap();
     let cookie = response.headers().get("set-cookie").map(|cookie| cookie.to_str().unwrap().to_owned());
     (response.status(), response.json().await.unwrap(), cookie)
@@ -58,7 +58,12 @@ async fn begin(
     (begun, cookie)
 }
 
-async fn send(server: &Server, method: Method, path: &str, headers: &[(&str, &str)]) -> (StatusCode, Value) {
+pub async fn send(
+    server: &Server,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> (StatusCode, Value) {
     let mut request = Client::new().request(method.clone(), format!("{}{path}", server.url));
     for (name, value) in headers {
         request = request.header(*name, *value);

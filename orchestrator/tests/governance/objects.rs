@@ -3,6 +3,7 @@
 
 use crate::{
     access::{governed, limit, wallet},
+    orders::{order, terms},
     server::{Server, answer},
 };
 use bursar::api::access::{Objects, ROUTES, Route};
@@ -12,10 +13,9 @@ use bursar_domain::{
     chain::{BlockRef, ContractPayments, Credit, ObservedBlock, ObservedTransaction, TransactionOutcome},
     governance::{
         testing::{PEOPLE, TestDesk, key},
-        verdict::{Disposition, DispositionAction},
+        verdict::{Disposition, DispositionAction, Exhibit},
     },
     ids::{AddressId, DepositId, TransferId, WalletId},
-    intent::{Destination, Intent, Payment, SignedIntent},
     lifecycle::Transfer,
     time::Clock as _,
     wallet::Branch,
@@ -28,10 +28,8 @@ use bursar_store::{
     transfers::{self, Submitted},
     wallets,
 };
-use ed25519_dalek::Signer as _;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use std::time::Duration;
 
 /// What requests are about.
 struct Named {
@@ -89,22 +87,7 @@ impl Named {
             transactions: vec![paid("first"), paid("second")],
             contract_payments: ContractPayments::NotSought,
         };
-        let intent = Intent {
-            external_id: external_id.parse().unwrap(),
-            wallet: descriptor,
-            asset: Asset::Xrp,
-            source: None,
-            payments: vec![Payment {
-                destination: Destination { address: "rTheirs".into(), tag: None },
-                amount: Amount::from_u64(9),
-            }],
-            max_fee: Amount::from_u64(10),
-            expires_at: now.plus(Duration::from_secs(86_400)),
-            fills: None,
-        };
-        let initiator = key("manager.operator");
-        let signature = initiator.secret.sign(intent.canonical().as_bytes()).to_bytes();
-        let intent = SignedIntent { intent, initiator: initiator.initiator(), signature };
+        let intent = order(descriptor, external_id, "manager.operator", now, terms(context).await);
         let transfer = Transfer::submitted(TransferId::new(context.ids.uuid()), wallet, intent, now);
         let mut tx = server.store.write().await.unwrap();
         addresses::insert(&mut tx, &address).await.unwrap();
@@ -172,6 +155,7 @@ fn requests(route: &Route, desk: &TestDesk, named: &Named) -> Vec<(String, Optio
                 deposit: *deposit,
                 action: DispositionAction::Release,
                 reason: "looked into".into(),
+                evidence: vec![Exhibit::Record { uri: "urn:bursar:case:1".into() }],
                 decided_at: desk.now,
             };
             let signature = key("platform.officer").sign(&disposition.digest());

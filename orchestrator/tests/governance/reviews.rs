@@ -1,31 +1,26 @@
 //! The review queue by its API: who lets go what a screening held, and what forged alerts meet.
 
-use crate::server::{Server, TestClock, found};
+use crate::{
+    orders::submit,
+    server::{Server, TestClock, found},
+};
 use async_trait::async_trait;
 use bursar_domain::{
-    amount::Amount,
-    asset::Asset,
     governance::{
         change::Change,
         log::{EntryDigest, Head},
         testing::{TestDesk, key},
         verdict::SignedVerdict,
     },
-    ids::{TransferId, WalletId},
-    intent::{Destination, Intent, Payment, SignedIntent},
-    lifecycle::{Status, Transfer},
+    ids::TransferId,
+    lifecycle::Status,
     screening::{
         Alert, AlertPage, AlertSubject, Answer, Assessment, Finding, Inquiry, RiskBand, Screened,
         ScreeningService, SignedAlert, Unanswered,
     },
     time::{Clock as _, Timestamp},
-    wallet::{WalletDescriptor, WalletKind},
 };
-use bursar_store::{
-    governance as kept,
-    transfers::{self, Submitted},
-    wallets::{self, Wallet},
-};
+use bursar_store::{governance as kept, transfers};
 use bursar_workers::{
     Context, engine,
     screening::{Screening, ScreeningSettings},
@@ -97,7 +92,7 @@ impl Held {
         let service = Arc::new(Holds { genesis: desk.pinned(), now: desk.now });
         let screening = Some(Screening::new(service, ScreeningSettings::default()));
         let worker = Context { screening, ..server.context.clone() };
-        let transfer = submit(&worker, desk.now).await;
+        let transfer = submit(&worker, "held", desk.now).await;
         engine::look_at(&worker, transfer).await.unwrap();
         Self { server, desk, worker, transfer }
     }
@@ -123,6 +118,7 @@ impl Held {
             "intent": review["transfer"]["intentDigest"],
             "verdict": needs["verdict"],
             "reason": "looked into",
+            "evidence": [{ "kind": "DOCUMENT", "name": "contract.pdf", "sha256": "03".repeat(32) }],
             "releasedAt": now,
             "expiresAt": now.plus(Duration::from_secs(600)),
         }))
@@ -138,36 +134,6 @@ impl Held {
         let signatures: Vec<_> = signers.iter().map(|user| key(user).sign(&release.digest())).collect();
         self.post(caller, "releases", &json!({ "release": release, "signatures": signatures })).await
     }
-}
-
-async fn submit(context: &Context, now: Timestamp) -> TransferId {
-    let descriptor = WalletDescriptor::new("xrp:63456".parse().unwrap(), WalletKind::XrpEd25519, 0).unwrap();
-    let wallet =
-        Wallet { id: WalletId::new(context.ids.uuid()), name: "desk".into(), descriptor, created_at: now };
-    let initiator = key("client.operator");
-    let intent = Intent {
-        external_id: "held".parse().unwrap(),
-        wallet: descriptor,
-        asset: Asset::Xrp,
-        source: None,
-        payments: vec![Payment {
-            destination: Destination { address: "rTheirs".into(), tag: None },
-            amount: Amount::from_u64(9),
-        }],
-        max_fee: Amount::from_u64(10),
-        expires_at: now.plus(Duration::from_secs(86_400)),
-        fills: None,
-    };
-    use ed25519_dalek::Signer as _;
-    let signature = initiator.secret.sign(intent.canonical().as_bytes()).to_bytes();
-    let intent = SignedIntent { intent, initiator: initiator.initiator(), signature };
-    let id = TransferId::new(context.ids.uuid());
-    let mut tx = context.store.write().await.unwrap();
-    wallets::insert(&mut tx, &wallet).await.unwrap();
-    let transfer = Transfer::submitted(id, wallet.id, intent, now);
-    assert_eq!(transfers::submit(&mut tx, &transfer).await.unwrap(), Submitted::New);
-    tx.commit().await.unwrap();
-    id
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -200,6 +166,7 @@ async fn review__should_show_why_and_be_released_by_two() {
     assert_eq!(held.sign("platform.officer", &["platform.officer", "platform.officer"]).await.0, 202);
     let (status, _, whole) = held.sign("platform.lead", &["platform.lead"]).await;
     assert_eq!((status, &whole["counts"]), (201, &json!(true)), "{whole}");
+    assert_eq!(whole["evidence"][0]["name"], "contract.pdf", "{whole}");
     // As far as it comes: there is no chain here.
     let stopped = engine::look_at(&held.worker, held.transfer).await;
     assert!(matches!(stopped, Err(engine::StepError::UnservedNetwork(_))), "{stopped:?}");
@@ -209,8 +176,9 @@ async fn review__should_show_why_and_be_released_by_two() {
     assert_eq!(told.len(), 2, "{told:?}");
     assert_eq!(told[1]["signatures"][0]["user"], "platform.lead");
     assert_eq!(told[1]["complete"], true);
+    assert_eq!(told[1]["release"]["evidence"][0]["sha256"], "03".repeat(32));
     let report = held.server.audited(held.desk.pinned()).await;
-    assert_eq!(report.signatures, 3, "the order's, the officer's and the lead's");
+    assert_eq!(report.signatures, 4, "the order's, the verdict's, the officer's and the lead's");
     let (status, kind, _) = held.post("platform.lead", "screenings", &json!({})).await;
     assert_eq!((status, kind.as_str()), (404, "not-found"), "this API has no service to ask");
 }
@@ -299,7 +267,7 @@ async fn rejection_and_case__should_say_who_and_why() {
     assert!(closed["notes"][0]["by"].as_str().unwrap().contains("platform.officer"));
     assert_eq!(held.server.events("transfer.review_rejected").await.len(), 1);
     let report = held.server.audited(held.desk.pinned()).await;
-    assert_eq!(report.signatures, 2, "the order's and the officer's");
+    assert_eq!(report.signatures, 3, "the order's, the verdict's and the officer's");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -359,4 +327,8 @@ async fn alert__should_be_taken_by_its_signature_and_nothing_else() {
     assert_eq!(held.sign("platform.lead", &["platform.officer", "platform.lead"]).await.0, 201);
     let transfer = transfers::get(&held.server.store, held.transfer).await.unwrap().unwrap();
     assert_eq!((transfer.flags.frozen, transfer.flags.alerted), (false, true));
+    let verdicts = held.server.events("screening.verdict").await;
+    assert_eq!((verdicts.len(), &verdicts[0]["verdict"]["outcome"]), (1, &json!("REVIEW")));
+    let report = held.server.audited(held.desk.pinned()).await;
+    assert_eq!(report.signatures, 5, "the order's, the verdict's, the alert's, the officer's and the lead's");
 }

@@ -12,6 +12,8 @@ use bursar::{
     compose::{SystemClock, SystemIds},
 };
 use bursar_domain::{
+    amount::Drops,
+    asset::AssetInfo,
     audit::{
         Place,
         record::{EntryRecord, FORMAT, Record},
@@ -21,23 +23,26 @@ use bursar_domain::{
         log::{Entry, EntryDigest, Head},
         testing::{PEOPLE, key},
     },
-    ids::{ApiKeyId, IdSource as _},
+    ids::{ApiKeyId, IdSource as _, WalletId},
+    network::Network,
     time::{Clock, Timestamp},
 };
 use bursar_store::{
     Store,
     api_keys::{self, ApiKey},
     audit_log, governance as kept, transfers,
+    wallets::Wallet,
 };
 use bursar_workers::{
-    Context, NoSigner, Settings as Engine, governance::Governance, travel_rule::TravelRule,
-    webhooks::Webhooks,
+    ChainPorts, Context, NoSigner, Settings as Engine, governance::Governance, screening::Screening,
+    travel_rule::TravelRule, webhooks::Webhooks,
 };
+use bursar_xrp::{FeeBounds, XrpAdapter, XrpNode, XrpNodeConfig};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     num::NonZeroU32,
     path::Path,
@@ -45,6 +50,7 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
+    time::Duration,
 };
 
 pub struct TestClock(AtomicI64);
@@ -61,6 +67,15 @@ impl Clock for TestClock {
     fn now(&self) -> Timestamp {
         Timestamp(self.0.load(Ordering::SeqCst))
     }
+}
+
+/// What an installation may have besides.
+#[derive(Default)]
+struct Beside {
+    webhooks: Option<Arc<Webhooks>>,
+    travel_rule: Option<TravelRule>,
+    screening: Option<Screening>,
+    chains: Arc<BTreeMap<Network, ChainPorts>>,
 }
 
 pub struct Server {
@@ -83,6 +98,13 @@ pub async fn found(store: &Store, genesis: &Entry, now: Timestamp) {
     let mut tx = store.write().await.unwrap();
     kept::append(&mut tx, head, EntryDigest::NONE, genesis, now).await.unwrap();
     tx.commit().await.unwrap();
+}
+
+/// The desk's first on XRP, where [`Server::start_paying`] pays.
+pub fn xrp_wallet(created_at: Timestamp) -> Wallet {
+    let descriptor = "xrp:63456/xrp-ed25519/0".parse().unwrap();
+    let id = WalletId::new(uuid::Uuid::from_u128(0x0193_6d0e_0000_7000_8000_0000_0000_0001));
+    Wallet { id, name: "desk".into(), descriptor, created_at }
 }
 
 pub fn rate(per_second: u32, burst: u32) -> Rate {
@@ -119,7 +141,7 @@ impl Server {
         auth: Authentication,
         webhooks: Option<Arc<Webhooks>>,
     ) -> Self {
-        Self::start_all(dir, pinned, clock, auth, webhooks, None).await
+        Self::start_all(dir, pinned, clock, auth, Beside { webhooks, ..Beside::default() }).await
     }
 
     /// With a travel rule.
@@ -130,7 +152,38 @@ impl Server {
         travel_rule: TravelRule,
     ) -> Self {
         let auth = Authentication::new(lenient(), Arc::new(SystemClock));
-        Self::start_all(dir, Some(pinned), clock, auth, None, Some(travel_rule)).await
+        let beside = Beside { travel_rule: Some(travel_rule), ..Beside::default() };
+        Self::start_all(dir, Some(pinned), clock, auth, beside).await
+    }
+
+    /// With a screening service.
+    pub async fn start_screening(
+        dir: &Path,
+        pinned: Option<EntryDigest>,
+        clock: Arc<TestClock>,
+        screening: Screening,
+    ) -> Self {
+        let auth = Authentication::new(lenient(), Arc::new(SystemClock));
+        let beside = Beside { screening: Some(screening), ..Beside::default() };
+        Self::start_all(dir, pinned, clock, auth, beside).await
+    }
+
+    /// With a chain, so that it takes orders in: there is no key yet, and its node is never asked.
+    pub async fn start_paying(dir: &Path, pinned: Option<EntryDigest>, clock: Arc<TestClock>) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let auth = Authentication::new(lenient(), Arc::new(SystemClock));
+        let node = XrpNode::new(XrpNodeConfig {
+            network_id: 63_456,
+            url: "http://127.0.0.1:1/".into(),
+            fees: FeeBounds { floor: Drops(10), cap: Drops(100) },
+            ledger_window: 20,
+            timeout: Duration::from_secs(1),
+        });
+        let poll = Duration::from_secs(1);
+        let ports =
+            ChainPorts::new(Arc::new(XrpAdapter), Arc::new(node.unwrap()), None, poll, BTreeSet::new());
+        let chains = Arc::new(BTreeMap::from([(Network::Xrp(63_456), ports)]));
+        Self::start_all(dir, pinned, clock, auth, Beside { chains, ..Beside::default() }).await
     }
 
     async fn start_all(
@@ -138,8 +191,7 @@ impl Server {
         pinned: Option<EntryDigest>,
         clock: Arc<TestClock>,
         auth: Authentication,
-        webhooks: Option<Arc<Webhooks>>,
-        travel_rule: Option<TravelRule>,
+        Beside { webhooks, travel_rule, screening, chains }: Beside,
     ) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let store = Store::open(&database(dir)).await.unwrap();
@@ -152,20 +204,22 @@ impl Server {
         let mut tx = store.write().await.unwrap();
         api_keys::insert(&mut tx, &record, &hash).await.unwrap();
         tx.commit().await.unwrap();
+        // What no chain pays, nobody can ask for.
+        let assets = if chains.is_empty() { Vec::new() } else { AssetInfo::natives().into() };
         let context = Context {
             store: store.clone(),
-            chains: Arc::default(),
+            chains,
             signer: Arc::new(NoSigner),
             clock: clock.clone(),
             ids: Arc::new(SystemIds),
             governance,
-            screening: None,
+            screening,
             travel_rule,
             settings: Engine::default(),
         };
         let state = ApiState {
             context: context.clone(),
-            assets: Arc::new(Assets::new(Vec::new())),
+            assets: Arc::new(Assets::new(assets)),
             coordinator: None,
             single_key: false,
             metrics: PrometheusBuilder::new().build_recorder().handle(),

@@ -1,36 +1,26 @@
 //! The travel rule by its API: who hands data in, who sees it, who notes an outcome; and an exchange over HTTP in a process of its own.
 
-use crate::server::{Server, TestClock, found};
+use crate::{
+    orders::submit,
+    server::{Server, TestClock, found},
+};
 use axum::{Router, body::Bytes, http::HeaderMap, routing::post};
 use bursar::travel_rule::HttpExchange;
 use bursar_domain::{
-    amount::Amount,
-    asset::Asset,
-    governance::{
-        change::Change,
-        log::Head,
-        testing::{TestDesk, key},
-    },
-    ids::{TransferId, WalletId},
-    intent::{Destination, Intent, Payment, SignedIntent},
-    lifecycle::{Status, SubStatus, Transfer},
+    governance::{change::Change, log::Head, testing::TestDesk},
+    ids::TransferId,
+    lifecycle::{Status, SubStatus},
     travel_rule::{Manual, Thresholds, TravelRuleExchange},
-    wallet::{WalletDescriptor, WalletKind},
 };
 use bursar_kyt::secret::Secret;
-use bursar_store::{
-    Store, governance as kept,
-    transfers::{self, Submitted},
-    wallets::{self, Wallet},
-};
+use bursar_store::{Store, governance as kept, transfers};
 use bursar_workers::{
-    Context, engine,
+    engine,
     travel_rule::{
         TravelRule, TravelRuleSettings,
         vault::{Vault, VaultKey},
     },
 };
-use ed25519_dalek::Signer as _;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::{
@@ -80,7 +70,7 @@ impl Told {
         let rule = TravelRule::new(Thresholds::default(), vault, exchange, settings);
         let clock = TestClock::at(desk.now);
         let server = Server::start_telling(dir, desk.pinned(), clock, rule).await;
-        let transfer = submit(&server.context).await;
+        let transfer = submit(&server.context, "told", server.context.now()).await;
         let told = Self { server, transfer };
         told.look().await;
         told
@@ -121,37 +111,6 @@ impl Told {
         let events = self.server.get("/v1/events?limit=200").await.to_string();
         assert!(events.contains("travel_rule.") && !events.contains("Muster"), "{events}");
     }
-}
-
-async fn submit(context: &Context) -> TransferId {
-    let now = context.now();
-    let descriptor = WalletDescriptor::new("xrp:63456".parse().unwrap(), WalletKind::XrpEd25519, 0).unwrap();
-    let id = WalletId::new(context.ids.uuid());
-    let wallet = Wallet { id, name: "desk".into(), descriptor, created_at: now };
-    let initiator = key("client.operator");
-    let payment = Payment {
-        destination: Destination { address: "rTheirs".into(), tag: None },
-        amount: Amount::from_u64(9),
-    };
-    let intent = Intent {
-        external_id: "told".parse().unwrap(),
-        wallet: descriptor,
-        asset: Asset::Xrp,
-        source: None,
-        payments: vec![payment],
-        max_fee: Amount::from_u64(10),
-        expires_at: now.plus(Duration::from_secs(86_400)),
-        fills: None,
-    };
-    let signature = initiator.secret.sign(intent.canonical().as_bytes()).to_bytes();
-    let intent = SignedIntent { intent, initiator: initiator.initiator(), signature };
-    let id = TransferId::new(context.ids.uuid());
-    let mut tx = context.store.write().await.unwrap();
-    wallets::insert(&mut tx, &wallet).await.unwrap();
-    let transfer = Transfer::submitted(id, wallet.id, intent, now);
-    assert_eq!(transfers::submit(&mut tx, &transfer).await.unwrap(), Submitted::New);
-    tx.commit().await.unwrap();
-    id
 }
 
 fn data() -> Value {

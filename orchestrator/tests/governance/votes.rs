@@ -11,7 +11,7 @@ use bursar_domain::{
         testing::{TestDesk, key},
     },
     ids::{TransactionId, TransferId, WalletId},
-    intent::{Destination, Intent, Payment, SignedIntent},
+    intent::{Destination, Intent, Payment},
     lifecycle::{Fact, Transfer},
     time::Clock as _,
 };
@@ -20,7 +20,6 @@ use bursar_store::{
     transfers::{self, Saved, Submitted},
     wallets::{self, Wallet},
 };
-use ed25519_dalek::Signer as _;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -59,10 +58,9 @@ async fn ordered(dir: &std::path::Path) -> (Server, TestDesk, Transfer) {
         max_fee: Amount::from_u64(100),
         expires_at: desk.now.plus(Duration::from_secs(100_000)),
         fills: None,
+        terms: Some(desk.terms()),
     };
-    let operator = key("client.operator");
-    let signature = operator.secret.sign(intent.canonical().as_bytes()).to_bytes();
-    let order = SignedIntent { intent, initiator: operator.initiator(), signature };
+    let order = key("client.operator").order(intent);
     let transfer = Transfer::submitted(TransferId::new(id(2)), wallet, order, desk.now);
     assert_eq!(transfers::submit(&mut tx, &transfer).await.unwrap(), Submitted::New);
     tx.commit().await.unwrap();

@@ -299,8 +299,29 @@ async fn governed_installation__should_have_the_endpoints_that_the_log_names() {
     assert_eq!(inbox.lock().unwrap()[0].1["type"], "webhook.created");
     let refused = server.call(Method::DELETE, "/v1/webhooks/desk", None).await;
     assert_eq!(kind(&refused), (409, "webhooks-governed"));
-    let (status, rotated) = server.post("/v1/webhooks/desk/secret", &json!({})).await;
-    assert_eq!(status, StatusCode::OK, "its secret is shown by this only: {rotated}");
+    // One person is shown its secret and stops it; for another secret, and to go on, it takes the log.
+    let secret = async || {
+        let (status, shown) = server.post("/v1/webhooks/desk/secret", &json!({})).await;
+        assert_eq!(status, StatusCode::OK, "{shown}");
+        (shown["webhook"]["secretGeneration"].clone(), shown["secret"].clone())
+    };
+    let first = secret().await;
+    assert_eq!(secret().await, first);
+    let patch = async |enabled: bool| {
+        server.call(Method::PATCH, "/v1/webhooks/desk", Some(&json!({ "enabled": enabled }))).await
+    };
+    assert_eq!(patch(false).await.1["state"], "DISABLED");
+    assert_eq!(kind(&patch(true).await), (409, "webhooks-governed"));
+    append(webhook(&url, true), &mut deliverer).await;
+    let state = async || read(&server, "/v1/webhooks/desk").await["state"].clone();
+    assert_eq!(state().await, "DISABLED", "the same again takes one person only");
+    let Change::PutWebhook { webhook: mut renewed } = webhook(&url, true) else { unreachable!() };
+    renewed.renewed = 1;
+    append(Change::PutWebhook { webhook: renewed }, &mut deliverer).await;
+    assert_eq!(state().await, "ENABLED");
+    let second = secret().await;
+    assert_ne!(second, first);
+    assert_eq!(second.0, json!(first.0.as_u64().unwrap() + 1));
 
     append(Change::RemoveWebhook { id: "desk".parse().unwrap() }, &mut deliverer).await;
     assert_eq!(read(&server, "/v1/webhooks").await["items"], json!([]));

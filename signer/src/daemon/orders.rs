@@ -86,11 +86,11 @@ impl Cosigner {
             && intent.expires_at <= now.plus(self.rules.max_expiry)
             && intent.validate().is_ok();
         let user = log.initiator(order)?;
-        if !here || !self.orders.may_look(now) || order.verify_signature().is_err() {
+        if !here || !self.orders.may_look(now) || log.verify(order).is_err() {
             return Ok(None);
         }
         let shown =
-            ShownOrder { intent: intent.digest(), initiator: order.initiator, expires_at: intent.expires_at };
+            ShownOrder { intent: intent.digest(), initiator: user.id.clone(), expires_at: intent.expires_at };
         Ok(self.orders.takes(&user.id, now).then_some(shown))
     }
 }

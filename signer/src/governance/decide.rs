@@ -12,19 +12,18 @@ use bursar_domain::{
     amount::Amount,
     asset::Asset,
     governance::{
-        authorization::{Authorization, Authorized, Denied, authorize},
-        directory::{PublicKey, User, UserId},
+        authorization::{Authorization, Authorized, Denied, authorize, may_order, verify_order},
+        directory::{User, UserId},
         log::Head,
         policy::{
             Currency, Decision, Fact, Facts, Gap, Measure, Policy, Price, Request, Unit, VelocityGroup,
             VelocityQuery,
         },
         quote::QuoteCheck,
-        role::{Permission, Role},
         state::State,
     },
-    intent::SignedIntent,
-    package::SigningPackage,
+    intent::{InvalidInitiatorSignature, SignedIntent},
+    package::{Purpose, SigningPackage},
     signing::PartyRole,
     time::Timestamp,
 };
@@ -61,16 +60,29 @@ impl<'a> Evidence<'a> {
 }
 
 impl Log {
-    /// The user whose key signed this order, if they may initiate; nothing else about it is looked at.
+    /// Whom this order names as its initiator, if they may initiate; nothing else about it is looked at.
     pub fn initiator(&self, order: &SignedIntent) -> Result<&User, Refusal> {
-        let public = PublicKey::Ed25519(order.initiator.0);
-        let refused = |denied: Denied| refusal(self, &denied);
-        let (user, _) =
-            self.state.directory().holder(&public).ok_or_else(|| refused(Denied::UnknownInitiator))?;
-        let named = !user.holds(Role::IntegrationService)
-            || self.state.policy().is_some_and(|it| it.policy.initiating_services.contains(&user.id));
-        let may = user.may(Permission::Initiate) && named;
-        may.then_some(user).ok_or_else(|| refused(Denied::MayNotInitiate { user: user.id.clone() }))
+        may_order(&self.state, order).map_err(|denied| refusal(self, &denied))
+    }
+
+    /// Whether the order is one of this desk, and its initiator's.
+    pub fn verify(&self, order: &SignedIntent) -> Result<(), Refusal> {
+        verify_order(&self.state, order).map_err(|denied| refusal(self, &denied))
+    }
+
+    /// The same of a package, before anything in it is decoded. Not of a cancellation: what this party took part in paying, whose order it
+    /// verified then, it helps to take back when the initiator has left, too. [`permit`](Self::permit) verifies the order of any other.
+    pub fn ordered(&self, package: &SigningPackage) -> Result<(), Refusal> {
+        if package.purpose == Purpose::Cancel {
+            return Ok(());
+        }
+        // Who is unknown here may be known there.
+        if let Some(Authorization { head, .. }) =
+            package.authorization.as_ref().filter(|it| !self.knows(&it.head))
+        {
+            return Err(unknown(self, head, "that the package speaks of"));
+        }
+        self.verify(&package.intent)
     }
 
     /// How far back this party's past matters for this order.
@@ -150,7 +162,7 @@ fn queries(state: &State, order: &SignedIntent) -> Option<BTreeSet<VelocityQuery
 
 /// What the policy is asked. `None` where authorization is refused for a better reason.
 fn request<'s>(state: &'s State, order: &SignedIntent) -> Option<(&'s Policy, Request)> {
-    let (user, _) = state.directory().holder(&PublicKey::Ed25519(order.initiator.0))?;
+    let user = order.user(state.directory())?;
     let request = Request::new(&order.intent, user, state.address_book()).ok()?;
     Some((&state.policy()?.policy, request))
 }
@@ -228,7 +240,11 @@ fn refusal(log: &Log, denied: &Denied) -> Refusal {
     let code = match denied {
         Denied::UnknownHead { head } => return unknown(log, head, "that the package speaks of"),
         Denied::Intent(_) => Code::InvalidIntent,
+        Denied::Signature(InvalidInitiatorSignature::NoTerms) => Code::OrderTerms,
         Denied::Signature(_) => Code::InitiatorSignature,
+        Denied::OtherDesk { .. } => Code::OrderDesk,
+        Denied::OtherPolicy { .. } => Code::OrderPolicy,
+        Denied::Recall(_) => Code::Recall,
         Denied::Expired => Code::IntentExpired,
         Denied::TooMuch => Code::AuthorizationTooLarge,
         Denied::Frozen { .. } => Code::Frozen,

@@ -2,13 +2,10 @@
 //! initiator's key can sign any number of them.
 
 use super::{INTENTS, Store, StoreError, commit, past::SEEN};
-use bursar_domain::{
-    intent::{InitiatorKey, IntentDigest},
-    time::Timestamp,
-};
+use bursar_domain::{governance::directory::UserId, intent::IntentDigest, time::Timestamp};
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
-/// By when they expire, and order: whose they are, in hex.
+/// By when they expire, and order: whose they are.
 const SHOWN: TableDefinition<'static, (i64, [u8; 32]), &str> = TableDefinition::new("orders_shown");
 
 /// Orders that have not expired, of one initiator and of all.
@@ -16,10 +13,10 @@ const MAX_OF_ONE: usize = 1_000;
 const MAX: usize = 5_000;
 
 /// An order that somebody who may initiate has signed.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ShownOrder {
     pub intent: IntentDigest,
-    pub initiator: InitiatorKey,
+    pub initiator: UserId,
     pub expires_at: Timestamp,
 }
 
@@ -43,7 +40,7 @@ impl Store {
             for order in orders {
                 match seen.get(order.intent.0)? {
                     Some(known) => out.push((order.intent, Timestamp(known.value()))),
-                    None => new.push(*order),
+                    None => new.push(order),
                 }
             }
         }
@@ -85,12 +82,16 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use std::{slice, time::Duration};
 
     fn order(number: u16, whose: u8, expires_at: Timestamp) -> ShownOrder {
         let mut digest = [whose; 32];
         digest[..2].copy_from_slice(&number.to_be_bytes());
-        ShownOrder { intent: IntentDigest(digest), initiator: InitiatorKey([whose; 32]), expires_at }
+        ShownOrder {
+            intent: IntentDigest(digest),
+            initiator: format!("user-{whose}").parse().unwrap(),
+            expires_at,
+        }
     }
 
     #[test]
@@ -100,17 +101,29 @@ mod tests {
         let now = Timestamp::from_secs(1_000);
         let later = now.plus(Duration::from_secs(60));
         let first = order(0, 1, later);
-        assert_eq!(store.shown(&[first], now).unwrap(), [(first.intent, now)]);
+        assert_eq!(store.shown(slice::from_ref(&first), now).unwrap(), [(first.intent, now)]);
         let after = now.plus(Duration::from_secs(1));
-        assert_eq!(store.shown(&[first], after).unwrap(), [(first.intent, now)], "as it was first seen");
+        assert_eq!(
+            store.shown(slice::from_ref(&first), after).unwrap(),
+            [(first.intent, now)],
+            "as it was first seen"
+        );
         let flood: Vec<ShownOrder> = (0..2_000).map(|number| order(number, 1, later)).collect();
         assert_eq!(store.shown(&flood, after).unwrap().len(), MAX_OF_ONE);
         assert_eq!(store.shown(&flood, after).unwrap().len(), MAX_OF_ONE, "again is no more");
         let other = order(0, 2, later);
-        assert_eq!(store.shown(&[other], after).unwrap(), [(other.intent, after)], "others have room");
+        assert_eq!(
+            store.shown(slice::from_ref(&other), after).unwrap(),
+            [(other.intent, after)],
+            "others have room"
+        );
         let next = later.plus(Duration::from_secs(1));
         let fresh = order(3_000, 1, next.plus(Duration::from_secs(60)));
-        assert_eq!(store.shown(&[fresh], next).unwrap(), [(fresh.intent, next)], "what expired makes room");
+        assert_eq!(
+            store.shown(slice::from_ref(&fresh), next).unwrap(),
+            [(fresh.intent, next)],
+            "what expired makes room"
+        );
         assert_eq!(store.shown(&[order(0, 1, next.plus(Duration::from_secs(60)))], next).unwrap()[0].1, next);
     }
 }

@@ -131,6 +131,17 @@ fn verdict(
     Ok(from_json::<Confirmation>("confirmations", row.value())?.verdict)
 }
 
+/// Whether people can still answer this, or have.
+fn is_asked(
+    table: &impl ReadableTable<[u8; 32], &'static [u8]>,
+    id: IntentDigest,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let Some(row) = table.get(id.0)? else { return Ok(false) };
+    let known: Confirmation = from_json("confirmations", row.value())?;
+    Ok(!known.is_open() || !known.is_over(now))
+}
+
 fn has_room(
     table: &impl ReadableTable<[u8; 32], &'static [u8]>,
     question: &Confirmation,
@@ -183,7 +194,7 @@ impl Store {
     }
 
     /// Keeps an order for a person to look at, unless it is there or `most` like it of its initiator wait already. What nobody answered in
-    /// time makes room; answers stay.
+    /// time makes room, and is asked anew where it still matters; answers stay.
     pub(crate) fn ask_person(
         &self,
         question: &Confirmation,
@@ -192,7 +203,7 @@ impl Store {
     ) -> Result<Result<(), Refusal>, StoreError> {
         let id = question.id;
         let read = self.0.begin_read()?;
-        if read.open_table(CONFIRMATIONS)?.get(id.0)?.is_some() {
+        if is_asked(&read.open_table(CONFIRMATIONS)?, id, now)? {
             return Ok(Ok(()));
         }
         // Before anything is written: who asks in vain makes no work for the disk.
@@ -203,7 +214,7 @@ impl Store {
         let write = self.0.begin_write()?;
         {
             let mut table = write.open_table(CONFIRMATIONS)?;
-            if table.get(id.0)?.is_some() {
+            if is_asked(&table, id, now)? {
                 return Ok(Ok(()));
             }
             // Another may have come meanwhile.
@@ -260,7 +271,10 @@ impl Store {
 mod tests {
     use super::*;
     use crate::confirm::{MAX_QUESTIONS, PaysNobody};
-    use bursar_domain::{ids::TransferId, intent::InitiatorKey};
+    use bursar_domain::{
+        ids::TransferId,
+        intent::{InitiatorId, InitiatorKey},
+    };
     use std::time::Duration;
 
     const NOW: Timestamp = Timestamp::from_secs(1_000);
@@ -277,7 +291,7 @@ mod tests {
             asked_at: NOW,
             transfer: TransferId::new(uuid::Uuid::from_u128(u128::from(number))),
             external_id: format!("order-{number}").parse().unwrap(),
-            initiator: InitiatorKey([key; 32]),
+            initiator: InitiatorId::Key(InitiatorKey([key; 32])),
             user: user.map(|user| user.parse().unwrap()),
             wallet: "xrp:0/xrp-ed25519/0".parse().unwrap(),
             asset: Asset::Xrp,
@@ -328,6 +342,24 @@ mod tests {
         let left: Vec<_> = left.into_iter().map(|one| (one.id, one.verdict)).collect();
         assert_eq!(left.len(), 2, "{left:?}");
         assert!(left.contains(&(own(0).id, Some(no))) && left.contains(&(own(4).id, None)));
+    }
+
+    /// As long as it is asked for at all: what takes back an order that has expired.
+    #[test]
+    fn what_was_left_open_for_too_long_is_asked_anew() {
+        let (_folder, store) = open();
+        let cancels = question(1, 1, None, Some(PaysNobody::Cancels));
+        assert!(ask(&store, &cancels, 1, NOW));
+        let again = Confirmation { asked_at: at(60), expires_at: at(600), ..cancels.clone() };
+        assert!(ask(&store, &again, 1, at(59)));
+        assert_eq!(store.confirmations().unwrap(), [cancels], "it can still be answered");
+        assert!(ask(&store, &again, 1, at(60)));
+        assert_eq!(store.confirmations().unwrap(), std::slice::from_ref(&again));
+        // What was answered is not asked again.
+        let yes = Verdict::Approved { at: at(61) };
+        let answered = store.answer(again.id, yes.clone()).unwrap().unwrap();
+        assert!(ask(&store, &Confirmation { expires_at: at(9_000), ..again }, 1, at(600)));
+        assert_eq!((store.confirmations().unwrap(), answered.verdict.clone()), (vec![answered], Some(yes)));
     }
 
     #[test]

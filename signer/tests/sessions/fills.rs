@@ -67,6 +67,7 @@ fn filler(group: &Group, network: Network, name: &str, nonce: u64) -> Intent {
         nonce,
         max_fee: Amount::from_u64(3 * FEE),
         expires_at: NOW.plus(Duration::from_secs(3600)),
+        terms: None,
     };
     order.intent()
 }
@@ -177,7 +178,7 @@ async fn filler__should_be_ordered_by_a_pinned_initiator_in_time_and_within_the_
 
     let key = group.keys.get(&Scheme::EcdsaSecp256k1);
     let code = |package: &SigningPackage, now: Timestamp| {
-        verify(package, &group.rules, key, by_chain(ETH.chain()), now)
+        verify(package, &group.rules, None, key, by_chain(ETH.chain()), now)
             .map(|_| ())
             .map_err(|refusal| refusal.code)
     };
@@ -247,7 +248,7 @@ mod governed {
             change::Change,
             testing::{FOUNDED, TestDesk, key},
         },
-        intent::InitiatorKey,
+        intent::InitiatorId,
     };
     use bursar_signer::{
         confirm::{Confirm, Confirmation, PaysNobody},
@@ -287,7 +288,6 @@ mod governed {
                     FeesWithoutPayment { window_seconds: 3600, count, times_max_fee: 100 };
             })
             .await;
-            group.initiator = key("client.operator").secret;
             group.clock.advance(FOUNDED.since(NOW).as_secs());
             group.confirm = confirm;
             for index in 0..2 {
@@ -310,11 +310,12 @@ mod governed {
         fn fill(&self, nonce: u64, by: &str) -> SigningPackage {
             let intent = Intent {
                 expires_at: FOUNDED.plus(Duration::from_secs(3600)),
+                terms: Some(self.desk.terms()),
                 ..filler(&self.group, ETH, &format!("fill-{nonce}"), nonce)
             };
             let unsigned = unsigned(&self.group, intent.clone(), nonce);
             let authorization = Some(Authorization::none(self.desk.state.head()));
-            SigningPackage { authorization, ..package(signed_by(&key(by).secret, intent), unsigned) }
+            SigningPackage { authorization, ..package(key(by).order(intent), unsigned) }
         }
 
         fn open(&self) -> Vec<Confirmation> {
@@ -342,10 +343,8 @@ mod governed {
         ] {
             assert_eq!(decide(&scene.group, &scene.fill(7, by)), Err(code), "{by}");
         }
-        let stranger = SigningPackage {
-            intent: signed_by(&SigningKey::from_bytes(&[66; 32]), honest.intent.intent.clone()),
-            ..honest.clone()
-        };
+        let stranger =
+            SigningPackage { intent: key("nobody").order(honest.intent.intent.clone()), ..honest.clone() };
         assert_eq!(decide(&scene.group, &stranger), Err(RefusalCode::UnknownInitiator));
         scene.group.sign(&honest).await.unwrap();
         let user = key("client.operator").user;
@@ -368,7 +367,7 @@ mod governed {
             (asked.pays_nobody.clone(), asked.payments.len()),
             (Some(PaysNobody::Fills { nonce: 7 }), 0)
         );
-        assert_eq!(asked.initiator, InitiatorKey(key("client.operator").secret.verifying_key().to_bytes()));
+        assert_eq!(asked.initiator, InitiatorId::User { user: key("client.operator").user });
         assert_eq!(asked.user.as_ref().map(ToString::to_string).as_deref(), Some("client.operator"));
         assert!(asked.to_string().contains("uses up nonce 7"), "{asked}");
         // No more of them than could be signed anyway.
@@ -407,7 +406,7 @@ mod governed {
             let mut order = scene.fill(nonce, "client.operator");
             let expires_at = FOUNDED.plus(Duration::from_secs(7000));
             let intent = Intent { expires_at, ..order.intent.intent.clone() };
-            order.intent = signed_by(&key("client.operator").secret, intent);
+            order.intent = key("client.operator").order(intent);
             order
         };
         assert_eq!(decide(&scene.group, &later(9)), Err(RefusalCode::FeesWithoutPayment));

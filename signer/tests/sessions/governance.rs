@@ -16,8 +16,12 @@ mod log;
 mod orders;
 #[path = "governance/restart.rs"]
 mod restart;
+#[path = "governance/terms.rs"]
+mod terms;
+#[path = "governance/uses.rs"]
+mod uses;
 
-use crate::support::{Group, NOW, Payments, XRP, deadlines, package, signed_by};
+use crate::support::{Group, NOW, Payments, XRP, deadlines, package};
 use bursar_domain::{
     governance::{
         address_book::AddressEntry,
@@ -95,12 +99,11 @@ impl Scene {
         };
         desk.accept(Change::PutAddress { entry }, &["client.operator", "manager.approver"]);
         desk.publish(serde_json::from_str::<Policy>(policy).unwrap());
-        let mut group = Group::with(threshold, parties, false, deadlines(), |rules| {
+        let group = Group::with(threshold, parties, false, deadlines(), |rules| {
             rules.governance = Some(desk.pinned());
             rules.initiators.clear();
         })
         .await;
-        group.initiator = key("client.operator").secret;
         group.clock.advance(FOUNDED.since(NOW).as_secs());
         let book = Arc::new(Book::default());
         group.coordinator.serve_governance(book.clone());
@@ -136,11 +139,12 @@ impl Scene {
         let mut payment = self.group.xrp(WalletKind::XrpEd25519, drops, sequence);
         payment.intent.external_id = format!("invoice-{sequence}").parse().unwrap();
         payment.intent.expires_at = self.now().plus(Duration::from_secs(3600));
+        payment.intent.terms = Some(self.desk.terms());
         payment
     }
 
     fn signed(&self, payment: &Payments) -> SignedIntent {
-        signed_by(&key("client.operator").secret, payment.intent.clone())
+        key("client.operator").order(payment.intent.clone())
     }
 
     /// With all that it needs.

@@ -9,12 +9,14 @@ use bursar_domain::{
     amount::Amount,
     package::{Purpose, SigningPackage, UnsignedTransaction},
     ports::{BuildError, ReplaceRequest},
-    recall::{self, SignedRecall},
+    recall::{self, RecallSignature, SignedRecall},
     time::Timestamp,
     wallet::{Branch, WalletKind},
 };
 use bursar_signer::{
     adapters::by_chain,
+    confirm::{Confirm, Confirmation, PaysNobody},
+    control::Request,
     verify::{Refusal, RefusalCode, verify},
 };
 use bursar_signer_client::message::SessionId;
@@ -202,7 +204,7 @@ async fn expired_intent__should_only_be_cancelled_and_only_by_who_signed_the_pay
         let wallet = package.unsigned.wallet;
         let key = &group.keys[&wallet.kind.scheme()];
         let adapter = by_chain(wallet.network.chain());
-        let allowed = verify(package, &group.rules, Some(key), adapter, now)?;
+        let allowed = verify(package, &group.rules, None, Some(key), adapter, now)?;
         group.daemons[&0].cosigner.store.check(&allowed, now).unwrap()
     };
     let cancellation = cancel(&group, &payment, &[&first.unsigned]);
@@ -222,6 +224,37 @@ async fn expired_intent__should_only_be_cancelled_and_only_by_who_signed_the_pay
     let foreign =
         SigningPackage { intent: signed_by(&stranger, payment.intent.clone()), ..cancellation.clone() };
     assert_eq!(at(&foreign, later).unwrap_err().code, RefusalCode::UnknownInitiator);
+}
+
+/// A cancellation that costs more, of an order that this party took part in taking back already: nothing of it is free.
+#[tokio::test]
+async fn person__should_have_time_to_answer_about_a_cancellation_after_the_expiry() {
+    let mut group = Group::new(2, 2).await;
+    let payment = group.btc(&[1], &[50_000]);
+    let first = pay(&group, &payment);
+    let cancellation = cancel(&group, &payment, &[&first.unsigned]);
+    remember(&group, &cancellation);
+    group.confirm = Confirm::Person;
+    group.stop(0).await;
+    group.start(0).await;
+    group.clock.advance(payment.intent.expires_at.since(NOW).as_secs() + 1);
+    let again = cancel(&group, &payment, &[&first.unsigned, &cancellation.unsigned]);
+    let cosigner = group.daemons[&0].cosigner.clone();
+    let open = || -> Vec<Confirmation> {
+        serde_json::from_value(cosigner.desk().handle(Request::Pending {}).unwrap()).unwrap()
+    };
+    for _ in 0..2 {
+        assert_eq!(decide(&group, &again), Err(RefusalCode::AwaitingConfirmation));
+        let [asked] = &open()[..] else { panic!("one question: {:?}", open()) };
+        assert_eq!(asked.pays_nobody, Some(PaysNobody::Cancels));
+        // Nobody looks, and it is asked anew.
+        group.clock.advance(group.rules.max_expiry.as_secs());
+        assert!(open().is_empty());
+    }
+    assert_eq!(decide(&group, &again), Err(RefusalCode::AwaitingConfirmation));
+    let id = open()[0].id.to_string();
+    cosigner.desk().handle(Request::Approve { id }).unwrap();
+    decide(&group, &again).unwrap();
 }
 
 #[tokio::test]
@@ -355,7 +388,9 @@ async fn recall__should_count_only_from_the_initiator_and_for_this_intent() {
     let order = group.sign_intent(batch.intent.clone());
     let recall = |key: &SigningKey, order: &bursar_domain::intent::SignedIntent, payment: u32| SignedRecall {
         payment,
-        signature: key.sign(recall::canonical(order.intent.digest(), payment).as_bytes()).to_bytes(),
+        signature: RecallSignature::Key(
+            key.sign(recall::canonical(order.intent.digest(), payment).as_bytes()).to_bytes(),
+        ),
     };
     let left = |recalls: Vec<SignedRecall>| {
         let mut rest = batch.clone();

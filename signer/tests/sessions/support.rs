@@ -432,12 +432,13 @@ fn intent(
         max_fee: Amount::from_u64(max_fee),
         expires_at: NOW.plus(Duration::from_secs(3600)),
         fills: None,
+        terms: None,
     }
 }
 
 pub fn signed_by(key: &SigningKey, intent: Intent) -> SignedIntent {
     let signature = key.sign(intent.canonical().as_bytes()).to_bytes();
-    SignedIntent { intent, initiator: InitiatorKey(key.verifying_key().to_bytes()), signature }
+    SignedIntent::by_key(intent, InitiatorKey(key.verifying_key().to_bytes()), signature)
 }
 
 pub fn package(intent: SignedIntent, unsigned: UnsignedTransaction) -> SigningPackage {

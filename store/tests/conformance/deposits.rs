@@ -8,7 +8,7 @@ use bursar_domain::{
     governance::{
         log::EntryDigest,
         signature::{Evidence, Signature},
-        verdict::{Disposition, DispositionAction, SignedDisposition},
+        verdict::{Disposition, DispositionAction, Exhibit, SignedDisposition},
     },
     ids::{DepositId, WalletId},
     network::Network,
@@ -190,6 +190,7 @@ async fn dispositions__should_gather_their_signatures() {
             deposit,
             action: DispositionAction::Refund,
             reason: "theirs".into(),
+            evidence: vec![Exhibit::Record { uri: "urn:bursar:case:1".into() }],
             decided_at: at(n),
         },
         signatures: vec![Signature {

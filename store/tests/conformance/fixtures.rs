@@ -195,8 +195,9 @@ pub fn transfer(n: u64, descriptor: &str) -> Transfer {
         max_fee: Amount::from_u64(500),
         expires_at: at(3600),
         fills: None,
+        terms: None,
     };
-    let intent = SignedIntent { intent, initiator: InitiatorKey([7; 32]), signature: [9; 64] };
+    let intent = SignedIntent::by_key(intent, InitiatorKey([7; 32]), [9; 64]);
     let wallet = WalletId::new(uuid(if descriptor == BTC { 1 } else { 2 }));
     Transfer::submitted(transfer_id(n), wallet, intent, at(n.try_into().unwrap()))
 }

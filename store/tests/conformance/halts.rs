@@ -1,7 +1,7 @@
 use crate::fixtures::*;
 use bursar_store::{
     StoreError, WriteTx, events,
-    halts::{self, Halt, HaltCode, Halted},
+    halts::{self, End, Halt, HaltCode, Halted, Lifted},
     jobs,
 };
 
@@ -38,6 +38,41 @@ async fn halt__should_stand_once_for_each_cause_until_it_is_lifted() {
     // A cause that was dealt with can come again.
     let mut tx = database.store.write().await.unwrap();
     assert!(matches!(halt(&mut tx, Some("0xA"), HaltCode::ForeignSpend).await, Halted::New(_)));
+}
+
+#[tokio::test]
+async fn halt__should_end_by_two_where_it_takes_two() {
+    let database = Database::open().await;
+    let mut tx = database.store.write().await.unwrap();
+    let id = halt(&mut tx, Some("0xA"), HaltCode::ForeignSpend).await.id();
+    let all = |_: &str| true;
+    for (because, seconds) in [("it was me", 2), ("it was me", 3), ("it was us", 4)] {
+        let halt = halts::lift_by_two(&mut tx, id, "ann", because, all, at(seconds)).await.unwrap().unwrap();
+        assert_eq!(halt.end, Some(End::Asked { by: "ann".into(), because: because.into() }));
+    }
+    tx.commit().await.unwrap();
+    let standing = halts::standing(&database.store, network(ETH)).await.unwrap();
+    assert_eq!(standing.iter().map(|halt| halt.id).collect::<Vec<_>>(), [id], "one is not enough");
+
+    let mut tx = database.store.write().await.unwrap();
+    // Whose word does not count any more leaves the next one to be the first.
+    let nobody = |_: &str| false;
+    let first = halts::lift_by_two(&mut tx, id, "cy", "was it", nobody, at(5)).await.unwrap().unwrap();
+    assert_eq!(first.end, Some(End::Asked { by: "cy".into(), because: "was it".into() }));
+    let only = |first: &str| first == "cy";
+    let lifted = halts::lift_by_two(&mut tx, id, "bob", "so it was", only, at(5)).await.unwrap().unwrap();
+    let told = Lifted { at: at(5), by: "cy and bob".into(), because: "so it was".into() };
+    assert_eq!(lifted.lifted(), Some(&told));
+    let again = halts::lift_by_two(&mut tx, id, "di", "me too", all, at(6)).await.unwrap().unwrap();
+    assert_eq!(again, lifted);
+    let unknown = "4711".parse().unwrap();
+    assert_eq!(halts::lift_by_two(&mut tx, unknown, "ann", "none", all, at(6)).await.unwrap(), None);
+    tx.commit().await.unwrap();
+    assert_eq!(halts::standing(&database.store, network(ETH)).await.unwrap(), []);
+    let kinds: Vec<_> =
+        events::after(&database.store, 0, 100).await.unwrap().into_iter().map(|event| event.kind).collect();
+    let asked = "account.resume_asked";
+    assert_eq!(kinds, ["account.halted", asked, asked, asked, "account.resumed"]);
 }
 
 #[tokio::test]

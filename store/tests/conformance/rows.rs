@@ -4,6 +4,7 @@ use crate::fixtures::*;
 use bursar_domain::{
     amount::Amount,
     effects::Validity,
+    intent::{InitiatorKey, Proof},
     lifecycle::{Fact, SubStatus},
     time::Timestamp,
     wallet::Branch,
@@ -143,7 +144,7 @@ proptest! {
             sent.intent.intent.payments[0].amount = amount;
             sent.intent.intent.max_fee = amount;
             sent.intent.intent.source = label.clone();
-            sent.intent.initiator.0 = hash;
+            sent.intent.proof = Proof::Key { initiator: InitiatorKey(hash), signature: [9; 64] };
             sent.intent.intent.expires_at = Timestamp(micros);
             database.submit(&sent).await;
             let fact = Fact::Waiting { sub_status: SubStatus::WouldFail, reason: reason.clone() };

@@ -5,7 +5,7 @@ use bursar_domain::{
     governance::{
         log::EntryDigest,
         signature::{Evidence, Signature},
-        verdict::{Rejection, Release, Screened, SignedRejection, SignedRelease, SignedVerdict},
+        verdict::{Exhibit, Rejection, Release, Screened, SignedRejection, SignedRelease, SignedVerdict},
     },
     ids::CaseId,
     intent::IntentDigest,
@@ -91,6 +91,21 @@ async fn round__should_be_begun_once_and_settled_once() {
     assert_eq!(states, [complete("one"), Progress::Failed(Unanswered::Timeout)]);
     assert_eq!(screenings::transfer_of(store, IntentDigest([9; 32])).await.unwrap(), Some(id));
     assert_eq!(screenings::transfer_of(store, IntentDigest([8; 32])).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn address_that_a_change_proposes__should_be_kept_by_the_changes_digest() {
+    let database = Database::open().await;
+    let store = &database.store;
+    let (subject, other) = (Subject::Address(EntryDigest([7; 32])), Subject::Address(EntryDigest([8; 32])));
+    let now = at(10);
+    let mut tx = store.write().await.unwrap();
+    assert!(screenings::begin(&mut tx, Begun { subject, round: 0, order: None }, now).await.unwrap());
+    assert!(screenings::put(&mut tx, subject, 0, 1, &complete("one"), now).await.unwrap());
+    tx.commit().await.unwrap();
+    let newest = screenings::newest(store, subject).await.unwrap().unwrap();
+    assert_eq!((newest.subject, newest.progress), (subject, complete("one")));
+    assert_eq!(screenings::newest(store, other).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -208,6 +223,7 @@ fn release(reason: &str, signers: &[&str]) -> SignedRelease {
         intent: IntentDigest([1; 32]),
         verdict: None,
         reason: reason.into(),
+        evidence: vec![Exhibit::Document { name: "contract.pdf".into(), sha256: [3; 32] }],
         released_at: at(1),
         expires_at: at(2),
     };

@@ -216,10 +216,27 @@ async fn another_url__should_be_told_nothing_of_what_waited() {
     for (url, waits) in [("https://desk.example/hooks", 1), ("https://other.example/", 0)] {
         let target = Target { url: url.into(), entry: Some(4), ..target(&["transfer"]) };
         let mut tx = database.store.write().await.unwrap();
-        webhooks::retarget(&mut tx, &id, &target, at(8)).await.unwrap();
+        webhooks::retarget(&mut tx, &id, &target, true, at(8)).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(webhooks::get(&database.store, &id).await.unwrap().unwrap().target, target);
         assert_eq!(deliveries::pending(&database.store, &id).await.unwrap(), waits);
+    }
+}
+
+#[tokio::test]
+async fn endpoint_that_is_disabled__should_go_on_only_by_a_change_that_enables_it() {
+    let database = Database::open().await;
+    let id = endpoint(&database, "desk").await;
+    let mut tx = database.store.write().await.unwrap();
+    assert!(webhooks::disable(&mut tx, &id, "it fails", at(7)).await.unwrap());
+    tx.commit().await.unwrap();
+    for (entry, enables) in [(4, false), (5, true)] {
+        let target = Target { entry: Some(entry), ..target(&["transfer"]) };
+        let mut tx = database.store.write().await.unwrap();
+        webhooks::retarget(&mut tx, &id, &target, enables, at(8)).await.unwrap();
+        tx.commit().await.unwrap();
+        let now = webhooks::get(&database.store, &id).await.unwrap().unwrap();
+        assert_eq!((now.target, now.disabled.is_none()), (target, enables));
     }
 }
 

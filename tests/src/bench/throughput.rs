@@ -89,48 +89,93 @@ pub struct Rate {
     pub load_average: Option<f64>,
 }
 
+/// Measures one installation, and beside it, if `scenario` has a history, one that has it. The two take turns at each rate: a machine
+/// whose speed changes meanwhile changes for both.
+///
+/// # Errors
+/// The first thing that could not be started or measured.
 pub async fn measure(dir: &Path, scenario: Scenario, load: &Load) -> anyhow::Result<Measured> {
-    let mut stage = Stage::start(dir, scenario).await?;
+    let empty = Scenario { history: 0, ..scenario };
+    let mut sides = vec![Side::start(dir, empty, load).await?];
     say("baselines");
-    let baseline = baseline::measure(&stage).await?;
-    let mut phases = vec![phase(&mut stage, scenario, load, 0).await?];
+    let baseline = baseline::measure(&sides[0].stage).await?;
     if scenario.history > 0 {
-        history::put(&mut stage, scenario.history).await?;
-        phases.push(phase(&mut stage, scenario, load, scenario.history).await?);
+        let mut grown = Side::start(&dir.join("grown"), scenario, load).await?;
+        history::put(&mut grown.stage, scenario.history).await?;
+        warm_up(&mut grown.stage, scenario).await?;
+        sides.push(grown);
     }
-    stage.stop().await?;
+    for per_second in &load.rates {
+        for side in &mut sides {
+            side.kept.push(None);
+        }
+        for _ in 0..load.repeats.max(1) {
+            for side in &mut sides {
+                side.measure(*per_second, load).await?;
+            }
+        }
+    }
+    let mut phases = Vec::new();
+    for side in sides {
+        phases.push(side.end(load).await?);
+    }
     Ok(Measured { store: scenario.store, signer: scenario.signer(), baseline, phases })
 }
 
-async fn phase(stage: &mut Stage, scenario: Scenario, load: &Load, history: u64) -> anyhow::Result<Phase> {
-    // Connections, statements and caches are there before anything is counted.
-    let warming = match scenario.signing {
+/// One of the installations that are compared.
+struct Side {
+    scenario: Scenario,
+    stage: Stage,
+    idle_calls_per_block: BTreeMap<String, f64>,
+    /// Of each rate the run with the least CPU.
+    kept: Vec<Option<Rate>>,
+}
+
+impl Side {
+    async fn start(dir: &Path, scenario: Scenario, load: &Load) -> anyhow::Result<Self> {
+        let mut stage = Stage::start(dir, scenario).await?;
+        warm_up(&mut stage, scenario).await?;
+        let idle_calls_per_block = idle(&stage, load.idle).await?;
+        Ok(Self { scenario, stage, idle_calls_per_block, kept: Vec::new() })
+    }
+
+    async fn measure(&mut self, per_second: u32, load: &Load) -> anyhow::Result<()> {
+        let count = match self.scenario.signing {
+            Signing::CoSigners => (per_second * load.seconds).min(load.cosigner_transfers),
+            Signing::DevelopmentSingleKey => per_second * load.seconds,
+        };
+        say(&format!("{count} transfers at {per_second}/s, history {}", self.scenario.history));
+        let rate = one_rate(&mut self.stage, per_second, count as usize).await?;
+        let kept = self.kept.last_mut().context("a rate was begun")?;
+        if kept.as_ref().is_none_or(|kept| rate.cpu_per_1000 < kept.cpu_per_1000) {
+            *kept = Some(rate);
+        }
+        Ok(())
+    }
+
+    async fn end(self, load: &Load) -> anyhow::Result<Phase> {
+        say("reads");
+        let reads = reads::measure(&self.stage, load.reads).await?;
+        let database_bytes = history::size(&self.stage.database)?;
+        self.stage.stop().await?;
+        Ok(Phase {
+            history: self.scenario.history,
+            database_bytes,
+            idle_calls_per_block: self.idle_calls_per_block,
+            rates: self.kept.into_iter().flatten().collect(),
+            reads,
+        })
+    }
+}
+
+/// Connections, statements and caches are there before anything is counted.
+async fn warm_up(stage: &mut Stage, scenario: Scenario) -> anyhow::Result<()> {
+    let transfers = match scenario.signing {
         Signing::CoSigners => 2,
         // One for each account at least: history is copied from them.
         Signing::DevelopmentSingleKey => scenario.accounts,
     };
-    one_rate(stage, 10, warming).await.context("warming up")?;
-    let idle_calls_per_block = idle(stage, load.idle).await?;
-    let mut rates = Vec::new();
-    for per_second in &load.rates {
-        let count = per_second * load.seconds;
-        let count = match scenario.signing {
-            Signing::CoSigners => count.min(load.cosigner_transfers),
-            Signing::DevelopmentSingleKey => count,
-        };
-        let mut best: Option<Rate> = None;
-        for _ in 0..load.repeats.max(1) {
-            say(&format!("{count} transfers at {per_second}/s"));
-            let rate = one_rate(stage, *per_second, count as usize).await?;
-            if best.as_ref().is_none_or(|best| rate.cpu_per_1000 < best.cpu_per_1000) {
-                best = Some(rate);
-            }
-        }
-        rates.extend(best);
-    }
-    say("reads");
-    let reads = reads::measure(stage, load.reads).await?;
-    Ok(Phase { history, database_bytes: history::size(&stage.database)?, idle_calls_per_block, rates, reads })
+    one_rate(stage, 10, transfers).await.context("warming up").map(drop)
 }
 
 /// How long a backlog may take to drain.

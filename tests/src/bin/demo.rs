@@ -412,7 +412,8 @@ Addresses in {list} are held or blocked (the file is read again when it
 changes); otto sees what is held, and releases it with lena:
 
   bursar reviews --key-file {otto}
-  bursar release <transfer id> --key {otto} --key-file {otto} --reason "..."
+  bursar release <transfer id> --key {otto} --key-file {otto} --reason "..." \
+      --evidence <file or URI>
   bursar release <transfer id> --key {lena} --key-file {lena}
 
 Bearer keys read, and do nothing else:

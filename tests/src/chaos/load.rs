@@ -11,6 +11,7 @@ use crate::{
 use anyhow::Context as _;
 use bursar::{client::ClientError, intake::TransferRequest};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+use reqwest::StatusCode;
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -139,11 +140,13 @@ async fn accepted(api: &Api, request: TransferRequest, deadline: Instant) -> any
     }
 }
 
-/// No answer, an answer that was cut, or a server's own trouble.
+/// No answer, an answer that was cut, a server's own trouble, or one that has just begun and knows nobody at this address yet.
 fn asks_again(error: &ClientError) -> bool {
     match error {
         ClientError::Unreachable { .. } | ClientError::Unexpected { .. } => true,
-        ClientError::Refused { status, .. } => status.is_server_error(),
+        ClientError::Refused { status, .. } => {
+            status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
+        }
         ClientError::Unsignable { .. } => false,
     }
 }

@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail, ensure};
 use bursar_domain::lifecycle::Status;
 use serde::Serialize;
 use serde_json::Value;
-use std::time::Duration;
+use std::{mem, time::Duration};
 use tokio::time::Instant;
 
 /// How one transfer ended, or why it waits.
@@ -28,38 +28,44 @@ pub struct Outcome {
     pub received: String,
 }
 
-const LOOK: Duration = Duration::from_millis(300);
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Waits until every transfer is at an end, and holds the recipients' balances against it.
 ///
-/// A transfer that waits after `patience` must say why, and its recipient must have all or nothing.
+/// Once none has come to an end for as long as `patience`, whichever waits must say why, and its recipient must have all or nothing.
 pub async fn settle(
     environment: &Environment,
     asked: &[Ordered],
     patience: Duration,
 ) -> anyhow::Result<Vec<Outcome>> {
-    let deadline = Instant::now() + patience;
-    let mut outcomes = Vec::new();
-    for order in asked {
-        let transfer = at_an_end(environment, order, deadline).await?;
-        outcomes.push(judge(environment, order, &transfer).await?);
-    }
-    Ok(outcomes)
-}
-
-/// The transfer once it is at an end, or as it is when time is over.
-async fn at_an_end(environment: &Environment, order: &Ordered, deadline: Instant) -> anyhow::Result<Value> {
-    loop {
-        let looked = environment.api.transfer(&order.id).await;
+    let mut deadline = Instant::now() + patience;
+    let mut waiting: Vec<&Ordered> = asked.iter().collect();
+    let mut seen = Vec::new();
+    while !waiting.is_empty() {
         let over = Instant::now() >= deadline;
-        match looked {
-            Ok(transfer) if over || status(&transfer)?.is_terminal() => return Ok(transfer),
-            Err(error) if over => {
-                return Err(error).with_context(|| format!("transfer {} is lost", order.id));
+        let before = seen.len();
+        for order in mem::take(&mut waiting) {
+            match environment.api.transfer(&order.id).await {
+                Ok(transfer) if over || status(&transfer)?.is_terminal() => seen.push((order, transfer)),
+                Err(error) if over => {
+                    return Err(error).with_context(|| format!("transfer {} is lost", order.id));
+                }
+                _ => waiting.push(order),
             }
-            _ => tokio::time::sleep(LOOK).await,
+        }
+        if seen.len() > before {
+            deadline = Instant::now() + patience;
+        }
+        if !waiting.is_empty() {
+            tokio::time::sleep(LOOK).await;
         }
     }
+    // Only now: whatever was paid twice has been by then.
+    let mut outcomes = Vec::new();
+    for (order, transfer) in &seen {
+        outcomes.push(judge(environment, order, transfer).await?);
+    }
+    Ok(outcomes)
 }
 
 fn status(transfer: &Value) -> anyhow::Result<Status> {

@@ -38,7 +38,7 @@ pub const PEOPLE: [Person; 11] = [
 
 impl Person {
     /// As the log has it, with this Ed25519 key in hex.
-    pub(super) fn user(&self, public_key: &str) -> Value {
+    pub(crate) fn user(&self, public_key: &str) -> Value {
         let Self { id, name, party, role } = self;
         let key = json!({ "id": "main", "material": { "kind": "ED25519", "publicKey": public_key } });
         json!({ "id": id, "name": name, "party": party, "roles": [role], "keys": [key], "suspended": false })
@@ -56,7 +56,7 @@ pub(super) fn party_of(user: &str) -> &'static str {
 }
 
 /// Every change needs somebody of another party, and waits for nothing: for throw-away networks only.
-pub(super) fn genesis(users: &[Value]) -> Value {
+pub(crate) fn genesis(users: &[Value]) -> Value {
     let quorum = json!({ "approvals": 1, "parties": 2, "delaySeconds": 0 });
     json!({
         "desk": "Demo desk",

@@ -38,7 +38,20 @@ impl Case {
     /// Whether it is only about leases, nudges, blocks without anything of ours, or reading from a node: the same on every chain.
     pub fn keeps_house(&self) -> bool {
         match self.boundary.split_once(" act ") {
-            Some((_, act)) => !matches!(act, "sign" | "broadcast" | "answer" | "frame" | "done"),
+            Some((_, act)) => {
+                let ours = [
+                    "sign",
+                    "broadcast",
+                    "screen",
+                    "alerts",
+                    "exchange",
+                    "deliver",
+                    "answer",
+                    "frame",
+                    "done",
+                ];
+                !ours.contains(&act)
+            }
             None => {
                 let empty_block =
                     self.boundary.contains("workers/src/follower.rs:") && !self.boundary.ends_with("nudge");

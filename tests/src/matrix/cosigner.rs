@@ -11,6 +11,7 @@ use bursar_crash::plan::{Action, Plan};
 use bursar_domain::{
     amount::Amount,
     effects::{Effects, Resource, Validity},
+    intent::InitiatorId,
     package::PackageDigest,
     time::Timestamp,
 };
@@ -142,7 +143,7 @@ fn another(payment: &Payment) -> Allowed {
     Allowed {
         digest: PackageDigest([0; 32]),
         intent: intent.digest(),
-        initiator: payment.initiator,
+        initiator: InitiatorId::Key(payment.initiator),
         external_id: intent.external_id.clone(),
         network: intent.network(),
         wallet: intent.wallet,

@@ -29,6 +29,20 @@ pub enum Course {
     Refused,
     /// The co-signers' rules do not allow its replacement.
     SpeedUpRefused,
+    /// It is screened clear, and one of each of two parties approves it. (This and what follows: for a lane with a governed desk.)
+    Approved,
+    /// While it waits for approvals, an alert freezes it, and compliance lets it go.
+    Alerted,
+    /// While it waits for approvals, money comes in, is held by its screening, screened again, and let go by compliance.
+    Deposited,
+    /// It is held for review, screened again, and released by compliance.
+    Released,
+    /// It is held for review, and rejected by compliance.
+    TurnedDown,
+    /// The institution at the other end is told of it first, by an exchange.
+    Told,
+    /// People tell that institution, and note what it says.
+    Noted,
 }
 
 impl Course {
@@ -41,7 +55,42 @@ impl Course {
             Self::Expired => &["EXPIRED"],
             Self::SpentElsewhere => &["FAILED"],
             Self::Aborted => &["CANCELLED"],
-            Self::Refused => &["REJECTED"],
+            Self::Refused | Self::TurnedDown => &["REJECTED"],
+            Self::Approved | Self::Alerted | Self::Deposited => &["COMPLETED"],
+            Self::Released | Self::Told | Self::Noted => &["COMPLETED"],
+        }
+    }
+
+    /// Whether it takes a lane with a governed desk.
+    pub const fn is_governed(self) -> bool {
+        matches!(self, Self::Approved | Self::Alerted | Self::Deposited)
+            || matches!(self, Self::Released | Self::TurnedDown | Self::Told | Self::Noted)
+    }
+
+    /// Whether its screening holds it.
+    pub(super) const fn is_held(self) -> bool {
+        matches!(self, Self::Released | Self::TurnedDown)
+    }
+
+    /// How many times the smallest payment it is, by which the policy of a governed desk tells what it asks.
+    pub(super) const fn size(self) -> usize {
+        match self {
+            Self::Approved | Self::Alerted | Self::Deposited => 2,
+            Self::Told | Self::Noted => 3,
+            _ => 1,
+        }
+    }
+
+    /// Where it goes back and forth before it is authorized: the statuses from SUBMITTED up to then.
+    pub(super) const fn before_authorization(self) -> &'static [&'static str] {
+        const SCREENED: &str = "PENDING_SCREENING";
+        const REVIEWED: &str = "PENDING_REVIEW";
+        match self {
+            Self::Released => &["SUBMITTED", SCREENED, REVIEWED, SCREENED, REVIEWED, SCREENED],
+            Self::TurnedDown => &["SUBMITTED", SCREENED, REVIEWED],
+            Self::Told => &["SUBMITTED", SCREENED, REVIEWED, SCREENED],
+            Self::Noted => &["SUBMITTED", SCREENED, REVIEWED, SCREENED, REVIEWED, SCREENED],
+            _ => &["SUBMITTED", SCREENED],
         }
     }
 
@@ -49,14 +98,16 @@ impl Course {
     pub const fn end(self) -> &'static str {
         match self {
             Self::Cancelled => "paid once or not at all",
-            Self::Expired | Self::SpentElsewhere | Self::Aborted | Self::Refused => "paid nothing",
+            Self::Expired | Self::SpentElsewhere | Self::Aborted | Self::Refused | Self::TurnedDown => {
+                "paid nothing"
+            }
             _ => "paid once",
         }
     }
 
     /// Whether a final transaction has used a nonce or Sequence of the account when it has ended: its own, or a stranger's.
     pub(super) const fn uses_a_number(self) -> bool {
-        !matches!(self, Self::Expired | Self::Aborted | Self::Refused)
+        !matches!(self, Self::Expired | Self::Aborted | Self::Refused | Self::TurnedDown)
     }
 
     /// What is asked for while the transfer waits for a block: the verb and its body.

@@ -1,9 +1,11 @@
 //! One orchestrator on one chain and one store: started, armed, dead, started again.
 
+mod attends;
 mod happens;
 
 use super::{
     Course,
+    governed::{self, Governed},
     payment::{Payment, Seen},
 };
 use crate::{
@@ -39,6 +41,8 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const REST: Duration = Duration::from_secs(2);
 /// The same where it is waited for one of them, of which most have come by then.
 const SHORT_REST: Duration = Duration::from_millis(600);
+/// The same on a governed desk, where services are asked each second.
+const GOVERNED_REST: Duration = Duration::from_millis(1800);
 /// Between two looks, each of which lets the chain go on by one block while it has something to include.
 const LOOK: Duration = Duration::from_millis(40);
 const SIGABRT: i32 = 6;
@@ -84,6 +88,8 @@ pub struct Lane<'a> {
     /// What the course of this payment has in store for it has happened.
     disturbed: bool,
     course: Course,
+    /// Where a desk is governed.
+    governed: Option<Governed>,
 }
 
 struct Wallet {
@@ -95,11 +101,38 @@ struct Wallet {
 impl<'a> Lane<'a> {
     /// Configures an orchestrator for the place's chain on the store at `url`, starts it and funds a wallet in it.
     pub async fn open(shared: &'a Shared<'a>, place: Place, dir: &Path, url: &str) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        let dir = dir.canonicalize()?;
-        let port = free_port()?;
+        let (dir, port) = folder(dir)?;
+        Self::open_as(shared, place, dir, port, url, None).await
+    }
+
+    /// The same with a governed desk around it, which screens, has a travel rule, and sends events on.
+    pub async fn open_governed(
+        shared: &'a Shared<'a>,
+        place: Place,
+        dir: &Path,
+        url: &str,
+    ) -> anyhow::Result<Self> {
+        let (dir, port) = folder(dir)?;
+        let governed = Governed::found(&dir, &format!("http://127.0.0.1:{port}"), shared.initiator).await?;
+        Self::open_as(shared, place, dir, port, url, Some(governed)).await
+    }
+
+    async fn open_as(
+        shared: &'a Shared<'a>,
+        place: Place,
+        dir: PathBuf,
+        port: u16,
+        url: &str,
+        governed: Option<Governed>,
+    ) -> anyhow::Result<Self> {
         let config = dir.join("bursar.toml");
-        std::fs::write(&config, configuration(shared.config, place.chain, Course::Paid, url, port)?)?;
+        let settings = configuration(shared.config, place.chain, Course::Paid, url, port, governed.as_ref())?;
+        std::fs::write(&config, settings)?;
+        if let Some(governed) = &governed {
+            let mut load = Command::new(program("bursar")?);
+            load.args(["--json", "governance", "load"]).arg(governed.log_file());
+            run_json(load.arg("--config").arg(&config))?;
+        }
         let made = run_json(
             Command::new(program("bursar")?)
                 .args(["--json", "api-keys", "create", "--name", "matrix", "--config"])
@@ -109,8 +142,9 @@ impl<'a> Lane<'a> {
         let api = Api::new(format!("http://127.0.0.1:{port}"), key)?;
         let mut process = spawn(&dir, &config, None)?;
         ready(&mut process, &api, shared.cosigners).await?;
+        let orders = governed.as_ref().map_or(&api, |governed| &governed.olga);
         let view = bursar_regtest::eventually(PATIENCE, LOOK, "a wallet", || async {
-            let made = api.create_wallet("matrix", place.chain.name(), None).await;
+            let made = orders.create_wallet("matrix", place.chain.name(), None).await;
             made.map_err(|error| format!("{error:#}"))
         })
         .await?;
@@ -120,7 +154,7 @@ impl<'a> Lane<'a> {
             descriptor: descriptor(&view)?,
         };
         let asset = api.asset(symbol(place.chain)).await?;
-        let seen = Seen { payments: Vec::new(), numbers_used: 0, fee: Amount::ZERO };
+        let seen = Seen::default();
         let course = Course::Paid;
         let (process, last_block) = (Some(process), Instant::now());
         let (cosigners, disturbed) = (shared.cosigners, false);
@@ -138,8 +172,12 @@ impl<'a> Lane<'a> {
             last_block,
             disturbed,
             course,
+            governed,
         };
         lane.fund().await?;
+        if let Some(governed) = &mut lane.governed {
+            governed.await_endpoint().await?;
+        }
         Ok(lane)
     }
 
@@ -148,6 +186,20 @@ impl<'a> Lane<'a> {
     }
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    fn governed(&mut self) -> anyhow::Result<&mut Governed> {
+        self.governed.as_mut().context("the desk is governed")
+    }
+
+    /// Who orders payments calls with this.
+    fn ordering(&self) -> &Api {
+        self.governed.as_ref().map_or(&self.api, |governed| &governed.olga)
+    }
+
+    /// How long it may take until the last boundary of a transfer that has ended.
+    const fn rest(&self) -> Duration {
+        if self.governed.is_some() { GOVERNED_REST } else { SHORT_REST }
     }
 
     async fn fund(&mut self) -> anyhow::Result<()> {
@@ -170,7 +222,15 @@ impl<'a> Lane<'a> {
                 "50000"
             }
         };
+        if self.governed.is_some() {
+            // It is screened once it is final; until then nothing of it can be spent.
+            for _ in 0..3 {
+                self.next_block().await?;
+            }
+            self.api.await_deposits(&self.wallet.id, 1).await?;
+        }
         self.api.await_balance(&self.wallet.id, &self.asset.symbol, whole).await?;
+        self.seen.funded = Amount::parse_decimal(whole, self.asset.decimals)?;
         self.seen.numbers_used = self.numbers_used().await?;
         Ok(())
     }
@@ -248,12 +308,11 @@ impl<'a> Lane<'a> {
     /// What happens to the payments from now on; the next start is with what that needs.
     pub fn follow(&mut self, course: Course) -> anyhow::Result<()> {
         self.course = course;
-        let text = std::fs::read_to_string(&self.config)?;
-        let config: toml::Table = toml::from_str(&text)?;
-        let url = config["store"]["url"].as_str().context("the lane has a store")?;
+        let url = &self.store_url()?;
         let port = self.api.url.rsplit(':').next().and_then(|port| port.parse().ok());
         let port = port.context("the lane has a port")?;
-        let text = configuration(self.shared.config, self.place.chain, course, url, port)?;
+        let governed = self.governed.as_ref();
+        let text = configuration(self.shared.config, self.place.chain, course, url, port, governed)?;
         std::fs::write(&self.config, text).with_context(|| self.config.display().to_string())
     }
 
@@ -262,15 +321,28 @@ impl<'a> Lane<'a> {
         let course = self.course;
         self.disturbed = false;
         self.set_up(course).await?;
-        Payment::new(
+        let desk = match &self.governed {
+            Some(governed) => Some(governed.people()?.standing()?),
+            None => None,
+        };
+        let payment = Payment::new(
             course,
             self.place.chain,
             &self.wallet.id,
             &self.asset,
             self.wallet.descriptor,
-            self.shared.initiator,
+            (self.shared.initiator, desk.as_ref()),
             self.seen.fee,
-        )
+        )?;
+        if let Some(governed) = &mut self.governed {
+            governed.now = governed::Now::default();
+            let mut heard = governed.outside.heard();
+            heard.holds_deposits = course == Course::Deposited;
+            if course.is_held() {
+                heard.held.insert(payment.recipient.clone());
+            }
+        }
+        Ok(payment)
     }
 
     /// Asks until there is an answer, and gives the transfer's id; `None` when the process died of its plan before it gave one.
@@ -279,7 +351,7 @@ impl<'a> Lane<'a> {
         let request = &payment.request;
         loop {
             let answer: Result<Value, ClientError> =
-                self.api.client.post_once("/v1/transfers", &request.external_id, request).await;
+                self.ordering().client.post_once("/v1/transfers", &request.external_id, request).await;
             let error = match answer {
                 Ok(transfer) => return text(&transfer, "id").map(Some),
                 Err(ClientError::Refused { status, problem }) if status.is_client_error() => {
@@ -309,7 +381,7 @@ impl<'a> Lane<'a> {
 
     /// Waits until the process dies of its plan, or the transfer has ended and the process has come to rest. Whether it died.
     pub async fn died_or_ended(&mut self, id: &str) -> anyhow::Result<bool> {
-        self.died_within(id, SHORT_REST).await
+        self.died_within(id, self.rest()).await
     }
 
     /// Until the process has had the time to come to the last boundary of a transfer that has ended.
@@ -358,9 +430,17 @@ impl<'a> Lane<'a> {
             }
             tokio::time::sleep(LOOK).await;
         };
-        payment.check_history(&self.api.transfer(id).await?)?;
+        let transfer = self.api.transfer(id).await?;
+        payment.check_history(&transfer)?;
+        if let Some(tx_id) = self.governed.as_mut().and_then(|governed| governed.now.deposit.take()) {
+            self.seen.deposits.push(tx_id);
+        }
         let (has, due) = (self.balance(&payment.recipient).await?, payment.due(&end));
         ensure!(has == due, "{} was to get {due}, and has {has}", payment.recipient);
+        let fee = transfer["transaction"]["fee"].as_str().filter(|_| !due.is_zero()).unwrap_or("0");
+        let fee = Amount::parse_decimal(fee, self.asset.decimals)?;
+        let spent = Amount(due).checked_add(fee).and_then(|spent| self.seen.spent.checked_add(spent));
+        self.seen.spent = spent.context("payments are small")?;
         self.seen.payments.push((payment, end));
         self.clear_up(course).await
     }
@@ -373,13 +453,22 @@ impl<'a> Lane<'a> {
             self.next_block().await?;
         }
         for (payment, end) in &self.seen.payments {
-            let Payment { request, recipient, .. } = payment;
+            let Payment { request, recipient, course, .. } = payment;
             let (has, due) = (self.balance(recipient).await?, payment.due(end));
             ensure!(has == due, "{recipient} was to get {due}, and has {has}");
             let query = [("externalId", request.external_id.clone())];
             let page: Value = self.api.client.get("/v1/transfers", &query).await?;
             let items = page["items"].as_array().context("a page has items")?;
             ensure!(items.len() == 1 && items[0]["status"] == **end, "{}: {page}", request.external_id);
+            if let Some(governed) = &self.governed {
+                let id = text(&items[0], "id")?;
+                let due: &[String] = if *course == Course::Told { &[format!("{id}:1")] } else { &[] };
+                let told = governed.told_of(&id);
+                ensure!(
+                    told == due,
+                    "{course:?}: the other institution was told {told:?}, and {due:?} was due"
+                );
+            }
         }
         // Whatever was paid, replaced or cancelled on chain took one nonce or Sequence, and no other.
         let sent = self.seen.payments.iter().filter(|(payment, _)| payment.course.uses_a_number()).count();
@@ -399,11 +488,50 @@ impl<'a> Lane<'a> {
             let reserved = item["reserved"].as_str().unwrap_or("0");
             ensure!(reserved == "0", "{reserved} stays reserved: {balances}");
         }
+        if self.governed.is_some() {
+            self.settle_desk().await?;
+        }
         if let Some(process) = self.process.take() {
             let status = process.stop(Duration::from_secs(20)).await?;
             ensure!(status.success(), "the orchestrator ended with {status}");
         }
+        if self.governed.is_some() {
+            let counts = |(payment, _): &&(Payment, String)| payment.course != Course::TurnedDown;
+            let due = self.seen.payments.iter().filter(counts).count() as u64;
+            let counted = governed::counted(&self.store_url()?, self.wallet.descriptor).await?;
+            ensure!(counted == Some(Amount::from_u64(due)), "{counted:?} transfers of {due} count");
+        }
         Ok(())
+    }
+
+    /// What came in is booked once and can be spent once, nobody keeps anything back, and every event was told.
+    async fn settle_desk(&self) -> anyhow::Result<()> {
+        for tx_id in &self.seen.deposits {
+            let deposit = self.deposit(tx_id).await?.with_context(|| format!("{tx_id} was not booked"))?;
+            let let_go = deposit["status"] == "COMPLETED" && deposit["disposition"] == "RELEASE";
+            ensure!(let_go, "held still: {deposit}");
+        }
+        let symbol = &self.asset.symbol;
+        let books = self.api.balance(&self.wallet.id, symbol).await?;
+        let books = Amount::parse_decimal(&books, self.asset.decimals)?;
+        let owned = match self.place.chain {
+            // Its change is at addresses of its own.
+            Chain::Bitcoin => {
+                let came = self.seen.funded.checked_add(self.seen.deposited);
+                came.and_then(|came| came.checked_sub(self.seen.spent)).context("it paid what it had")?
+            }
+            Chain::Ethereum | Chain::Xrp => Amount(self.balance(&self.wallet.address).await?),
+        };
+        ensure!(books == owned, "the books have {books}, and the wallet {owned}");
+        self.api.await_balance(&self.wallet.id, symbol, &owned.to_decimal(self.asset.decimals)).await?;
+        let governed = self.governed.as_ref().context("the desk is governed")?;
+        governed.await_events(&self.api).await
+    }
+
+    /// Of its database.
+    fn store_url(&self) -> anyhow::Result<String> {
+        let config: toml::Table = toml::from_str(&std::fs::read_to_string(&self.config)?)?;
+        Ok(config["store"]["url"].as_str().context("the lane has a store")?.to_owned())
     }
 
     /// What the chain says that an address has, in the smallest unit.
@@ -441,6 +569,12 @@ impl<'a> Lane<'a> {
     }
 }
 
+/// A folder that is there, and a port for its process.
+fn folder(dir: &Path) -> anyhow::Result<(PathBuf, u16)> {
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    Ok((dir.canonicalize()?, free_port()?))
+}
+
 fn symbol(chain: Chain) -> &'static str {
     match chain {
         Chain::Bitcoin => "BTC",
@@ -456,6 +590,7 @@ fn configuration(
     course: Course,
     url: &str,
     port: u16,
+    governed: Option<&Governed>,
 ) -> anyhow::Result<String> {
     let text = std::fs::read_to_string(shared).with_context(|| shared.display().to_string())?;
     let mut config: toml::Table = toml::from_str(&text)?;
@@ -485,6 +620,9 @@ fn configuration(
     let section = section.with_context(|| format!("no [{chain}]"))?;
     section.insert("poll_ms".into(), 40.into());
     section.extend(course.configuration(chain));
+    if let Some(governed) = governed {
+        governed.configure(course, &mut config)?;
+    }
     Ok(toml::to_string(&config)?)
 }
 

@@ -2,7 +2,7 @@
 
 use super::Course;
 use crate::{
-    initiator::{Initiator, payment, request},
+    initiator::{Initiator, Standing, payment, request},
     recipients::{self, BitcoinType},
 };
 use alloy::primitives::U256;
@@ -18,6 +18,7 @@ use bursar_domain::{
 use serde_json::Value;
 
 /// What a lane has seen so far.
+#[derive(Default)]
 pub(super) struct Seen {
     /// All payments so far, and the status that each ended in.
     pub payments: Vec<(Payment, String)>,
@@ -25,6 +26,11 @@ pub(super) struct Seen {
     pub numbers_used: u64,
     /// What the last one cost, or would have cost.
     pub fee: Amount,
+    /// What the wallet had before the first payment, what it paid since, fees included, and what came in by these transactions.
+    pub funded: Amount,
+    pub spent: Amount,
+    pub deposited: Amount,
+    pub deposits: Vec<String>,
 }
 
 pub struct Payment {
@@ -57,16 +63,19 @@ impl Payment {
         wallet: &str,
         asset: &AssetInfo,
         descriptor: WalletDescriptor,
-        initiator: &Initiator,
+        (initiator, desk): (&Initiator, Option<&Standing>),
         last_fee: Amount,
     ) -> anyhow::Result<Self> {
+        let size = course.size();
         let (recipient, amount, max_fee) = match (chain, course) {
-            (Chain::Bitcoin, _) => (recipients::bitcoin(BitcoinType::P2tr), "0.001", "0.001"),
-            (Chain::Ethereum, _) => (recipients::ethereum(), "0.25", "0.01"),
+            (Chain::Bitcoin, _) => {
+                (recipients::bitcoin(BitcoinType::P2tr), ["0.001", "0.002", "0.003"][size - 1], "0.001")
+            }
+            (Chain::Ethereum, _) => (recipients::ethereum(), ["0.25", "0.5", "0.75"][size - 1], "0.01"),
             // More than the co-signers allow at once.
             (Chain::Xrp, Course::Refused) => (recipients::xrp()?.0, "10001", "0.01"),
             // Above the reserve: the payment creates the account.
-            (Chain::Xrp, _) => (recipients::xrp()?.0, "12.5", "0.01"),
+            (Chain::Xrp, _) => (recipients::xrp()?.0, ["12.5", "25", "37.5"][size - 1], "0.01"),
         };
         let max_fee = match course {
             // Enough for itself, and for no such raise.
@@ -78,8 +87,12 @@ impl Payment {
         };
         let unsigned = request(wallet, &asset.symbol, vec![payment(&recipient, amount)], &max_fee)?;
         let units = Amount::parse_decimal(amount, asset.decimals).context("the amount is a decimal")?.0;
+        let unsigned = TransferRequest { terms: desk.map(|desk| desk.terms.clone()), ..unsigned };
         let intent = Initiator::intent(&unsigned, descriptor, asset)?;
-        let request = initiator.sign(unsigned, descriptor, asset)?;
+        let request = match desk {
+            Some(desk) => initiator.sign_at(desk, unsigned, descriptor, asset)?,
+            None => initiator.sign(unsigned, descriptor, asset)?,
+        };
         Ok(Self { course, request, intent, initiator: initiator.key(), recipient, units })
     }
 
@@ -97,6 +110,15 @@ impl Payment {
         let wrong = || format!("its history is wrong: {transfer:#}");
         match self.course {
             Course::Paid => ensure!(statuses == HISTORY, wrong()),
+            Course::TurnedDown => {
+                let never = [self.course.before_authorization(), self.course.ends()].concat();
+                ensure!(statuses == never, wrong());
+                return Ok(());
+            }
+            course if course.is_governed() => {
+                let all = [course.before_authorization(), &HISTORY[2..]].concat();
+                ensure!(statuses == all, wrong());
+            }
             // What blocks and replacements do to the rest is not always the same.
             _ if self.course.uses_a_number() || self.course == Course::Expired => {
                 ensure!(statuses.starts_with(&HISTORY[..7]), wrong());

@@ -1,14 +1,13 @@
 //! The audit log of a running installation: signed by its co-signers, exported, verified from nothing but the file and their keys;
 //! and what somebody with the database does to it.
 
-use crate::world::{self, Wallet, completed, until};
+use crate::world::{self, Wallet, completed, meddle, until};
 use anyhow::{Context as _, ensure};
 use bursar_tests::{
     Environment, cosigners::signer, environment::program, initiator::tagged, orchestrator::run_json,
     recipients,
 };
 use serde_json::Value;
-use sqlx::Connection as _;
 use std::{
     fs,
     io::Write as _,
@@ -60,7 +59,7 @@ async fn audit_log__should_be_signed_by_co_signers_and_show_what_was_changed() -
         environment.orchestrator.kill9()?;
         let mut file = fs::OpenOptions::new().append(true).open(&config)?;
         write!(file, "\n[audit]\ncheckpoint_entries = 1\ncheckpoint_seconds = 1\n")?;
-        environment.orchestrator.start().await?;
+        environment.start_again().await?;
         let wallet = Wallet::xrp(environment, None, 100).await?;
         let (to, _) = recipients::xrp()?;
         environment.nodes.xrpl.fund(&to, 20_000_000).await?;
@@ -112,7 +111,7 @@ async fn audit_log__should_be_signed_by_co_signers_and_show_what_was_changed() -
             ("row.jsonl", "UPDATE events SET payload = '{}' WHERE sequence = 3", 3),
             ("gone.jsonl", "DELETE FROM events WHERE sequence = 2", 2),
         ] {
-            meddle(&config, sql).await?;
+            ensure!(meddle(environment, sql).await? == 1, "{sql}");
             let file = export(environment, name)?;
             let (code, said) = verify(&file, &keys)?;
             ensure!(code == Some(7), "{code:?} {said}");
@@ -153,15 +152,4 @@ async fn who_asked_is_told(environment: &Environment, id: &str) -> anyhow::Resul
     let newest = page["items"].as_array().and_then(|items| items.last()).context("no checkpoint")?;
     ensure!(newest["signatures"].as_array().is_some_and(|signatures| signatures.len() == 3), "{newest}");
     Ok(())
-}
-
-/// Somebody with the database.
-async fn meddle(config: &Path, sql: &str) -> anyhow::Result<()> {
-    let config: toml::Value = toml::from_str(&fs::read_to_string(config)?)?;
-    let url = config["store"]["url"].as_str().context("store.url")?;
-    sqlx::any::install_default_drivers();
-    let mut connection = sqlx::AnyConnection::connect(url).await?;
-    let done = sqlx::query(sqlx::AssertSqlSafe(sql.to_owned())).execute(&mut connection).await?;
-    ensure!(done.rows_affected() == 1, "{sql}");
-    Ok(connection.close().await?)
 }

@@ -18,45 +18,42 @@ use bursar_tests::{
     matrix::{self, Case, Course, Extent, Lane, Part, Place, Recorded, Row, Table, cosigner, lane::Shared},
     orchestrator::{Orchestrator, Urls},
 };
+use futures::future::try_join_all;
 use rand::{RngCore as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
+use source::OfGovernedDesks;
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
 };
 
 const DEVELOPMENT: &str = "development_single_key";
+const GOVERNED_DESK: &str = "a governed desk";
 
 /// Every chain on SQLite, side by side; then what else may happen to a payment.
 #[tokio::test(flavor = "multi_thread")]
 async fn death_at_every_boundary__should_leave_one_payment() -> Verdict {
-    let (options, nodes) = prepare_with("crash-points", alone).await?;
-    let dir = options.dir.clone();
-    let files = SharedFiles::make(&dir, &nodes)?;
-    let shared = files.shared(&nodes);
     let extent = Extent::from_environment()?;
-    let run = async |chain: Chain| -> anyhow::Result<(Vec<Recorded>, Vec<Row>)> {
-        let place = Place { chain, store: "SQLite", signer: DEVELOPMENT };
-        let lane_dir = dir.join(chain.name());
-        let url = format!("sqlite://{}", lane_dir.join("bursar.db").display());
-        let mut lane = Lane::open(&shared, place, &lane_dir, &url).await?;
-        let (recorded, rows) = every_course(&mut lane, extent).await?;
-        lane.settle().await?;
-        Ok((recorded, rows))
+    let lanes = Lanes { name: "crash-points", chains: &Chain::ALL, postgres: false, governed: false };
+    let judge = |recorded: Vec<Recorded>, rows: Vec<Row>| {
+        source::every_commit_is_died_at(&recorded, &rows)?;
+        Table { rows, part: Part::WHOLE }.close(&summaries(), "1-sqlite")?;
+        source::every_act_is_passed(&recorded)
     };
-    let explained = || format!("logs are in {}", dir.display());
-    let (bitcoin, ethereum, xrp) =
-        tokio::try_join!(run(Chain::Bitcoin), run(Chain::Ethereum), run(Chain::Xrp))
-            .with_context(explained)?;
-    let (recorded, rows): (Vec<_>, Vec<_>) = [bitcoin, ethereum, xrp].into_iter().unzip();
-    let (recorded, rows) = (recorded.concat(), rows.concat());
-    source::every_commit_is_died_at(&recorded, &rows)?;
-    Table { rows, part: Part::WHOLE }.close(&summaries(), "1-sqlite")?;
-    source::every_act_is_passed(&recorded)?;
-    stop(nodes, &dir).await
+    lanes.run(async |lane| every_course(lane, extent).await, judge).await
 }
 
 /// How many boundaries of each chain are died at on Postgres in the short form.
 const SAMPLE: usize = 4;
+
+/// Of the samples, which is told.
+fn seed() -> anyhow::Result<u64> {
+    let seed = match std::env::var("BURSAR_E2E_SEED") {
+        Ok(seed) => seed.parse().context("BURSAR_E2E_SEED is a number")?,
+        Err(_) => rand::rngs::OsRng.next_u64(),
+    };
+    println!("BURSAR_E2E_SEED={seed} takes the same sample again");
+    Ok(seed)
+}
 
 /// Those cases of which `wanted` is true.
 fn keep(mut wanted: impl FnMut(&Case) -> bool) -> impl FnOnce(Vec<Case>) -> Vec<Case> {
@@ -67,7 +64,7 @@ fn keep(mut wanted: impl FnMut(&Case) -> bool) -> impl FnOnce(Vec<Case>) -> Vec<
 }
 
 /// A payment that nothing else happens to, then what may happen to it, as far as that has boundaries of its own.
-async fn every_course(lane: &mut Lane<'_>, extent: Extent) -> anyhow::Result<(Vec<Recorded>, Vec<Row>)> {
+async fn every_course(lane: &mut Lane<'_>, extent: Extent) -> anyhow::Result<Ran> {
     let chain = lane.place().chain;
     // What is the same on every chain is died at on one.
     let wanted = |case: &Case| extent == Extent::Full || chain == Chain::Xrp || !case.keeps_house();
@@ -135,6 +132,62 @@ impl SharedFiles {
     }
 }
 
+/// What was recorded, and every case.
+type Ran = (Vec<Recorded>, Vec<Row>);
+
+/// Lanes with the development signer, one for each of these chains, side by side over the same nodes.
+struct Lanes<'a> {
+    /// Of their folder.
+    name: &'a str,
+    chains: &'a [Chain],
+    /// On a server of their own, or each on a file.
+    postgres: bool,
+    governed: bool,
+}
+
+impl Lanes<'_> {
+    /// Has each run `courses` and settles it, and then `judge` all of them, before anything is stopped.
+    async fn run(
+        &self,
+        courses: impl AsyncFn(&mut Lane<'_>) -> anyhow::Result<Ran>,
+        judge: impl FnOnce(Vec<Recorded>, Vec<Row>) -> anyhow::Result<()>,
+    ) -> Verdict {
+        let (options, nodes) = prepare_with(self.name, alone).await?;
+        let dir = options.dir.clone();
+        let files = SharedFiles::make(&dir, &nodes)?;
+        let shared = files.shared(&nodes);
+        let postgres = match self.postgres {
+            true => Some(Postgres::start(PostgresOptions::new(dir.join("postgres"))).await?),
+            false => None,
+        };
+        let one = async |chain: Chain| {
+            let lane_dir = dir.join(chain.name());
+            let (store, url) = match &postgres {
+                Some(server) => ("Postgres", server.create_database(chain.name()).await?),
+                None => ("SQLite", format!("sqlite://{}", lane_dir.join("bursar.db").display())),
+            };
+            let signer = if self.governed { GOVERNED_DESK } else { DEVELOPMENT };
+            let place = Place { chain, store, signer };
+            let mut lane = if self.governed {
+                Lane::open_governed(&shared, place, &lane_dir, &url).await?
+            } else {
+                Lane::open(&shared, place, &lane_dir, &url).await?
+            };
+            let ran = courses(&mut lane).await?;
+            lane.settle().await?;
+            anyhow::Ok(ran)
+        };
+        let explained = || format!("logs are in {}", dir.display());
+        let ran = try_join_all(self.chains.iter().map(|chain| one(*chain))).await.with_context(explained)?;
+        let (recorded, rows): (Vec<_>, Vec<_>) = ran.into_iter().unzip();
+        judge(recorded.concat(), rows.concat())?;
+        if let Some(server) = postgres {
+            server.stop().await?;
+        }
+        stop(nodes, &dir).await
+    }
+}
+
 async fn stop(nodes: Nodes, dir: &Path) -> Verdict {
     let Nodes { bitcoind, anvil, xrpl, .. } = nodes;
     tokio::try_join!(bitcoind.stop(), anvil.stop(), xrpl.stop())?;
@@ -145,42 +198,101 @@ async fn stop(nodes: Nodes, dir: &Path) -> Verdict {
 /// The same on Postgres: a sample, another one each time. The full matrix has all of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn death_at_any_boundary_on_postgres__should_leave_one_payment() -> Verdict {
-    let seed = match std::env::var("BURSAR_E2E_SEED") {
-        Ok(seed) => seed.parse().context("BURSAR_E2E_SEED is a number")?,
-        Err(_) => rand::rngs::OsRng.next_u64(),
-    };
-    println!("BURSAR_E2E_SEED={seed} takes the same sample again");
-    let (options, nodes) = prepare_with("crash-points-postgres", alone).await?;
-    let dir = options.dir.clone();
-    let files = SharedFiles::make(&dir, &nodes)?;
-    let shared = files.shared(&nodes);
+    let seed = seed()?;
     let extent = Extent::from_environment()?;
-    let postgres = Postgres::start(PostgresOptions::new(dir.join("postgres"))).await?;
-    let run = async |chain: Chain| -> anyhow::Result<Vec<Row>> {
-        let place = Place { chain, store: "Postgres", signer: DEVELOPMENT };
-        let url = postgres.create_database(chain.name()).await?;
-        let mut lane = Lane::open(&shared, place, &dir.join(chain.name()), &url).await?;
-        let rows = if extent == Extent::Full {
-            every_course(&mut lane, extent).await?.1
-        } else {
-            let mut rng = StdRng::seed_from_u64(seed.wrapping_add(chain as u64));
-            let sample = |cases: Vec<Case>| {
-                let cases = keep(|case: &Case| !case.keeps_house())(cases);
-                cases.choose_multiple(&mut rng, SAMPLE).cloned().collect()
-            };
-            matrix::run(&mut lane, extent, Course::Paid, sample).await?.1
+    let lanes = Lanes { name: "crash-points-postgres", chains: &Chain::ALL, postgres: true, governed: false };
+    let run = async |lane: &mut Lane<'_>| {
+        if extent == Extent::Full {
+            return every_course(lane, extent).await;
+        }
+        let mut rng = StdRng::seed_from_u64(seed.wrapping_add(lane.place().chain as u64));
+        let sample = |cases: Vec<Case>| {
+            let cases = keep(|case: &Case| !case.keeps_house())(cases);
+            cases.choose_multiple(&mut rng, SAMPLE).cloned().collect()
         };
-        lane.settle().await?;
-        Ok(rows)
+        let (recorded, rows) = matrix::run(lane, extent, Course::Paid, sample).await?;
+        Ok((vec![recorded], rows))
     };
-    let explained = || format!("logs are in {}", dir.display());
-    let (bitcoin, ethereum, xrp) =
-        tokio::try_join!(run(Chain::Bitcoin), run(Chain::Ethereum), run(Chain::Xrp))
-            .with_context(explained)?;
-    let rows = [bitcoin, ethereum, xrp].concat();
-    Table { rows, part: Part::WHOLE }.close(&summaries(), "2-postgres")?;
-    postgres.stop().await?;
-    stop(nodes, &dir).await
+    let judge = |_, rows| Table { rows, part: Part::WHOLE }.close(&summaries(), "2-postgres");
+    lanes.run(run, judge).await
+}
+
+/// What happens to payments of a governed desk. The first one is its plain course.
+const GOVERNED: [Course; 7] = {
+    use Course::{Alerted, Approved, Deposited, Noted, Released, Told, TurnedDown};
+    [Approved, Alerted, Released, TurnedDown, Told, Noted, Deposited]
+};
+
+/// In the short form each of them on one chain.
+fn governed_courses(chain: Chain, extent: Extent) -> &'static [Course] {
+    use Course::{Alerted, Approved, Deposited, Noted, Released, Told, TurnedDown};
+    match (extent, chain) {
+        (Extent::Full, _) => &GOVERNED,
+        (Extent::Short, Chain::Xrp) => &[Approved],
+        (Extent::Short, Chain::Ethereum) => &[Alerted, Told, Noted],
+        (Extent::Short, Chain::Bitcoin) => &[Released, TurnedDown, Deposited],
+    }
+}
+
+/// A payment that is approved, and then what else may happen to it, as far as that has boundaries of its own; in the short form of those that
+/// only a governed desk has.
+async fn every_governed_course(lane: &mut Lane<'_>, extent: Extent) -> anyhow::Result<Ran> {
+    let own = OfGovernedDesks::find()?;
+    let courses = governed_courses(lane.place().chain, extent);
+    let (mut recorded, mut rows) = (Vec::new(), Vec::new());
+    let [plain, ..] = GOVERNED;
+    if !courses.contains(&plain) {
+        // It is died in on another chain.
+        recorded.push(matrix::recorded(lane, plain).await?);
+    }
+    for course in courses {
+        let known: BTreeSet<&str> = recorded.iter().flat_map(Recorded::boundaries).collect();
+        let new = |case: &Case| {
+            !known.contains(case.boundary.as_str()) && (extent == Extent::Full || own.has(case))
+        };
+        let (more, of_course) = matrix::run(lane, extent, *course, keep(new)).await?;
+        recorded.push(more);
+        rows.extend(of_course);
+    }
+    Ok((recorded, rows))
+}
+
+/// A desk that is governed, screens what goes out and what comes in, has a travel rule, and sends every event on: the orchestrator dies at each
+/// commit and act of that, while services answer and people vote, release and hand in.
+#[tokio::test(flavor = "multi_thread")]
+async fn death_on_a_governed_desk__should_leave_one_payment() -> Verdict {
+    let extent = Extent::from_environment()?;
+    let lanes = Lanes { name: "crash-points-governed", chains: &Chain::ALL, postgres: false, governed: true };
+    let judge = |_, rows: Vec<Row>| {
+        Table { rows: rows.clone(), part: Part::WHOLE }.close(&summaries(), "4-governed")?;
+        OfGovernedDesks::find()?.are_died_at(&rows)
+    };
+    lanes.run(async |lane| every_governed_course(lane, extent).await, judge).await
+}
+
+/// The same on Postgres: a sample of one chain, another one each time. The full matrix has all of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn death_on_a_governed_desk_on_postgres__should_leave_one_payment() -> Verdict {
+    let seed = seed()?;
+    let extent = Extent::from_environment()?;
+    let chains = if extent == Extent::Full { &Chain::ALL[..] } else { &[Chain::Xrp] };
+    let lanes = Lanes { name: "crash-points-governed-postgres", chains, postgres: true, governed: true };
+    let run = async |lane: &mut Lane<'_>| {
+        if extent == Extent::Full {
+            return every_governed_course(lane, extent).await;
+        }
+        let own = OfGovernedDesks::find()?;
+        let mut rng = StdRng::seed_from_u64(seed);
+        let course = *GOVERNED.choose(&mut rng).context("there are courses")?;
+        let sample = |cases: Vec<Case>| {
+            let cases = keep(|case: &Case| own.has(case))(cases);
+            cases.choose_multiple(&mut rng, SAMPLE).cloned().collect()
+        };
+        let (recorded, rows) = matrix::run(lane, extent, course, sample).await?;
+        Ok((vec![recorded], rows))
+    };
+    let judge = |_, rows| Table { rows, part: Part::WHOLE }.close(&summaries(), "5-governed-postgres");
+    lanes.run(run, judge).await
 }
 
 /// Real co-signers, which remember what they were asked: the orchestrator dies around asking them and keeping their answer, then one

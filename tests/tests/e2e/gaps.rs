@@ -17,6 +17,7 @@ use bursar_tests::{
     ledger::{final_on_node, units},
     recipients,
 };
+use ed25519_dalek::Signer as _;
 use serde_json::{Value, json};
 
 /// As after a stranger's transactions that used nonces 1 and 2 and were taken back: ours has 3, and the account is at 1.
@@ -114,15 +115,16 @@ fn signed(environment: &Environment, wallet: &Wallet, nonce: u64) -> anyhow::Res
         nonce,
         max_fee: "0.001".to_owned(),
         expires_at: expires_at.to_string(),
+        terms: None,
         initiator: None,
         signature: None,
     };
     let intent = intake::fill(&request, descriptor(&wallet.view)?, &EthereumAdapter)
         .map_err(|errors| anyhow::anyhow!("the request is wrong: {errors:?}"))?;
-    let signed = environment.initiator.sign_intent(intent);
+    let signature = environment.initiator.secret().sign(intent.canonical().as_bytes()).to_bytes();
     Ok(FillRequest {
         initiator: Some(environment.initiator.public_key()),
-        signature: Some(hex::encode(signed.signature)),
+        signature: Some(hex::encode(signature).into()),
         ..request
     })
 }

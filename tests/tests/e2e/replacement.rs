@@ -257,7 +257,7 @@ async fn batch(environment: &mut Environment) -> anyhow::Result<()> {
     .await?;
     let key = environment.initiator.file().display().to_string();
     let cli = Cli::new(environment);
-    let recalled = cli.json(&["transfers", "recall", &id, "--payment", "1", "--key", &key]).await?;
+    let recalled = cli.json(&["transfers", "recall", &id, "--payment", "1", "--key", &key, "--yes"]).await?;
     ensure!(recalled["payments"][1]["recalled"] == true, "{recalled}");
     ensure!(recalled["payments"][0]["recalled"].is_null(), "{recalled}");
     environment.cosigners.start_one(0)?;

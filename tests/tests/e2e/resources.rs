@@ -24,14 +24,14 @@ use std::{
 };
 
 /// An attempt to submit, without the client's own reading of the answer.
-struct Answer {
-    status: u16,
+pub struct Answer {
+    pub status: u16,
     retry_after: Option<String>,
     body: Value,
 }
 
 impl Answer {
-    fn ensure_unavailable(&self, word: &str) -> anyhow::Result<()> {
+    pub fn ensure_unavailable(&self, word: &str) -> anyhow::Result<()> {
         let Self { status, retry_after, body } = self;
         ensure!(*status == 503 && body["type"] == "urn:bursar:problem:unavailable", "{status}: {body}");
         ensure!(retry_after.as_deref() == Some("5"), "Retry-After: {retry_after:?}");
@@ -40,7 +40,7 @@ impl Answer {
     }
 }
 
-async fn submit(environment: &Environment, request: &TransferRequest) -> anyhow::Result<Answer> {
+pub async fn submit(environment: &Environment, request: &TransferRequest) -> anyhow::Result<Answer> {
     submit_to(&environment.api, request).await
 }
 
@@ -70,11 +70,11 @@ async fn ready(api: &Api) -> anyhow::Result<Answer> {
 }
 
 /// Until `/ready` says that the database lacks something, and what.
-async fn not_ready(api: &Api, word: &str) -> anyhow::Result<()> {
+pub async fn not_ready(api: &Api, word: &str) -> anyhow::Result<()> {
     world::until("/ready to say what is lacking", async || ready(api).await?.ensure_unavailable(word)).await
 }
 
-async fn ready_again(api: &Api) -> anyhow::Result<()> {
+pub async fn ready_again(api: &Api) -> anyhow::Result<()> {
     world::until("/ready to be content", async || {
         let Answer { status, body, .. } = ready(api).await?;
         ensure!(status == 200, "{status}: {body}");
@@ -84,7 +84,7 @@ async fn ready_again(api: &Api) -> anyhow::Result<()> {
 }
 
 /// Until it is accepted; the transfer's id.
-async fn submitted(environment: &Environment, request: &TransferRequest) -> anyhow::Result<String> {
+pub async fn submitted(environment: &Environment, request: &TransferRequest) -> anyhow::Result<String> {
     submitted_to(&environment.api, request).await
 }
 
@@ -98,7 +98,7 @@ async fn submitted_to(api: &Api, request: &TransferRequest) -> anyhow::Result<St
 }
 
 /// Each of these was paid 0.01 ETH, once, by a transfer of its own.
-async fn paid_once(environment: &Environment, ids: &[String], to: &[String]) -> anyhow::Result<()> {
+pub async fn paid_once(environment: &Environment, ids: &[String], to: &[String]) -> anyhow::Result<()> {
     for id in ids {
         completed(environment, id).await?;
     }
@@ -112,7 +112,10 @@ async fn paid_once(environment: &Environment, ids: &[String], to: &[String]) -> 
     Ok(())
 }
 
-async fn run(name: &str, test: impl AsyncFnOnce(&mut Environment) -> anyhow::Result<()>) -> world::Verdict {
+pub async fn run(
+    name: &str,
+    test: impl AsyncFnOnce(&mut Environment) -> anyhow::Result<()>,
+) -> world::Verdict {
     let prepared = world::prepare_with(name, |options| options.signing = Signing::DevelopmentSingleKey);
     let (options, nodes) = prepared.await?;
     world::run_on(options, nodes, test).await

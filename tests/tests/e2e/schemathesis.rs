@@ -195,7 +195,7 @@ pub async fn configure(environment: &mut Environment) -> anyhow::Result<()> {
     let written = fs::read_to_string(&config)?.replace(limits, &more);
     fs::write(&config, format!("{written}\n[webhooks]\nkey_file = \"{}\"\n", key.display()))?;
     environment.orchestrator.kill9()?;
-    environment.orchestrator.start().await
+    environment.start_again().await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -104,7 +104,7 @@ async fn payment_under_the_travel_rule__should_be_told_once_and_paid_once() -> V
         );
         let config = environment.orchestrator.config().to_owned();
         fs::write(&config, fs::read_to_string(&config)? + &section)?;
-        environment.orchestrator.start().await?;
+        environment.start_again().await?;
 
         let wallet = Wallet::ethereum(environment, 2, 0).await?;
         let little = wallet.pay(environment, "ETH", vec![payment(&recipients::ethereum(), "0.1")]).await?;

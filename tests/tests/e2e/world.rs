@@ -2,7 +2,10 @@
 
 use anyhow::Context as _;
 use bursar_signer::store::Store;
-use bursar_tests::{Environment, Options, environment, environment::Nodes, orchestrator::Urls};
+use bursar_tests::{
+    Environment, Options, environment, environment::Nodes, faults::Faults, orchestrator::Urls,
+};
+use sqlx::{Connection as _, Row as _};
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
@@ -77,6 +80,41 @@ pub async fn run_on(
 
 pub fn urls(bitcoin: Option<String>, ethereum: Option<String>) -> Urls {
     Urls { bitcoin, ethereum, ..Urls::default() }
+}
+
+/// What somebody does who has the orchestrator's database; how many rows it changed.
+pub async fn meddle(environment: &Environment, sql: &str) -> anyhow::Result<u64> {
+    let mut connection = database(environment).await?;
+    let done = sqlx::query(sqlx::AssertSqlSafe(sql.to_owned())).execute(&mut connection).await?;
+    connection.close().await?;
+    Ok(done.rows_affected())
+}
+
+/// What such a one reads: the first column of the first row, which is text.
+pub async fn look(environment: &Environment, sql: &str) -> anyhow::Result<String> {
+    let mut connection = database(environment).await?;
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql.to_owned())).fetch_one(&mut connection).await?;
+    connection.close().await?;
+    Ok(row.try_get(0)?)
+}
+
+async fn database(environment: &Environment) -> anyhow::Result<sqlx::AnyConnection> {
+    let config: toml::Value = toml::from_str(&fs::read_to_string(environment.orchestrator.config())?)?;
+    let url = config["store"]["url"].as_str().context("store.url")?;
+    sqlx::any::install_default_drivers();
+    Ok(sqlx::AnyConnection::connect(url).await?)
+}
+
+/// Starts the orchestrator again, with a wall clock and a database's folder that do what [`faults`] says.
+pub async fn start_with_faults(environment: &mut Environment) -> anyhow::Result<()> {
+    let orchestrator = &mut environment.orchestrator;
+    orchestrator.kill9()?;
+    orchestrator.faults = Some(Faults::prepare(&environment.options.dir, &orchestrator.data())?);
+    orchestrator.start().await
+}
+
+pub fn faults(environment: &Environment) -> anyhow::Result<&Faults> {
+    environment.orchestrator.faults.as_ref().context("it was started without")
 }
 
 pub fn scratch() -> PathBuf {

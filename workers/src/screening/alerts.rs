@@ -3,6 +3,7 @@
 
 use crate::{context::Context, engine::StepError, governance::GovernanceError, transition::advance_in};
 use bursar_domain::{
+    audit::act::Signed,
     effects::Resource,
     governance::{signature::Signature, verdict::NotScreened},
     ids::{CaseId, TransferId},
@@ -18,6 +19,9 @@ use bursar_store::{
     events, reservations, screenings, transfers, utxos,
 };
 use serde_json::json;
+
+/// The event that tells of one.
+const ALERT: &str = "screening.alert";
 
 /// How an alert came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +108,7 @@ pub async fn take(context: &Context, signed: &SignedAlert, origin: Origin) -> Re
 
 async fn take_verified(context: &Context, signed: &SignedAlert, origin: Origin) -> Result<Taken, AlertError> {
     signed.alert.check()?;
-    verify(context, signed, origin).await?;
+    let by_log = verify(context, signed, origin).await?;
     let SignedAlert { alert, signature } = signed;
     let store = &context.store;
     let named = match &alert.subject {
@@ -162,7 +166,13 @@ async fn take_verified(context: &Context, signed: &SignedAlert, origin: Origin) 
     }
     let mut payload = told(alert, signature, origin, case, &frozen, &flagged);
     payload["depositFrozen"] = json!(deposit);
-    events::append(&mut tx, "screening.alert", named, now, &payload).await?;
+    match by_log {
+        Some(seq) => {
+            let signed = Signed::alert(signed, seq);
+            events::append_signed(&mut tx, ALERT, named, now, &payload, &signed).await?;
+        }
+        None => events::append(&mut tx, ALERT, named, now, &payload).await?,
+    }
     tx.commit().await?;
     tracing::warn!(alert = alert.id, %subject, %case, frozen = frozen.len(), flagged = flagged.len(), "screening alert: {reason}");
     Ok(Taken { case, new: true })
@@ -190,11 +200,12 @@ async fn freeze(
     Ok((true, spender))
 }
 
-async fn verify(context: &Context, signed: &SignedAlert, origin: Origin) -> Result<(), AlertError> {
+/// Gives the governance log's last entry, by whose directory the signature was verified.
+async fn verify(context: &Context, signed: &SignedAlert, origin: Origin) -> Result<Option<u64>, AlertError> {
     let Some(governance) = &context.governance else {
         // Without a log nobody's signature can be verified; what this installation fetched itself is believed as answers are.
         return match origin {
-            Origin::Poll => Ok(()),
+            Origin::Poll => Ok(None),
             Origin::Callback => Err(AlertError::NoScreener),
         };
     };
@@ -205,7 +216,7 @@ async fn verify(context: &Context, signed: &SignedAlert, origin: Origin) -> Resu
         (None, Origin::Poll) => signed.verify(log.directory(), None)?,
         (None, Origin::Callback) => return Err(AlertError::NoScreener),
     }
-    Ok(())
+    Ok(Some(log.head().seq))
 }
 
 /// Transfers that pay this address and have not ended: alerts are rare, and those are few.

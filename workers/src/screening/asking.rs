@@ -6,17 +6,21 @@ use crate::{
     engine::StepError,
     transition::{MoveError, still},
 };
-use bursar_domain::ids::CaseId;
 use bursar_domain::{
+    audit::act::Signed,
+    governance::state::State,
+    ids::CaseId,
     lifecycle::{SubStatus, Transfer},
-    screening::{Answer, Inquiry, MAX_RETRY, Screened, Unanswered},
+    screening::{Answer, Inquiry, MAX_RETRY, Screened, SignedVerdict, Unanswered},
     time::Timestamp,
 };
 use bursar_store::{
     WriteTx, cases,
     cases::{CaseSubject, Cause},
+    events,
     screenings::{self, Begun, Progress, Subject},
 };
+use serde_json::json;
 use std::time::Duration;
 
 /// How far a round has come.
@@ -158,8 +162,33 @@ pub(crate) async fn hear(
         count("OUTBOUND", outcome_of(assessment.outcome));
     }
     settle(tx, subject, round, attempts, &progress, now).await?;
+    tell(tx, evidence.log.as_deref(), transfer, round, &progress, now).await?;
     case(tx, context, transfer, &progress, &stands, now).await?;
     Ok(Then::Stands(stands))
+}
+
+/// Tells a verdict with its signature, for the audit. Where the log does not know who signed it, nobody could verify it.
+async fn tell(
+    tx: &mut WriteTx,
+    log: Option<&State>,
+    transfer: &Transfer,
+    round: u32,
+    progress: &Progress,
+    now: Timestamp,
+) -> Result<(), StepError> {
+    let (Progress::Complete { verdict: Some(signed), .. }, Some(log)) = (progress, log) else {
+        return Ok(());
+    };
+    let SignedVerdict { verdict, signature } = signed;
+    let known = verdict.genesis == log.genesis_digest()
+        && signature.verify(log.directory(), &verdict.digest()).is_ok();
+    if known {
+        let payload = json!({ "transferId": transfer.id, "round": round, "verdict": verdict });
+        let told = Signed::verdict(signed, log.head().seq);
+        let id = Some(transfer.id);
+        events::append_signed(tx, "screening.verdict", id, now, &payload, &told).await?;
+    }
+    Ok(())
 }
 
 /// [`MoveError::Stale`] where another worker was faster.

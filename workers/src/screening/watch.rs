@@ -8,18 +8,20 @@ use super::{
     Screening,
     alerts::{self, AlertError, Origin},
     asking::{outcome, outcome_of},
-    count,
+    count, standing,
 };
-use crate::{context::Context, engine::StepError};
+use crate::{context::Context, engine::StepError, transition::advance_in};
 use bursar_domain::{
-    ids::TransferId,
-    lifecycle::Transfer,
+    ids::{CaseId, TransferId},
+    lifecycle::{Fact, Transfer},
     package::Purpose,
-    screening::{Answer, Inquiry, MAX_RETRY, Payee},
+    screening::{Answer, Assessment, Inquiry, MAX_RETRY, Payee, Screened},
     time::Timestamp,
 };
 use bursar_store::{
-    StoreError, events, screenings,
+    WriteTx, cases,
+    cases::{CaseSubject, Cause},
+    events, screenings,
     screenings::{Begun, Progress, Subject, SubjectKind},
     transactions::{self, TransactionRecord},
     transfers,
@@ -68,11 +70,7 @@ async fn round(context: &Context, screening: &Screening) {
 pub async fn note_payments(context: &Context) -> Result<usize, StepError> {
     let store = &context.store;
     let Some(cursor) = screenings::cursor(store, PAID).await? else {
-        let last = events::last(store).await?;
-        let mut tx = store.write().await?;
-        screenings::set_cursor(&mut tx, PAID, &last.to_string()).await?;
-        tx.commit().await?;
-        return Ok(0);
+        return first_look(context).await.map(|()| 0);
     };
     let mut cursor: i64 = cursor.parse().unwrap_or_default();
     let mut noted = 0;
@@ -107,6 +105,14 @@ pub async fn note_payments(context: &Context) -> Result<usize, StepError> {
             return Ok(noted);
         }
     }
+}
+
+/// Notes from where on is to be read.
+async fn first_look(context: &Context) -> Result<(), StepError> {
+    let last = events::last(&context.store).await?;
+    let mut tx = context.store.write().await?;
+    screenings::set_cursor(&mut tx, PAID, &last.to_string()).await?;
+    Ok(tx.commit().await?)
 }
 
 /// Whether it is signed, and pays somebody else than us.
@@ -167,20 +173,67 @@ async fn write(
     transfer: &Transfer,
     progress: &Progress,
     now: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<(), StepError> {
     let mut tx = context.store.write().await?;
-    screenings::put(&mut tx, subject, round, attempts, progress, now).await?;
+    // Another process was faster.
+    if !screenings::put(&mut tx, subject, round, attempts, progress, now).await? {
+        return Ok(());
+    }
     let told = match progress {
         Progress::Pending { .. } => None,
-        Progress::Complete { assessment, .. } => Some(("screening.registered", assessment.reference.clone())),
-        Progress::Failed(failure) => Some(("screening.not_registered", failure.to_string())),
+        Progress::Complete { assessment, .. } => {
+            let flagged = flag(&mut tx, context, transfer.id, assessment, now).await?;
+            Some(("screening.registered", assessment.reference.clone(), flagged))
+        }
+        Progress::Failed(failure) => Some(("screening.not_registered", failure.to_string(), None)),
     };
-    if let Some((kind, text)) = told {
-        let payload =
-            json!({ "transferId": transfer.id, "transactionId": subject.to_string(), "text": text });
+    if let Some((kind, text, flagged)) = told {
+        let payload = json!({
+            "transferId": transfer.id,
+            "transactionId": subject.to_string(),
+            "text": text,
+            "caseId": flagged,
+        });
         events::append(&mut tx, kind, Some(transfer.id), now, &payload).await?;
     }
-    tx.commit().await
+    Ok(tx.commit().await?)
+}
+
+/// What was found once it was sent, and was not known when it was let through, is as an alert about it: it is flagged, and people get a case,
+/// whose id this gives. It is valid whatever anybody does.
+async fn flag(
+    tx: &mut WriteTx,
+    context: &Context,
+    id: TransferId,
+    found: &Assessment,
+    now: Timestamp,
+) -> Result<Option<CaseId>, StepError> {
+    let before = screenings::answered_in(tx, Subject::Transfer(id)).await?;
+    let before = match before.map(|round| round.progress) {
+        Some(Progress::Complete { assessment, .. }) => gravity(&assessment),
+        // It was let through without an answer.
+        _ => (false, Screened::Clear),
+    };
+    if gravity(found) <= before {
+        return Ok(None);
+    }
+    let Some(transfer) = transfers::get_in(tx, id).await? else { return Ok(None) };
+    // It ended without paying, which nothing that is found changes.
+    if transfer.clone().apply(Fact::AlertRaised, now).is_err() {
+        return Ok(None);
+    }
+    let reason = format!("screened after it was sent: {}", standing::words(found));
+    let (subject, fresh) = (CaseSubject::Transfer(id), CaseId::new(context.ids.uuid()));
+    let case = cases::open(tx, fresh, Cause::Alert, &subject, &reason, now).await?.id();
+    if !transfer.already_says(&Fact::AlertRaised) {
+        advance_in(tx, transfer, Fact::AlertRaised, now).await?;
+    }
+    tracing::warn!(transfer = %id, %case, "{reason}");
+    Ok(Some(case))
+}
+
+fn gravity(assessment: &Assessment) -> (bool, Screened) {
+    (assessment.sanctions, assessment.outcome)
 }
 
 fn inquiry(transfer: &Transfer, record: &TransactionRecord) -> Option<Inquiry> {

@@ -46,8 +46,8 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
 
 /// What follows where nobody else is asked.
 pub(super) fn decide(transfer: &Transfer) -> Fact {
-    match transfer.intent.verify_signature() {
-        Ok(()) => Fact::Authorized { sub_status: Some(SubStatus::NotAuthorized) },
+    match transfer.intent.verify_key() {
+        Ok(_) => Fact::Authorized { sub_status: Some(SubStatus::NotAuthorized) },
         // Checked when it was submitted; a row that changed since is not paid.
         Err(invalid) => Fact::Rejected { sub_status: None, reason: invalid.to_string() },
     }
@@ -133,6 +133,8 @@ fn outcome(judged: &Judged, transfer: &Transfer, screens: bool, now: Timestamp) 
         Denied::Expired => Outcome::Moves(Fact::Expired { sub_status: SubStatus::IntentExpired }),
         Denied::Intent(_)
         | Denied::Signature(_)
+        | Denied::OtherDesk { .. }
+        | Denied::OtherPolicy { .. }
         | Denied::TooMuch
         | Denied::UnknownInitiator
         | Denied::MayNotInitiate { .. } => rejected(None),
@@ -141,6 +143,7 @@ fn outcome(judged: &Judged, transfer: &Transfer, screens: bool, now: Timestamp) 
             Outcome::Moves(Fact::Blocked { reason })
         }
         Denied::Frozen { .. } => waits(SubStatus::Frozen, in_time),
+        Denied::Recall(_) => waits(SubStatus::RecallLapsed, in_time),
         // Expired, or of a service that does not count any more.
         Denied::Screening(_) if screens => Outcome::Moves(Fact::ScreeningLapsed { reason }),
         Denied::Screening(_) => waits(SubStatus::AwaitingScreening, in_time),
@@ -316,6 +319,7 @@ pub(super) const fn waited(sub_status: Option<SubStatus>) -> bool {
                 | SubStatus::AwaitingScreening
                 | SubStatus::AwaitingWindow
                 | SubStatus::PolicyDelay
+                | SubStatus::RecallLapsed
                 | SubStatus::ApprovalRejected
                 | SubStatus::ApprovalsOverdue
                 | SubStatus::AuthorizationLapsed

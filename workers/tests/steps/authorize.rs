@@ -42,10 +42,11 @@ impl Governed {
     pub async fn on(mut world: World, rules: &[Value]) -> Self {
         let mut desk = TestDesk::new(0);
         desk.now = world.clock.now();
-        world.desk.initiator = key("client.operator").secret;
         let pinned = desk.pinned();
+        desk.publish(policy(rules));
+        world.desk.ordered_by("client.operator", &desk);
         let mut governed = Self { world, desk, stored: 0 };
-        governed.publish(rules).await;
+        governed.store().await;
         let governance = Governance::load(governed.world.store(), pinned).await.unwrap();
         governed.world.context.governance = Some(governance);
         governed
@@ -178,11 +179,11 @@ async fn policy__should_block_what_it_does_not_allow_and_say_why() {
 #[tokio::test]
 async fn initiator__should_be_an_operator_of_the_log() {
     let mut governed = Governed::with(&[]).await;
-    governed.world.desk.initiator = key("client.approver").secret;
+    governed.world.desk.ordered_by("client.approver", &governed.desk);
     let id = governed.world.submit("approver").await;
     assert_eq!(governed.status(id).await.0, Status::Rejected);
     assert_eq!(governed.code(id).await, "INITIATOR_NOT_PERMITTED");
-    governed.world.desk.initiator = key("nobody").secret;
+    governed.world.desk.ordered_by("nobody", &governed.desk);
     let id = governed.world.submit("nobody").await;
     assert_eq!(governed.status(id).await.0, Status::Rejected);
     assert_eq!(governed.code(id).await, "INITIATOR_UNKNOWN");

@@ -7,7 +7,7 @@ use bursar_domain::{
         freeze::Scope,
         log::{Entry, EntryDigest},
         state::Refused,
-        testing::{self, TestDesk},
+        testing::TestDesk,
     },
     lifecycle::{Status, SubStatus},
     time::Clock as _,
@@ -119,19 +119,19 @@ async fn freeze__should_hold_what_is_not_signed_until_it_is_lifted() {
     for all in [false, true] {
         let mut world = World::ethereum().await;
         let mut desk = TestDesk::new(0);
-        world.desk.initiator = testing::key("client.operator").secret;
-        let id = world.submit("held").await;
-        world.until(id, Status::Queued).await;
         begin(world.store(), &desk).await;
         world.context.governance = Some(Governance::load(world.store(), desk.pinned()).await.unwrap());
-        let scope = match all {
-            true => Scope::All {},
-            false => Scope::Transfer { intent: world.transfer(id).await.intent.intent.digest() },
-        };
         desk.now = world.clock.now();
         let policy = r#"{ "currency": "CHF", "priceMaxAgeSeconds": 60, "rules": [{ "id": "all", "then": { "kind": "ALLOW" } }] }"#;
         let publish = Change::SetPolicy { policy: serde_json::from_str(policy).unwrap() };
         change(world.store(), &mut desk, publish, &["manager.policy", "platform.policy"]).await;
+        world.desk.ordered_by("client.operator", &desk);
+        let id = world.submit("held").await;
+        world.until(id, Status::Queued).await;
+        let scope = match all {
+            true => Scope::All {},
+            false => Scope::Transfer { intent: world.transfer(id).await.intent.intent.digest() },
+        };
         change(world.store(), &mut desk, freeze(scope), &["platform.officer"]).await;
         world.look(id).await.unwrap();
         assert_eq!(world.status(id).await, (Status::Queued, Some(SubStatus::Frozen)));

@@ -18,7 +18,9 @@ use bursar_domain::{
         policy::Policy,
         role::Role,
         testing::{TestDesk, genesis, key, rules, user},
-        verdict::{InvalidRelease, Rejection, Release, SignedRejection, SignedRelease, VerdictDigest},
+        verdict::{
+            Exhibit, InvalidRelease, Rejection, Release, SignedRejection, SignedRelease, VerdictDigest,
+        },
     },
     ids::TransferId,
     lifecycle::{State, Status, SubStatus, Verb},
@@ -30,7 +32,7 @@ use bursar_domain::{
 };
 use bursar_store::{
     cases::{self, CaseSubject, Cause},
-    governance as kept, reviews,
+    events, governance as kept, reviews,
     screenings::{self, Progress, Subject},
     transactions,
 };
@@ -87,7 +89,7 @@ impl Desk {
         let mut desk = TestDesk::found(genesis);
         desk.now = screened.world.clock.now();
         desk.publish(policy(max_age_seconds));
-        screened.world.desk.initiator = key("client.operator").secret;
+        screened.world.desk.ordered_by("client.operator", &desk);
         let mut tx = screened.world.store().write().await.unwrap();
         let mut previous = EntryDigest::NONE;
         for (seq, (entry, at)) in desk.entries.iter().enumerate() {
@@ -129,6 +131,7 @@ impl Desk {
             intent: self.world.transfer(id).await.intent.intent.digest(),
             verdict,
             reason: "looked into".into(),
+            evidence: vec![Exhibit::Record { uri: "urn:bursar:case:1".into() }],
             released_at: now,
             expires_at: now.plus(Duration::from_secs(24 * 3600)),
         };
@@ -178,7 +181,7 @@ async fn clear__should_let_a_transfer_go_and_be_asked_once() {
     screened.world.assert_paid_once(id).await;
     assert_eq!(screened.screener.asked("OUTBOUND"), [0]);
     let Inquiry::Outbound { order } = screened.screener.inquiries("OUTBOUND").remove(0) else { panic!() };
-    assert_eq!(order, screened.world.transfer(id).await.intent);
+    assert_eq!(*order, screened.world.transfer(id).await.intent);
     assert_eq!(screened.open(id).await, []);
 }
 
@@ -482,6 +485,18 @@ async fn release__should_take_an_officer_and_a_lead_who_did_not_order_it() {
         SignedRelease { signatures: vec![key("platform.lead").sign(&other.digest())], release: other };
     let refused = screened.hand_in(id, &other).await;
     assert!(matches!(refused, Err(ReviewError::Release(InvalidRelease::Other))), "{refused:?}");
+    let mut bare = screened.release(id, &[]).await.release;
+    bare.evidence.clear();
+    let signatures = ["platform.officer", "platform.lead"].map(|user| key(user).sign(&bare.digest()));
+    let bare = SignedRelease { signatures: signatures.into(), release: bare };
+    let refused = screened.hand_in(id, &bare).await;
+    assert!(matches!(refused, Err(ReviewError::Release(InvalidRelease::Evidence(_)))), "{refused:?}");
+    // As it may be from before there was evidence: it is shown, and lets nothing go.
+    let store = screened.world.store();
+    let mut tx = store.write().await.unwrap();
+    reviews::sign(&mut tx, id, &bare, screened.world.clock.now()).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(screened.status(id).await, HELD);
     let lead = screened.release(id, &["platform.lead", "platform.lead"]).await;
     let half = screened.hand_in(id, &lead).await.unwrap();
     assert_eq!(half.missing, Some(InvalidRelease::OfficerAndLead));
@@ -498,6 +513,7 @@ async fn release__should_take_an_officer_and_a_lead_who_did_not_order_it() {
     let evidence = screened.world.signer.packages_for(id).pop().unwrap().authorization.unwrap();
     assert_eq!(evidence.releases.len(), 1);
     assert_eq!(evidence.releases[0].signatures.len(), 2);
+    assert_eq!(evidence.releases[0].release.evidence, lead.release.evidence);
     assert_eq!(evidence.verdict.unwrap().verdict.outcome, Screened::Review);
 }
 
@@ -656,6 +672,46 @@ async fn child_with_a_stale_verdict__should_be_screened_before_co_signers_are_as
     assert_eq!((obstacle.sub_status, obstacle.lasting), (SubStatus::ScreeningReview, true));
     assert_eq!(screened.world.signer.sessions(), sessions, "handed to nobody");
     screened.world.assert_ended(id, Status::Completed).await;
+}
+
+/// As long as nothing is found that was not known when it was let through, it is told to nobody.
+#[tokio::test]
+async fn what_is_found_after_it_was_sent__should_be_flagged_with_a_case() {
+    use Screened::{Block, Clear, Review};
+    for (before, after, flagged) in [
+        (Reply::Says(Clear), Reply::Says(Clear), false),
+        (Reply::Says(Clear), Reply::Says(Review), true),
+        (Reply::Says(Clear), Reply::Hit, true),
+        (Reply::Says(Review), Reply::Says(Review), false),
+        (Reply::Says(Review), Reply::Says(Block), true),
+    ] {
+        let screened = Desk::governed(1_000_000).await;
+        let (context, screening) =
+            (&screened.world.context, screened.world.context.screening.clone().unwrap());
+        watch::note_payments(context).await.unwrap();
+        screened.screener.next([before]);
+        let id = screened.world.submit("later").await;
+        if screened.status(id).await == HELD {
+            let release = screened.release(id, &["platform.officer", "platform.lead"]).await;
+            assert!(screened.hand_in(id, &release).await.unwrap().missing.is_none());
+        }
+        screened.world.assert_paid_once(id).await;
+        assert_eq!(watch::note_payments(context).await.unwrap(), 1);
+        screened.screener.next([after]);
+        assert_eq!(watch::register(context, &screening).await.unwrap(), 1);
+        let flags = screened.world.transfer(id).await.flags;
+        assert_eq!((flags.alerted, flags.frozen), (flagged, false));
+        let open = screened.open(id).await;
+        assert_eq!(open, if flagged { vec![Cause::Alert] } else { vec![] });
+        let all = events::after(screened.world.store(), 0, 1000).await.unwrap();
+        let told = all.iter().rfind(|event| event.kind == "screening.registered").unwrap();
+        assert_eq!(told.payload["caseId"].is_string(), flagged, "{}", told.payload);
+        // It is for people, who close it.
+        for case in cases::open_of(screened.world.store(), &CaseSubject::Transfer(id)).await.unwrap() {
+            review::close(context, case.id, "ann", "told to the authority").await.unwrap();
+        }
+        assert_eq!(screened.open(id).await, []);
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use crate::{shared::accounts::PLENTY, support::world::DEPTH};
 use bursar_domain::{
     amount::Amount,
     asset::Asset,
-    governance::verdict::{Disposition, DispositionAction, InvalidDisposition, SignedDisposition},
+    governance::verdict::{Disposition, DispositionAction, Exhibit, InvalidDisposition, SignedDisposition},
     ids::DepositId,
 };
 use bursar_store::{
@@ -56,6 +56,7 @@ impl Desk {
             deposit,
             action,
             reason: "looked into".into(),
+            evidence: vec![Exhibit::Record { uri: "urn:bursar:case:1".into() }],
             decided_at: self.world.clock.now(),
         };
         let signatures = by.iter().map(|user| key(user).sign(&disposition.digest())).collect();

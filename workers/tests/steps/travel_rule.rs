@@ -11,7 +11,7 @@ use bursar_domain::{
     asset::Asset,
     governance::{
         log::{EntryDigest, Head},
-        testing::{TestDesk, genesis, key, rules},
+        testing::{TestDesk, genesis, rules},
     },
     ids::TransferId,
     lifecycle::{Fact, Status, SubStatus},
@@ -85,7 +85,7 @@ impl Desk {
         let policy =
             json!({ "currency": "CHF", "priceMaxAgeSeconds": 60, "travelRule": travel_rule, "rules": rules });
         desk.publish(serde_json::from_value(policy).unwrap());
-        world.desk.initiator = key("client.operator").secret;
+        world.desk.ordered_by("client.operator", &desk);
         let mut tx = world.store().write().await.unwrap();
         let mut previous = EntryDigest::NONE;
         for (seq, (entry, at)) in desk.entries.iter().enumerate() {

@@ -7,16 +7,17 @@ use crate::{
     support::world::{DEPTH, World},
 };
 use bursar_domain::{
-    governance::policy::{Fact as Known, Gap},
+    governance::{
+        policy::{Fact as Known, Gap},
+        testing::key,
+    },
     ids::TransferId,
     lifecycle::{Fact, Status, SubStatus, Verb},
     ports::SignError,
-    recall::{self, SignedRecall},
     time::Clock as _,
 };
 use bursar_store::{approvals, transactions, transactions::TransactionRecord, transfers, velocity};
 use bursar_workers::requests;
-use ed25519_dalek::Signer as _;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -67,9 +68,8 @@ async fn velocity__should_count_an_order_as_it_was_signed_whatever_is_recalled()
     let world = &governed.world;
     let batch = world.submit_batch("batch", &["one", "two"]).await;
     let transfer = world.until(batch, Status::Queued).await;
-    let text = recall::canonical(transfer.intent.intent.digest(), 0);
-    let signature = world.desk.initiator.sign(text.as_bytes()).to_bytes();
-    requests::recall(&world.context, transfer, SignedRecall { payment: 0, signature }).await.unwrap();
+    let recall = key("client.operator").recall(&transfer.intent, 0);
+    requests::recall(&world.context, transfer, recall).await.unwrap();
     assert_eq!(governed.reserved("BTC all").await.as_deref(), Some("2000"));
     let other = world.submit("other").await;
     assert_eq!(governed.status(other).await.0, Status::Blocked);

@@ -5,10 +5,11 @@ use bursar_domain::{
     amount::Amount,
     asset::Asset,
     fill::FillOrder,
+    governance::testing::{self, TestDesk, TestKey},
     ids::{AddressId, IdSource, TransferId, WalletId},
-    intent::{Destination, InitiatorKey, Intent, Payment, SignedIntent},
+    intent::{Destination, InitiatorKey, Intent, Payment, SignedIntent, Terms},
     lifecycle::Transfer,
-    recall::{self, SignedRecall},
+    recall::{self, RecallSignature, SignedRecall},
     time::Timestamp,
     wallet::{Branch, WalletDescriptor},
 };
@@ -27,8 +28,10 @@ pub struct Desk {
     pub wallet: Wallet,
     /// Its first address.
     pub account: String,
-    /// Signs its orders.
+    /// Signs its orders while no user of a governed desk does.
     pub initiator: SigningKey,
+    /// The user who orders at a governed desk, and under which terms.
+    user: Option<(TestKey, Terms)>,
 }
 
 impl Desk {
@@ -49,7 +52,12 @@ impl Desk {
         wallets::insert(&mut tx, &wallet).await.unwrap();
         addresses::insert(&mut tx, &record).await.unwrap();
         tx.commit().await.unwrap();
-        Self { wallet, account, initiator: SigningKey::from_bytes(&[INITIATOR; 32]) }
+        Self { wallet, account, initiator: SigningKey::from_bytes(&[INITIATOR; 32]), user: None }
+    }
+
+    /// From now on this user orders, under the policy that is in force at `desk` now.
+    pub fn ordered_by(&mut self, user: &str, desk: &TestDesk) {
+        self.user = Some((testing::key(user), desk.terms()));
     }
 
     /// One more address of the wallet.
@@ -102,6 +110,7 @@ impl Desk {
             max_fee: Amount::from_u64(500),
             expires_at,
             fills: None,
+            terms: None,
         };
         self.accept(store, id, intent, now).await;
     }
@@ -123,6 +132,7 @@ impl Desk {
             nonce,
             max_fee: Amount::from_u64(500),
             expires_at,
+            terms: None,
         };
         let intent = order.intent();
         intent.validate().unwrap();
@@ -132,9 +142,13 @@ impl Desk {
     /// As the API keeps what the initiator has signed.
     async fn accept(&self, store: &Store, id: TransferId, intent: Intent, now: Timestamp) {
         let key = &self.initiator;
-        let signature = key.sign(intent.canonical().as_bytes()).to_bytes();
-        let initiator = InitiatorKey(key.verifying_key().to_bytes());
-        let intent = SignedIntent { intent, initiator, signature };
+        let intent = match &self.user {
+            Some((user, terms)) => user.order(Intent { terms: Some(terms.clone()), ..intent }),
+            None => {
+                let signature = key.sign(intent.canonical().as_bytes()).to_bytes();
+                SignedIntent::by_key(intent, InitiatorKey(key.verifying_key().to_bytes()), signature)
+            }
+        };
         let transfer = Transfer::submitted(id, self.wallet.id, intent, now);
         let mut tx = store.write().await.unwrap();
         assert_eq!(transfers::submit(&mut tx, &transfer).await.unwrap(), Submitted::New);
@@ -146,5 +160,5 @@ impl Desk {
 pub fn recall(transfer: &Transfer, payment: u32, seed: u8) -> SignedRecall {
     let text = recall::canonical(transfer.intent.intent.digest(), payment);
     let signature = SigningKey::from_bytes(&[seed; 32]).sign(text.as_bytes()).to_bytes();
-    SignedRecall { payment, signature }
+    SignedRecall { payment, signature: RecallSignature::Key(signature) }
 }

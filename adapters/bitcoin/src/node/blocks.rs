@@ -89,6 +89,7 @@ fn credits(transaction: &Transaction, chain: ChainParams, watch: &WatchSet) -> V
         }
         found.push(Credit {
             address,
+            // Not told by a raw block: see `super::senders`.
             from: Vec::new(),
             tag: None,
             asset: Asset::Btc,

@@ -2,7 +2,7 @@
 
 use super::config::NodeAuth;
 use crate::address::params;
-use bitcoin::constants::genesis_block;
+use bitcoin::{Network as ChainParams, constants::genesis_block};
 use bursar_domain::{
     network::{BitcoinNetwork, Network},
     ports::NodeError,
@@ -61,6 +61,10 @@ impl Rpc {
 
     pub fn network(&self) -> Network {
         Network::Bitcoin(self.network)
+    }
+
+    pub const fn chain_params(&self) -> ChainParams {
+        params(self.network)
     }
 
     pub async fn call<T: DeserializeOwned>(

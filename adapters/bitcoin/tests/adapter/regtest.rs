@@ -98,6 +98,7 @@ async fn payments_of_both_wallet_kinds_confirm() {
             max_fee: Amount::from_u64(50_000),
             expires_at: Timestamp(0),
             fills: None,
+            terms: None,
         };
         let query = AccountQuery { intent: &intent, key: &group, source: None };
         let AccountState::Bitcoin(mut account) = node.account_state(query).await.unwrap() else {
@@ -167,6 +168,51 @@ async fn payments_of_both_wallet_kinds_confirm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn senders_of_what_comes_in_are_whose_outputs_were_spent() {
+    let folder = tempfile::tempdir().unwrap();
+    let bitcoind = Bitcoind::start(StartOptions::new(folder.path())).await.unwrap();
+    let node = client(&bitcoind, BitcoinNetwork::Regtest);
+    let mut rng = StdRng::seed_from_u64(4);
+    // More coins than are sent below at a time.
+    bitcoind.mine(130).await.unwrap();
+    let Signed { signed, from, to } = signed_payment(&bitcoind, &node, &mut rng).await;
+    assert_eq!(node.broadcast(&signed).await, BroadcastOutcome::Accepted);
+    let watch = WatchSet { addresses: [to].into(), ..WatchSet::default() };
+    for _ in 0..2 {
+        bitcoind.mine(1).await.unwrap();
+        let seen = tip(&node, &watch).await;
+        let [seen] = &seen[..] else { panic!("one transaction: {seen:?}") };
+        assert_eq!((&seen.tx_id, &seen.credits[0].from), (&signed.tx_id, &vec![from.clone()]));
+        // In the block that takes the place of its own it is found in the same way.
+        bitcoind.reorg(1).await.unwrap();
+    }
+
+    bitcoind.mine(1).await.unwrap();
+    // One by one up to some, and of more all at once: the miner's each time. A coinbase has no sender, and is no deposit.
+    for count in [1_usize, 4, 5, 9] {
+        let mut watch = WatchSet::default();
+        let mut paid = Vec::new();
+        for _ in 0..count {
+            let address = random_address(BitcoinNetwork::Regtest, &mut rng);
+            paid.push(bitcoind.send(&address, 20_000).await.unwrap());
+            watch.addresses.insert(address);
+        }
+        let mined = random_address(BitcoinNetwork::Regtest, &mut rng);
+        bitcoind.mine_to(&mined, 1).await.unwrap();
+        watch.addresses.insert(mined);
+        let seen = tip(&node, &watch).await;
+        let mut ids: Vec<_> = seen.iter().map(|tx| tx.tx_id.clone()).collect();
+        ids.sort();
+        paid.sort();
+        assert_eq!(ids, paid);
+        let miners: Vec<_> = seen.iter().flat_map(|tx| &tx.credits).map(|credit| &credit.from).collect();
+        assert_eq!(miners.len(), count);
+        assert!(miners.iter().all(|from| from.len() == 1 && *from == miners[0]), "{miners:?}");
+        assert!(!watch.addresses.contains(&miners[0][0]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_chain_is_followed() {
     let folder = tempfile::tempdir().unwrap();
     let bitcoind = Bitcoind::start(StartOptions::new(folder.path())).await.unwrap();
@@ -211,8 +257,14 @@ async fn a_node_of_another_network_or_none_is_told_apart() {
     assert!(matches!(node.broadcast(&signed).await, BroadcastOutcome::MaybeSent { .. }));
 }
 
-/// A signed payment from a coin that was made for it.
-async fn signed_payment(bitcoind: &Bitcoind, node: &BitcoinNode, rng: &mut StdRng) -> SignedTransaction {
+/// From a coin that was made for it.
+struct Signed {
+    signed: SignedTransaction,
+    from: String,
+    to: String,
+}
+
+async fn signed_payment(bitcoind: &Bitcoind, node: &BitcoinNode, rng: &mut StdRng) -> Signed {
     let network = Network::Bitcoin(BitcoinNetwork::Regtest);
     let key = LocalKey::random(WalletKind::P2tr, rng);
     let group = key.group();
@@ -220,9 +272,10 @@ async fn signed_payment(bitcoind: &Bitcoind, node: &BitcoinNode, rng: &mut StdRn
     let path = wallet.path(Branch::Receive, 0);
     let ours = BitcoinAdapter.address(&wallet, &group, &path).unwrap();
     bitcoind.fund(&ours, 100_000).await.unwrap();
-    let watch = WatchSet { addresses: [ours].into(), ..WatchSet::default() };
+    let watch = WatchSet { addresses: [ours.clone()].into(), ..WatchSet::default() };
     let outpoint = tip(node, &watch).await[0].credits[0].outpoint.unwrap();
-    let destination = Destination { address: random_address(BitcoinNetwork::Regtest, rng), tag: None };
+    let to = random_address(BitcoinNetwork::Regtest, rng);
+    let destination = Destination { address: to.clone(), tag: None };
     let intent = Intent {
         external_id: "lost".parse().unwrap(),
         wallet,
@@ -232,6 +285,7 @@ async fn signed_payment(bitcoind: &Bitcoind, node: &BitcoinNode, rng: &mut StdRn
         max_fee: Amount::from_u64(10_000),
         expires_at: Timestamp(0),
         fills: None,
+        terms: None,
     };
     let utxos = vec![Utxo { outpoint, value: Satoshi(100_000), path }];
     let state = AccountState::Bitcoin(BitcoinAccount { fee_rate: Satoshi(2_000), utxos });
@@ -246,7 +300,8 @@ async fn signed_payment(bitcoind: &Bitcoind, node: &BitcoinNode, rng: &mut StdRn
         })
         .unwrap();
     let payloads = BitcoinAdapter.signing_payloads(&unsigned, &group).unwrap();
-    BitcoinAdapter.assemble(&unsigned, &group, &key.sign_all(&payloads)).unwrap()
+    let signed = BitcoinAdapter.assemble(&unsigned, &group, &key.sign_all(&payloads)).unwrap();
+    Signed { signed, from: ours, to }
 }
 
 /// Whatever the network does to a request or its reply, it is never taken for a refusal, and the same bytes sent again are
@@ -267,7 +322,7 @@ async fn a_lost_request_or_reply_leaves_the_payment_open() {
         (Fault::Status(503), false),
         (Fault::Delay(Duration::from_secs(3600)), false),
     ] {
-        let signed = signed_payment(&bitcoind, &direct, &mut rng).await;
+        let Signed { signed, .. } = signed_payment(&bitcoind, &direct, &mut rng).await;
         proxy.add(Rule::new(fault.clone()).method("sendrawtransaction").once());
         let outcome = through.broadcast(&signed).await;
         assert!(matches!(outcome, BroadcastOutcome::MaybeSent { .. }), "{fault:?}: {outcome:?}");

@@ -54,6 +54,7 @@ async fn scenario(bitcoind: &Bitcoind, node: &BitcoinNode, kind: WalletKind, rng
         max_fee: Amount::from_u64(30_000),
         expires_at: Timestamp(0),
         fills: None,
+        terms: None,
     };
     let state = AccountState::Bitcoin(BitcoinAccount { fee_rate: Satoshi(1_000), utxos });
     Scenario { group, key, intent, state, change: wallet.path(Branch::Change, 0) }

@@ -63,6 +63,7 @@ async fn spends_and_unspent_outputs_are_told_as_of_the_last_block() {
         max_fee: Amount::from_u64(50_000),
         expires_at: Timestamp(0),
         fills: None,
+        terms: None,
     };
     let outpoint = deposit.credit.outpoint.unwrap();
     let utxos = vec![Utxo { outpoint, value: Satoshi(1_000_000), path: receive }];

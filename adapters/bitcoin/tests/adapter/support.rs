@@ -156,6 +156,7 @@ impl Shape {
             max_fee: Amount::from_u64(100_000_000),
             expires_at: Timestamp(0),
             fills: None,
+            terms: None,
         };
         let fee_rate = Satoshi(rng.gen_range(self.rate));
         Scenario {

@@ -26,7 +26,7 @@ use bursar_domain::{
     time::Timestamp,
 };
 use serde_json::json;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 const BLOCK: &str = "eth_getBlockByNumber";
 const LOGS: &str = "eth_getLogs";
@@ -61,10 +61,11 @@ impl ObserveChain for EthereumNode {
             return Err(self.rpc.malformed(BLOCK, format!("block {} instead of {height}", block.number)));
         }
         let contract_payments = self.contract_payments(&block, watch).await?;
-        let pays = |tx: &Transaction| match &contract_payments {
-            ContractPayments::Known(payments) => payments.iter().any(|p| p.tx_id == tx.hash.to_string()),
-            ContractPayments::NotSought | ContractPayments::Unknown => false,
+        let paying: HashSet<&str> = match &contract_payments {
+            ContractPayments::Known(payments) => payments.iter().map(|paid| paid.tx_id.as_str()).collect(),
+            ContractPayments::NotSought | ContractPayments::Unknown => HashSet::new(),
         };
+        let pays = |tx: &Transaction| !paying.is_empty() && paying.contains(tx.hash.to_string().as_str());
         let wanted: Vec<B256> = block
             .transactions
             .iter()

@@ -28,6 +28,7 @@ fn order(case: &Case, key: &LocalKey, nonce: u64) -> Intent {
         nonce,
         max_fee: Amount(U256::MAX),
         expires_at: Timestamp::from_secs(4_000_000_000),
+        terms: None,
     };
     order.intent()
 }

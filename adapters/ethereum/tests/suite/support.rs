@@ -88,6 +88,7 @@ pub fn intent(chain_id: u64, asset: Asset, payee: &str, amount: Amount) -> Inten
         max_fee: Amount(U256::MAX),
         expires_at: Timestamp::from_secs(4_000_000_000),
         fills: None,
+        terms: None,
     }
 }
 

@@ -37,7 +37,7 @@ impl Screen {
                 let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
                 let order: SignedIntent =
                     serde_json::from_str(&text).with_context(|| path.display().to_string())?;
-                Inquiry::Outbound { order }
+                Inquiry::outbound(order)
             }
             _ => bail!("give --address with --network, or --order"),
         };

@@ -4,7 +4,11 @@ use crate::support::*;
 use axum::http::HeaderMap;
 use base64ct::{Base64, Encoding as _};
 use bursar_domain::{
-    governance::testing::FOUNDED,
+    governance::{
+        log::EntryDigest,
+        testing::{FOUNDED, TestDesk, key},
+    },
+    intent::{Intent, Terms},
     screening::{Answer, Assessment, RiskBand, Screened, ScreeningService as _, Unanswered},
     time::Clock,
 };
@@ -238,14 +242,22 @@ async fn orders_that_make_no_sense_reach_nobody() {
     let stand_in = answering(complete("LOW")).await;
     let scene = Scene::new(provider(&stand_in.uri()));
     let mut forged = order(&[PAYEE]);
-    forged.signature[0] ^= 1;
+    spoil(&mut forged);
+    let terms = TestDesk::new(0).terms();
+    let of_another_desk =
+        key("client.operator").order(Intent { terms: Some(terms.clone()), ..order(&[PAYEE]).intent });
     let mut changed = order(&[PAYEE]);
     changed.intent.payments[0].destination.address = OTHER.into();
     let mut empty = order(&[PAYEE]);
     empty.intent.payments.clear();
-    for wrong in [forged, changed, empty] {
+    for wrong in [forged, changed, empty, of_another_desk] {
         let refused = scene.screen(&bursar_domain::screening::Inquiry::outbound(wrong)).await;
         assert!(matches!(refused, Err(Unanswered::Refused(_))));
     }
     assert_eq!(count(&stand_in).await, 0);
+    // Whose signature is under one of this desk, co-signers say, who have its log.
+    let terms = Terms { desk: EntryDigest([3; 32]), ..terms };
+    let order = key("nobody").order(Intent { terms: Some(terms), ..order(&[PAYEE]).intent });
+    scene.screen(&bursar_domain::screening::Inquiry::outbound(order)).await.unwrap();
+    assert_eq!(count(&stand_in).await, 1);
 }

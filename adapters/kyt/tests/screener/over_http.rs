@@ -128,7 +128,7 @@ async fn errors_come_back_as_what_they_are() {
     let client = served.client("t0ken");
     assert!(matches!(client.screen(&outbound(), 0).await, Err(Unanswered::Unknown(_))));
     let mut forged = order(&[PAYEE]);
-    forged.signature[3] ^= 1;
+    spoil(&mut forged);
     assert!(matches!(client.screen(&Inquiry::outbound(forged), 0).await, Err(Unanswered::Refused(_))));
     assert!(matches!(served.client("wrong").screen(&outbound(), 0).await, Err(Unanswered::Refused(_))));
     assert!(matches!(served.client("wrong").alerts(None).await, Err(Unanswered::Refused(_))));

@@ -8,7 +8,7 @@ use bursar_domain::{
         testing::{FOUNDED, key},
     },
     ids::{DepositId, TransferId},
-    intent::{Destination, Intent, Payment, SignedIntent},
+    intent::{Destination, Intent, Payment, Proof, SignedIntent},
     network::Network,
     screening::{Answer, Assessment, Inquiry, Payee, RiskBand, Screened, ScreeningService as _, Unanswered},
     time::{Clock, Timestamp},
@@ -72,10 +72,17 @@ pub fn order(payees: &[&str]) -> SignedIntent {
         max_fee: Amount::from_u64(10_000),
         expires_at: FOUNDED.plus(Duration::from_secs(86_400)),
         fills: None,
+        terms: None,
     };
     let operator = key("client.operator");
     let signature = operator.secret.sign(intent.canonical().as_bytes()).to_bytes();
-    SignedIntent { initiator: operator.initiator(), intent, signature }
+    SignedIntent::by_key(intent, operator.initiator(), signature)
+}
+
+/// A bare key's signature that is none.
+pub fn spoil(order: &mut SignedIntent) {
+    let Proof::Key { signature, .. } = &mut order.proof else { panic!("a bare key's order") };
+    signature[0] ^= 1;
 }
 
 pub fn outbound() -> Inquiry {

@@ -259,6 +259,7 @@ pub fn intent() -> (Intent, GroupKey) {
         max_fee: Amount::from_u64(1),
         expires_at: Timestamp(0),
         fills: None,
+        terms: None,
     };
     let key = GroupKey {
         scheme: Scheme::EcdsaSecp256k1,

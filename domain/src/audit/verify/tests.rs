@@ -1,3 +1,5 @@
+mod orders;
+
 use super::*;
 use crate::{
     amount::Amount,
@@ -7,16 +9,20 @@ use crate::{
         approval::{Approval, ApprovalPayload, Vote},
         change::Change,
         directory::UserId,
-        testing::{FOUNDED, TestDesk, key},
+        policy::{Policy, RiskBand},
+        quote::{Quote, SignedQuote},
+        signature::{Evidence, Signature},
+        testing::{self, FOUNDED, TestDesk, TestPasskey, key},
         verdict::{
-            Disposition, DispositionAction, Rejection, Release, SignedDisposition, SignedRejection,
-            SignedRelease,
+            Disposition, DispositionAction, Exhibit, Rejection, Release, Screened, SignedDisposition,
+            SignedRejection, SignedRelease, SignedVerdict, Verdict,
         },
     },
     ids::{ApiKeyId, DepositId},
-    intent::{Destination, Intent, Payment, SignedIntent},
+    intent::{Destination, Intent, InvalidInitiatorSignature, Payment, Proof, SignedIntent, Terms},
     network::Network,
-    recall::{self, SignedRecall},
+    recall::{self, RecallSignature, SignedRecall},
+    screening::{Alert, AlertSubject, SignedAlert},
     time::Timestamp,
     wallet::{WalletDescriptor, WalletKind},
 };
@@ -32,7 +38,8 @@ fn keys() -> Keys {
     Keys { parties: (0..3).map(key).collect(), threshold: 2, genesis: None }
 }
 
-fn order() -> SignedIntent {
+/// By the client's operator, under the policy in force at this desk.
+fn order(desk: &TestDesk) -> SignedIntent {
     let payment = |tag| Payment {
         destination: Destination { address: "rP3APG2JAC21QZ8upEBf4fm61ui24w8gYE".into(), tag: Some(tag) },
         amount: Amount::from_u64(5),
@@ -46,35 +53,44 @@ fn order() -> SignedIntent {
         max_fee: Amount::from_u64(10),
         expires_at: Timestamp::from_secs(1_800_000_000),
         fills: None,
+        terms: Some(desk.terms()),
     };
-    let operator = key("client.operator");
-    let signature = operator.secret.sign(intent.canonical().as_bytes()).to_bytes();
-    SignedIntent { initiator: operator.initiator(), signature, intent }
+    key("client.operator").order(intent)
 }
 
 /// The word of this user that the second payout of [`order`] is not to be made.
-fn recalled_by(user: &str) -> Signed {
-    let message = recall::canonical(order().intent.digest(), 1);
-    let signature = key(user).secret.sign(message.as_bytes()).to_bytes();
-    Signed::recall(&order(), &SignedRecall { payment: 1, signature })
+fn recalled_by(user: &str, desk: &TestDesk) -> Signed {
+    let order = order(desk);
+    Signed::recall(&order, &key(user).recall(&order, 1))
 }
 
 /// What compliance has signed, by the directory after entry `seq`: a release, a rejection, a disposition.
-fn decided(genesis: EntryDigest, seq: u64) -> [Signed; 3] {
+fn decided(desk: &TestDesk, seq: u64) -> [Signed; 3] {
+    let genesis = desk.pinned();
     let sign = |users: &[&str], digest: [u8; 32]| {
         users.iter().map(|user| key(user).sign(&digest)).collect::<Vec<_>>()
     };
     let reason = || "looked into".to_owned();
-    let intent = order().intent.digest();
+    let intent = order(desk).intent.digest();
     let expires_at = FOUNDED.plus(std::time::Duration::from_secs(60));
-    let release =
-        Release { genesis, intent, verdict: None, reason: reason(), released_at: FOUNDED, expires_at };
+    let evidence = vec![Exhibit::Record { uri: "urn:bursar:case:1".into() }];
+    let release = Release {
+        genesis,
+        intent,
+        verdict: None,
+        reason: reason(),
+        evidence,
+        released_at: FOUNDED,
+        expires_at,
+    };
     let rejection = Rejection { genesis, intent, reason: reason(), rejected_at: FOUNDED };
     let disposition = Disposition {
         genesis,
         deposit: DepositId::new(uuid::Uuid::from_u128(9)),
         action: DispositionAction::Isolate,
         reason: reason(),
+        // Signed before there was evidence.
+        evidence: vec![],
         decided_at: FOUNDED,
     };
     let both = ["platform.officer", "platform.lead"];
@@ -85,6 +101,45 @@ fn decided(genesis: EntryDigest, seq: u64) -> [Signed; 3] {
     [Signed::release(&released, seq), Signed::rejection(&rejected, seq), Signed::disposition(&disposed, seq)]
 }
 
+/// What services have signed: a price, by the log's first directory, and about the order a verdict and an alert.
+fn said(desk: &TestDesk, seq: u64) -> [Signed; 3] {
+    let (genesis, intent) = (desk.pinned(), order(desk).intent.digest());
+    let expires_at = FOUNDED.plus(std::time::Duration::from_secs(60));
+    let quote = Quote {
+        genesis,
+        asset: Asset::Xrp,
+        decimals: 6,
+        currency: "CHF".parse().unwrap(),
+        price: "2.07".parse().unwrap(),
+        quoted_at: FOUNDED,
+        expires_at,
+    };
+    let verdict = Verdict {
+        genesis,
+        intent,
+        provider: "list".into(),
+        risk: RiskBand::Low,
+        sanctions: false,
+        outcome: Screened::Clear,
+        screened_at: FOUNDED,
+        expires_at,
+        reference: "7".into(),
+    };
+    let alert = Alert {
+        id: "one".into(),
+        subject: AlertSubject::Transfer(intent),
+        risk: RiskBand::High,
+        sanctions: false,
+        description: "paid to a mixer".into(),
+        raised_at: FOUNDED,
+    };
+    let screener = key("platform.screening");
+    let quoted = SignedQuote { signature: key("client.service").sign(&quote.digest()), quote };
+    let screened = SignedVerdict { signature: screener.sign(&verdict.digest()), verdict };
+    let alerted = SignedAlert { signature: screener.sign(&alert.digest()), alert };
+    [Signed::price(&quoted, 0), Signed::verdict(&screened, seq), Signed::alert(&alerted, seq)]
+}
+
 fn act() -> String {
     let id = ApiKeyId::new(uuid::Uuid::from_u128(7));
     let actor = Actor::Caller { id, user: None, key: None, proof: "BEARER".into() };
@@ -92,13 +147,13 @@ fn act() -> String {
     serde_json::to_string(&Act { actor, origin }).unwrap()
 }
 
-/// A desk whose log has a change, and twelve entries, signed: an order (2), a vote (3), a change (5), a release (8), a rejection (10), a
-/// disposition (11) and a recall (12).
+/// A desk whose log has a change, and twelve entries, signed: a price (1), an order (2), a vote (3), a verdict (4), a change (5), an alert
+/// (7), a release (8), a rejection (10), a disposition (11) and a recall (12).
 fn entries(desk: &TestDesk) -> Vec<(Entry, Option<SignedIntent>)> {
     let (change, _) = desk.entries.last().unwrap();
-    let head = desk.state.head();
+    let (head, order) = (desk.state.head(), order(desk));
     let payload = ApprovalPayload {
-        intent: order().intent.digest(),
+        intent: order.intent.digest(),
         policy: head,
         head,
         vote: Vote::Approve,
@@ -107,15 +162,19 @@ fn entries(desk: &TestDesk) -> Vec<(Entry, Option<SignedIntent>)> {
     };
     let signature = key("client.approver").sign(&payload.digest());
     let approval = Approval { payload, signature };
-    let [release, rejection, disposition] = decided(desk.pinned(), head.seq);
+    let [release, rejection, disposition] = decided(desk, head.seq);
+    let [price, verdict, alert] = said(desk, head.seq);
     let signed = [
-        (2, Signed::intent(&order())),
+        (1, price),
+        (2, Signed::intent(&order)),
         (3, Signed::Approval { approval: Box::new(approval) }),
+        (4, verdict),
+        (7, alert),
         (5, Signed::Change { digest: head.digest, seq: head.seq, signatures: change.signatures.clone() }),
         (8, release),
         (10, rejection),
         (11, disposition),
-        (12, recalled_by("client.operator")),
+        (12, recalled_by("client.operator", desk)),
     ];
     (1..=12)
         .map(|sequence| {
@@ -129,7 +188,7 @@ fn entries(desk: &TestDesk) -> Vec<(Entry, Option<SignedIntent>)> {
                 act: Some(act()),
                 signed: signed.map(|signed| serde_json::to_string(signed).unwrap()),
             };
-            (entry, matches!(sequence, 2 | 12).then(order))
+            (entry, matches!(sequence, 2 | 4 | 7 | 12).then(|| order.clone()))
         })
         .collect()
 }
@@ -144,7 +203,7 @@ fn sign(checkpoint: Checkpoint, parties: &[u16]) -> Record {
     Record::Checkpoint(CheckpointRecord { checkpoint, signatures })
 }
 
-/// An export with checkpoints at 4, 8 (two parties) and 10 (one party). Entries begin at line 3.
+/// An export with checkpoints at 4, 8 (two parties) and 10 (one party). Entries begin at line 4.
 fn export_of(entries: Vec<(Entry, Option<SignedIntent>)>, desk: &TestDesk) -> Vec<Record> {
     let genesis = desk.pinned();
     let mut records =
@@ -170,8 +229,19 @@ fn export_of(entries: Vec<(Entry, Option<SignedIntent>)>, desk: &TestDesk) -> Ve
     records
 }
 
+/// A policy that allows everything.
+fn policy() -> Policy {
+    let rules = json!([{ "id": "allow", "then": { "kind": "ALLOW" } }]);
+    serde_json::from_value(json!({ "currency": "CHF", "priceMaxAgeSeconds": 60, "rules": rules })).unwrap()
+}
+
+/// A desk with a policy, and a change after it.
 fn desk() -> TestDesk {
-    let mut desk = TestDesk::new(0);
+    changed(TestDesk::new(0))
+}
+
+fn changed(mut desk: TestDesk) -> TestDesk {
+    desk.publish(policy());
     let user: UserId = "platform.viewer".parse().unwrap();
     desk.accept(Change::SuspendUser { user }, &["client.owner"]);
     desk
@@ -223,12 +293,12 @@ fn at(sequence: u64) -> Where {
 fn an_export_as_it_was_made_is_whole() {
     let report = verify(&export(), keys()).unwrap();
     assert_eq!((report.first, report.last.sequence, report.entries), (Some(1), 12, 12));
-    assert_eq!((report.checkpoints, report.governance_entries), (2, 2));
+    assert_eq!((report.checkpoints, report.governance_entries), (2, 3));
     assert_eq!(report.confirmed.unwrap().sequence, 8);
     assert_eq!(report.confirmed_by, [PartyIndex(0), PartyIndex(2)].into());
     assert_eq!(report.unsigned, 4);
-    // The order's, the vote's, and the one under the change; two, one and two of compliance, and the recall's.
-    assert_eq!(report.signatures, 9);
+    // The order's, the vote's, and the one under the change; two, one and two of compliance, the recall's, and three of services.
+    assert_eq!(report.signatures, 12);
     let pinned = Keys { genesis: Some(desk().pinned()), ..keys() };
     assert_eq!(verify(&export(), pinned).unwrap(), report);
     let all = verify(&export(), Keys { threshold: 3, ..keys() }).unwrap();
@@ -385,6 +455,79 @@ fn edit(entry: &mut Entry, change: &dyn Fn(&mut Value)) {
     entry.signed = Some(signed.to_string());
 }
 
+/// An Ed25519 signature that is none.
+fn spoil(order: &mut SignedIntent) {
+    let Proof::User { signature: Signature { evidence: Evidence::Ed25519 { signature }, .. } } =
+        &mut order.proof
+    else {
+        panic!("the order of a user's Ed25519 key")
+    };
+    signature[0] ^= 1;
+}
+
+/// A user's order and recall, by passkey, are verified by the log in the file: by the directory since the policy that the order names.
+#[test]
+fn a_users_order_and_recall_are_verified_by_the_log() {
+    let mut desk = desk();
+    desk.publish(policy());
+    let passkey = TestPasskey::new("client.operator", "laptop");
+    let terms = desk.terms();
+    let order = passkey.order(Intent { terms: Some(terms.clone()), ..order(&desk).intent });
+    let recall = passkey.recall(&order, 1);
+    let broken = |desk: &TestDesk, order: &SignedIntent, recall: &SignedRecall| {
+        let mut entries = entries(desk);
+        for (place, signed) in [(1, Signed::intent(order)), (11, Signed::recall(order, recall))] {
+            entries[place].0.signed = Some(serde_json::to_string(&signed).unwrap());
+            entries[place].1 = Some(order.clone());
+        }
+        verify(&export_of(entries, desk), keys()).map(|report| report.signatures)
+    };
+    // The key is not in the log yet.
+    let unknown = broken(&desk, &order, &recall).unwrap_err();
+    assert!(unknown.place == at(2) && matches!(unknown.fault, Fault::Initiator(_)), "{unknown}");
+    let (user, key) = (passkey.user.clone(), passkey.public());
+    desk.accept(Change::AddKey { user: user.clone(), key }, &["client.owner", "manager.security"]);
+    assert_eq!(broken(&desk, &order, &recall), Ok(13));
+    // Who leaves later had signed it all the same.
+    desk.accept(Change::SuspendUser { user }, &["client.owner", "manager.security"]);
+    assert_eq!(broken(&desk, &order, &recall), Ok(13));
+
+    let elsewhere = passkey.order(Intent {
+        terms: Some(Terms { desk: EntryDigest([7; 32]), ..desk.terms() }),
+        ..order.intent.clone()
+    });
+    assert_eq!(
+        broken(&desk, &elsewhere, &recall).unwrap_err(),
+        Broken { place: at(2), fault: Fault::OtherDesk }
+    );
+    // One that somebody else of the desk signed than it names.
+    let signature = testing::key("manager.operator").sign(&order.intent.digest().0);
+    let anothers = SignedIntent::by_user(order.intent.clone(), signature);
+    let anothers = broken(&desk, &anothers, &recall).unwrap_err();
+    assert!(
+        anothers.place == at(2)
+            && matches!(anothers.fault, Fault::Initiator(InvalidInitiatorSignature::OtherUser { .. })),
+        "{anothers}"
+    );
+    let other = testing::key("manager.operator").recall(&order, 1);
+    let other = broken(&desk, &order, &other).unwrap_err();
+    assert!(
+        other.place == at(12) && matches!(other.fault, Fault::Recall(InvalidRecall::OtherUser { .. })),
+        "{other}"
+    );
+    let moved = SignedRecall { payment: 0, ..recall };
+    let moved = broken(&desk, &order, &moved).unwrap_err();
+    assert!(
+        moved.place == at(12) && matches!(moved.fault, Fault::Recall(InvalidRecall::User { .. })),
+        "{moved}"
+    );
+}
+
+/// An order's signature that its user did not make.
+fn is_nobodys(fault: &Fault) -> bool {
+    matches!(fault, Fault::Initiator(InvalidInitiatorSignature::User(_)))
+}
+
 #[test]
 fn signatures_in_entries_are_verified_against_the_governance_log() {
     let no_order = with(&|entries| entries[1].1 = None);
@@ -393,13 +536,10 @@ fn signatures_in_entries_are_verified_against_the_governance_log() {
     assert_eq!(other, Broken { place: at(2), fault: Fault::OtherOrder });
     let forged = with(&|entries| {
         let order = entries[1].1.as_mut().unwrap();
-        order.signature[0] ^= 1;
+        spoil(order);
         entries[1].0.signed = Some(serde_json::to_string(&Signed::intent(order)).unwrap());
     });
-    assert_eq!(
-        forged,
-        Broken { place: at(2), fault: Fault::Initiator(InvalidInitiatorSignature::Signature) }
-    );
+    assert!(forged.place == at(2) && is_nobodys(&forged.fault), "{forged}");
     let vote = with(&|entries| {
         edit(&mut entries[2].0, &|signed| signed["approval"]["payload"]["vote"] = "REJECT".into())
     });
@@ -443,7 +583,7 @@ fn what_compliance_signed_is_verified_by_the_directory_that_it_was_taken_by() {
         assert_eq!(foreign, Broken { place: at(number as u64), fault: Fault::OtherDesk });
         let beyond = with(&|entries| edit(&mut entries[number - 1].0, &|signed| signed["seq"] = 9.into()));
         assert_eq!(beyond, Broken { place: at(number as u64), fault: Fault::NoLog(9) });
-        let order = with(&|entries| entries[number - 1].1 = Some(order()));
+        let order = with(&|entries| entries[number - 1].1 = Some(order(&desk())));
         assert_eq!(order, Broken { place: at(number as u64), fault: Fault::OtherOrder });
     }
     for number in [8_usize, 11] {
@@ -451,7 +591,7 @@ fn what_compliance_signed_is_verified_by_the_directory_that_it_was_taken_by() {
             with(&|entries| edit(&mut entries[number - 1].0, &|signed| signed["signatures"] = json!([])));
         assert!(none.place == at(number as u64) && matches!(none.fault, Fault::Signed(_)), "{none}");
     }
-    // Whom the log's second entry suspends signs nothing after it, and what was signed before stays good.
+    // Whom the log's last entry suspends signs nothing after it, and what was signed before stays good.
     let by_viewer = |seq: u64| {
         move |entries: &mut Entries| {
             edit(&mut entries[9].0, &|signed| {
@@ -461,12 +601,60 @@ fn what_compliance_signed_is_verified_by_the_directory_that_it_was_taken_by() {
             });
         }
     };
-    let suspended = with(&by_viewer(1));
+    let suspended = with(&by_viewer(2));
     assert!(suspended.place == at(10) && matches!(suspended.fault, Fault::Signature(_)), "{suspended}");
     let desk = desk();
     let mut before = entries(&desk);
     by_viewer(0)(&mut before);
-    assert_eq!(verify(&export_of(before, &desk), keys()).unwrap().signatures, 9);
+    assert_eq!(verify(&export_of(before, &desk), keys()).unwrap().signatures, 12);
+}
+
+#[test]
+fn what_services_signed_is_verified_and_is_about_the_order_beside_it() {
+    type Case = (usize, fn(&mut Value));
+    let forged: [Case; 9] = [
+        (1, |signed| signed["price"]["quote"]["price"] = "0.01".into()),
+        (1, |signed| signed["price"]["quote"]["asset"] = "ETH".into()),
+        (1, |signed| signed["price"]["signature"]["user"] = "mallory".into()),
+        (4, |signed| signed["verdict"]["verdict"]["outcome"] = "BLOCK".into()),
+        (4, |signed| signed["verdict"]["signature"]["user"] = "client.service".into()),
+        (4, |signed| signed["verdict"]["signature"]["evidence"]["signature"] = "07".repeat(64).into()),
+        (7, |signed| signed["alert"]["alert"]["risk"] = "LOW".into()),
+        (7, |signed| signed["alert"]["signature"]["key"] = "other".into()),
+        (7, |signed| signed["alert"]["signature"]["evidence"]["signature"] = "07".repeat(64).into()),
+    ];
+    for (index, (number, change)) in forged.into_iter().enumerate() {
+        let broken = with(&|entries| edit(&mut entries[number - 1].0, &change));
+        assert_eq!(broken.place, at(number as u64), "{index}");
+        assert!(matches!(broken.fault, Fault::Signature(_)), "{index}: {broken}");
+    }
+    type Changed = (usize, fn(&mut Value), Fault);
+    let faults: [Changed; 7] = [
+        (1, |signed| signed["price"]["quote"]["genesis"] = "07".repeat(32).into(), Fault::OtherDesk),
+        (1, |signed| signed["seq"] = 9.into(), Fault::NoLog(9)),
+        (4, |signed| signed["verdict"]["verdict"]["genesis"] = "07".repeat(32).into(), Fault::OtherDesk),
+        (4, |signed| signed["verdict"]["verdict"]["intent"] = "07".repeat(32).into(), Fault::OtherOrder),
+        (4, |signed| signed["seq"] = 9.into(), Fault::NoLog(9)),
+        (7, |signed| signed["alert"]["alert"]["subject"]["of"] = "07".repeat(32).into(), Fault::OtherOrder),
+        (7, |signed| signed["seq"] = 9.into(), Fault::NoLog(9)),
+    ];
+    for (index, (number, change, fault)) in faults.into_iter().enumerate() {
+        let broken = with(&|entries| edit(&mut entries[number - 1].0, &change));
+        assert_eq!(broken, Broken { place: at(number as u64), fault }, "{index}");
+    }
+    for number in [4_usize, 7] {
+        let none = with(&|entries| entries[number - 1].1 = None);
+        assert_eq!(none, Broken { place: at(number as u64), fault: Fault::NoOrder });
+        let other = with(&|entries| entries[number - 1].1.as_mut().unwrap().intent.max_fee = Amount::ZERO);
+        assert_eq!(other, Broken { place: at(number as u64), fault: Fault::OtherOrder });
+    }
+    let beside = with(&|entries| entries[0].1 = Some(order(&desk())));
+    assert_eq!(beside, Broken { place: at(1), fault: Fault::OtherOrder });
+    // An alert about an order that is nobody's here has none beside it.
+    let desk = desk();
+    let mut foreign = entries(&desk);
+    (foreign[6].0.transfer, foreign[6].1) = (None, None);
+    assert_eq!(verify(&export_of(foreign, &desk), keys()).unwrap().signatures, 12);
 }
 
 #[test]
@@ -477,18 +665,20 @@ fn a_recall_is_the_initiators_of_the_order_beside_it() {
         broken.fault
     };
     let other = forged(&|signed| signed["recall"]["payment"] = 0.into());
-    assert_eq!(other, Fault::Recall(InvalidRecall::Signature(0)));
+    assert!(matches!(other, Fault::Recall(InvalidRecall::User { payment: 0, .. })), "{other}");
     let none = forged(&|signed| signed["recall"]["payment"] = 2.into());
     assert_eq!(none, Fault::Recall(InvalidRecall::NoSuchPayment(2)));
     assert_eq!(forged(&|signed| signed["digest"] = "07".repeat(32).into()), Fault::OtherOrder);
-    let stranger = hex::encode(key("client.approver").initiator().0);
-    assert_eq!(forged(&|signed| signed["initiator"] = stranger.clone().into()), Fault::OtherOrder);
-    let recalled = serde_json::to_string(&recalled_by("client.approver")).unwrap();
+    for stranger in [json!({ "user": "client.approver" }), json!(key("client.operator").initiator())] {
+        assert_eq!(forged(&|signed| signed["initiator"] = stranger.clone()), Fault::OtherOrder);
+    }
+    let recalled = serde_json::to_string(&recalled_by("client.approver", &desk())).unwrap();
     let theirs = with(&|entries| entries[11].0.signed = Some(recalled.clone()));
-    assert_eq!(theirs, Broken { place: at(12), fault: Fault::Recall(InvalidRecall::Signature(1)) });
-    let unsigned = with(&|entries| entries[11].1.as_mut().unwrap().signature[0] ^= 1);
-    let fault = Fault::Initiator(InvalidInitiatorSignature::Signature);
-    assert_eq!(unsigned, Broken { place: at(12), fault });
+    let (payment, initiator) = (1, key("client.operator").user);
+    let fault = Fault::Recall(InvalidRecall::OtherUser { payment, initiator });
+    assert_eq!(theirs, Broken { place: at(12), fault });
+    let unsigned = with(&|entries| spoil(entries[11].1.as_mut().unwrap()));
+    assert!(unsigned.place == at(12) && is_nobodys(&unsigned.fault), "{unsigned}");
     let no_order = with(&|entries| entries[11].1 = None);
     assert_eq!(no_order, Broken { place: at(12), fault: Fault::NoOrder });
 }
@@ -501,17 +691,20 @@ fn entries_that_name_no_signature_are_whole() {
     for (entry, order) in &mut entries[7..] {
         (entry.signed, *order) = (None, None);
     }
-    assert_eq!(verify(&export_of(entries, &desk), keys()).unwrap().signatures, 3);
+    assert_eq!(verify(&export_of(entries, &desk), keys()).unwrap().signatures, 6);
 }
 
 #[test]
 fn an_entry_with_a_recall_has_its_order_beside_it() {
     let id = "018f0000-0000-7000-8000-000000000001";
-    let [release, ..] = decided(EntryDigest::NONE, 0);
+    let desk = desk();
+    let [release, ..] = decided(&desk, 0);
     let of = |signed: &Signed| order_of(Some(&serde_json::to_string(signed).unwrap()), Some(id));
-    assert_eq!(of(&recalled_by("client.operator")), id.parse().ok());
-    assert_eq!(of(&Signed::intent(&order())), id.parse().ok());
-    assert_eq!(of(&release), None);
+    assert_eq!(of(&recalled_by("client.operator", &desk)), id.parse().ok());
+    assert_eq!(of(&Signed::intent(&order(&desk))), id.parse().ok());
+    let [price, verdict, alert] = said(&desk, 0);
+    assert_eq!((of(&verdict), of(&alert)), (id.parse().ok(), id.parse().ok()));
+    assert_eq!((of(&release), of(&price)), (None, None));
 }
 
 #[test]
@@ -525,7 +718,7 @@ fn the_governance_log_in_the_file_is_replayed() {
             }
         }
     };
-    for seq in [0, 1] {
+    for seq in [0, 1, 2] {
         let mut records = export();
         governance(&mut records, seq, &|document| document.push(' '));
         let broken = broken(&records);
@@ -535,11 +728,10 @@ fn the_governance_log_in_the_file_is_replayed() {
         );
     }
     let mut without = export();
-    without.retain(|record| !matches!(record, Record::Governance { seq: 1, .. }));
-    assert_eq!(broken(&without), Broken { place: at(3), fault: Fault::NoLog(1) });
+    without.retain(|record| !matches!(record, Record::Governance { seq: 2, .. }));
+    assert_eq!(broken(&without), Broken { place: at(3), fault: Fault::NoLog(2) });
     // A whole desk that somebody made up has another first entry, which the co-signers did not sign.
-    let mut other = TestDesk::new(60);
-    other.accept(Change::SuspendUser { user: "platform.viewer".parse().unwrap() }, &["client.owner"]);
+    let other = changed(TestDesk::new(60));
     let mut records = export_of(entries(&other), &other);
     let pinned = Keys { genesis: Some(desk().pinned()), ..keys() };
     let header = Broken { place: Where::Header, fault: Fault::OtherDesk };
@@ -555,7 +747,7 @@ fn the_governance_log_in_the_file_is_replayed() {
 fn a_part_of_the_log_hangs_on_its_checkpoints() {
     let whole = export();
     let place = place_of(&whole, 6);
-    let mut part: Vec<Record> = whole[..3].to_vec();
+    let mut part: Vec<Record> = whole[..4].to_vec();
     let after = Place { sequence: 5, hash: entry_mut(&mut whole.clone(), 5).hash };
     part[0] = Record::Header { format: 1, desk: desk().pinned(), after, exported_at: FOUNDED };
     part.extend_from_slice(&whole[place..]);

@@ -4,11 +4,12 @@ use crate::{
     governance::{
         approval::Progress,
         directory::UserId,
-        log::Head,
+        log::{EntryDigest, Head},
         policy::{Decision, Outcome},
         verdict::NotScreened,
     },
     intent::{InvalidInitiatorSignature, InvalidIntent},
+    recall::InvalidRecall,
     time::Timestamp,
 };
 use std::fmt;
@@ -19,6 +20,12 @@ pub enum Denied {
     Intent(#[from] InvalidIntent),
     #[error("the initiator's signature: {0}")]
     Signature(#[from] InvalidInitiatorSignature),
+    #[error("terms.desk: the order is one of the desk {named}, and this is {here}")]
+    OtherDesk { named: EntryDigest, here: EntryDigest },
+    #[error("terms.policy: {named} published no policy that ever was in force at this desk")]
+    OtherPolicy { named: Head },
+    #[error("recalls: {0}; recall that payout again, with a key that counts")]
+    Recall(#[from] InvalidRecall),
     #[error("the intent has expired")]
     Expired,
     #[error("more evidence than any transfer needs: at most 128 approvals and 8 releases")]
@@ -52,7 +59,11 @@ impl Denied {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Intent(_) => "INTENT_INVALID",
+            Self::Signature(InvalidInitiatorSignature::NoTerms) => "ORDER_WITHOUT_TERMS",
             Self::Signature(_) => "INITIATOR_SIGNATURE_INVALID",
+            Self::OtherDesk { .. } => "ORDER_OTHER_DESK",
+            Self::OtherPolicy { .. } => "ORDER_POLICY_UNKNOWN",
+            Self::Recall(_) => "RECALL_LAPSED",
             Self::Expired => "INTENT_EXPIRED",
             Self::TooMuch => "AUTHORIZATION_TOO_LARGE",
             Self::UnknownHead { .. } => "GOVERNANCE_HEAD_UNKNOWN",

@@ -9,12 +9,13 @@ use crate::{
         freeze::Scope,
         log::EntryDigest,
         policy::{Policy, RiskBand},
-        testing::{FOUNDED, TestDesk, key},
+        testing::{FOUNDED, TestDesk, TestPasskey, key},
         verdict::{NotScreened, Screened, Verdict},
     },
-    intent::{Destination, Intent, Payment},
+    intent::{Destination, Intent, Payment, Terms},
 };
 use ed25519_dalek::Signer as _;
+use std::sync::LazyLock;
 
 const POLICY: &str = r#"{
     "currency": "CHF", "priceMaxAgeSeconds": 60,
@@ -46,9 +47,19 @@ struct Scene {
 type Spoil = fn(&mut Scene);
 
 fn sign(user: &str, intent: Intent) -> SignedIntent {
-    let key = key(user);
-    let signature = key.secret.sign(intent.canonical().as_bytes()).to_bytes();
-    SignedIntent { initiator: key.initiator(), signature, intent }
+    key(user).order(intent)
+}
+
+/// Of every [`Scene`]: whoever the desk's people are, and whatever they publish later, it begins in the same way.
+fn terms() -> Terms {
+    static TERMS: LazyLock<Terms> = LazyLock::new(|| desk().terms());
+    TERMS.clone()
+}
+
+fn desk() -> TestDesk {
+    let mut desk = TestDesk::new(0);
+    desk.publish(serde_json::from_str::<Policy>(POLICY).unwrap());
+    desk
 }
 
 fn intent() -> Intent {
@@ -59,6 +70,7 @@ fn intent() -> Intent {
         asset: Asset::Xrp,
         source: None,
         fills: None,
+        terms: Some(terms()),
         payments: vec![Payment { destination, amount: Amount::from_u64(5) }],
         max_fee: Amount::from_u64(10),
         expires_at: at(1000),
@@ -67,8 +79,7 @@ fn intent() -> Intent {
 
 impl Scene {
     fn new() -> Self {
-        let mut desk = TestDesk::new(0);
-        desk.publish(serde_json::from_str::<Policy>(POLICY).unwrap());
+        let desk = desk();
         let head = desk.state.head();
         let facts = Facts { now: at(100), ..Facts::unknowable(at(100)) };
         let signed = sign("client.operator", intent());
@@ -178,6 +189,62 @@ fn each_thing_that_is_missing_has_its_code() {
     }
 }
 
+/// What an order must say of desk and policy, and who may have signed it.
+#[test]
+fn an_order_is_one_of_this_desk_under_a_policy_that_it_had_and_a_users() {
+    let with = |change: fn(&mut Terms)| {
+        let mut scene = Scene::new();
+        let mut terms = terms();
+        change(&mut terms);
+        scene.signed = sign("client.operator", Intent { terms: Some(terms), ..intent() });
+        scene.gather();
+        scene
+    };
+    assert_eq!(with(|_| {}).code(), "AUTHORIZED");
+    assert_eq!(with(|terms| terms.desk.0[0] ^= 1).code(), "ORDER_OTHER_DESK");
+    // Of the log, but no policy; another for the place; and what is not known here yet.
+    assert_eq!(
+        with(|terms| (terms.policy.seq, terms.policy.digest) = (0, terms.desk)).code(),
+        "ORDER_POLICY_UNKNOWN"
+    );
+    assert_eq!(with(|terms| terms.policy.digest.0[0] ^= 1).code(), "ORDER_POLICY_UNKNOWN");
+    let ahead = with(|terms| terms.policy.seq += 1);
+    let head = ahead.signed.intent.terms.as_ref().unwrap().policy;
+    assert_eq!(ahead.authorize(), Err(Denied::UnknownHead { head }));
+
+    // Given by one and signed by another, who may order as well: what was approved was the first one's.
+    let mut scene = Scene::new();
+    let signature = key("manager.operator").sign(&scene.signed.intent.digest().0);
+    scene.signed = SignedIntent::by_user(scene.signed.intent, signature);
+    assert_eq!(scene.code(), "INITIATOR_SIGNATURE_INVALID");
+    assert!(scene.authorize().unwrap_err().to_string().contains("terms.initiator"));
+    scene.signed = sign("manager.operator", scene.signed.intent);
+    assert_eq!(scene.code(), "SCREENING_INVALID", "their own order, about which nobody has said anything");
+
+    // A bare key's order of before, as properly signed as they were.
+    let mut scene = Scene::new();
+    let plain = Intent { terms: None, ..intent() };
+    let operator = key("client.operator");
+    let signature = operator.secret.sign(plain.canonical().as_bytes()).to_bytes();
+    scene.signed = SignedIntent::by_key(plain, operator.initiator(), signature);
+    scene.gather();
+    assert_eq!(scene.code(), "ORDER_WITHOUT_TERMS");
+
+    // A passkey does as well as any other key, as long as it is the user's.
+    let mut scene = Scene::new();
+    let passkey = TestPasskey::new("client.operator", "laptop");
+    scene.signed = passkey.order(intent());
+    scene.gather();
+    assert_eq!(scene.code(), "INITIATOR_UNKNOWN");
+    let add = Change::AddKey { user: passkey.user.clone(), key: passkey.public() };
+    scene.desk.accept(add, &["client.owner", "manager.security"]);
+    assert_eq!(scene.code(), "AUTHORIZED");
+    // What was published since does not undo it: it is judged by that.
+    scene.desk.publish(serde_json::from_str::<Policy>(POLICY).unwrap());
+    scene.known = scene.desk.state.head().seq;
+    assert_eq!(scene.code(), "APPROVALS_MISSING");
+}
+
 #[test]
 fn a_filler_needs_an_initiator_no_freeze_and_a_policy_that_lets_this_one_pay_such_a_fee_now() {
     let filler = || {
@@ -189,6 +256,7 @@ fn a_filler_needs_an_initiator_no_freeze_and_a_policy_that_lets_this_one_pay_suc
             external_id: "gap-3".parse().unwrap(),
             max_fee: Amount::from_u64(10),
             expires_at: at(1000),
+            terms: Some(terms()),
         };
         order.intent()
     };

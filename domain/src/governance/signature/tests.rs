@@ -1,3 +1,5 @@
+mod uses;
+
 use super::*;
 use crate::governance::{
     change::Change,

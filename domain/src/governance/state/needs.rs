@@ -8,7 +8,7 @@
 use super::State;
 use crate::governance::{
     change::{Change, Class, Quorum, parties},
-    directory::{Directory, Group, GroupId, User, UserId},
+    directory::{Directory, Group, GroupId, User, UserId, UserKey},
     policy::Policy,
     role::Permission,
 };
@@ -91,7 +91,7 @@ impl State {
 
 /// Those who can change people.
 pub(super) fn able(directory: &Directory) -> Vec<&User> {
-    let able = |user: &&User| user.may(Permission::ApprovePeople) && !user.keys.is_empty();
+    let able = |user: &&User| user.may(Permission::ApprovePeople) && user.can_sign();
     directory.users().filter(able).collect()
 }
 
@@ -126,7 +126,8 @@ impl Change {
             }),
             Self::PutUser { user } => !directory.user(&user.id).is_some_and(|before| {
                 let same_name = user.name == before.name && user.party == before.party;
-                let no_more_keys = user.keys.iter().all(|key| before.keys.contains(key));
+                let had = |key: &UserKey| before.keys.iter().any(|before| key.permits_no_more_than(before));
+                let no_more_keys = user.keys.iter().all(had);
                 same_name
                     && no_more_keys
                     && user.roles.is_subset(&before.roles)

@@ -34,6 +34,7 @@ pub(super) fn genesis(entry: &Entry, pinned: EntryDigest) -> Result<State, Refus
         rules: genesis.rules.clone(),
         least_delay: Duration::from_secs(genesis.least_delay_seconds),
         policy: None,
+        versions: Arc::default(),
         address_book: Arc::new(AddressBook::default()),
         freezes: Freezes::default(),
         webhooks: Arc::new(Webhooks::default()),
@@ -51,7 +52,7 @@ pub(super) fn genesis(entry: &Entry, pinned: EntryDigest) -> Result<State, Refus
 }
 
 fn first_directory(genesis: &Genesis) -> Result<Directory, InvalidChange> {
-    let mut directory = Directory::default();
+    let mut directory = Directory::new(genesis.separate_passkeys);
     for user in &genesis.users {
         if directory.user(&user.id).is_some() {
             return Err(InvalidDirectory::UserTwice(user.id.clone()).into());
@@ -196,6 +197,7 @@ impl State {
             | Change::PutGroup { .. } => change_people(Arc::make_mut(&mut self.directory), change)?,
             Change::SetPolicy { policy } => {
                 self.policy = Some(PublishedPolicy { version: at, policy: Arc::new(policy.clone()) });
+                Arc::make_mut(&mut self.versions).push(at);
             }
             Change::PutAddress { entry } => Arc::make_mut(&mut self.address_book).put(Listed {
                 entry: entry.clone(),

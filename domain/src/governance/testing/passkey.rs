@@ -1,18 +1,30 @@
 //! An authenticator and a browser in one, with every part of an assertion open to being wrong.
 
-use crate::governance::{
-    directory::{KeyId, KeyMaterial, UserId, UserKey},
-    signature::{Evidence, Signature},
+use super::{ordered, recalled};
+use crate::{
+    governance::{
+        directory::{KeyId, KeyMaterial, KeyUse, KeyUses, UserId, UserKey},
+        signature::{Evidence, Signature},
+    },
+    intent::{Intent, SignedIntent},
+    recall::SignedRecall,
 };
 use base64ct::{Base64UrlUnpadded, Encoding as _};
 use p256::ecdsa::{self, SigningKey, signature::Signer as _};
 use sha2::{Digest as _, Sha256};
 
-/// A P-256 credential for `desk.example`, made from names.
+/// The domain of the desk's own page.
+const DESK: &str = "desk.example";
+
+/// A P-256 credential, made from names.
 pub struct TestPasskey {
     pub user: UserId,
     pub id: KeyId,
     secret: SigningKey,
+    /// As the log is to say.
+    pub uses: KeyUses,
+    /// The relying party, and where its page is.
+    pub site: &'static str,
 }
 
 /// What an assertion is made of.
@@ -30,12 +42,16 @@ pub struct Assertion {
 impl Assertion {
     /// As a browser makes it at the desk's own site.
     pub fn new(digest: &[u8; 32]) -> Self {
+        Self::at(DESK, digest)
+    }
+    /// As a browser makes it at this site.
+    pub fn at(site: &str, digest: &[u8; 32]) -> Self {
         Self {
             kind: "webauthn.get".into(),
             challenge: *digest,
-            origin: "https://desk.example".into(),
+            origin: format!("https://{site}"),
             cross_origin: false,
-            rp_id: "desk.example".into(),
+            rp_id: site.into(),
             flags: 0b101,
         }
     }
@@ -54,13 +70,26 @@ impl Assertion {
 }
 
 impl TestPasskey {
+    /// For the desk's own page.
     pub fn new(user: &str, id: &str) -> Self {
         let seed: [u8; 32] = Sha256::digest(format!("bursar/testing/passkey/{user}/{id}")).into();
         Self {
             user: user.parse().expect("a test names users validly"),
             id: id.parse().expect("a test names keys validly"),
             secret: SigningKey::from_slice(&seed).expect("a digest is below the curve's order but for luck"),
+            uses: KeyUses::Both,
+            site: DESK,
         }
+    }
+    /// For nothing else.
+    #[must_use]
+    pub fn only(self, one: KeyUse) -> Self {
+        Self { uses: one.into(), ..self }
+    }
+    /// For the page of another site.
+    #[must_use]
+    pub fn at(self, site: &'static str) -> Self {
+        Self { site, ..self }
     }
     pub fn public(&self) -> UserKey {
         let point = self.secret.verifying_key().to_encoded_point(true);
@@ -70,14 +99,23 @@ impl TestPasskey {
             material: KeyMaterial::Passkey {
                 public_key,
                 credential_id: vec![7; 16],
-                rp_id: "desk.example".into(),
-                origins: ["https://desk.example".to_owned()].into(),
+                rp_id: self.site.into(),
+                origins: [format!("https://{}", self.site)].into(),
             },
+            uses: self.uses,
         }
     }
     pub fn sign(&self, digest: &[u8; 32]) -> Signature {
-        let assertion = Assertion::new(digest);
+        let assertion = Assertion::at(self.site, digest);
         self.sign_parts(assertion.authenticator_data(), assertion.client_data_json())
+    }
+    /// This user's order, at the desk that its terms name.
+    pub fn order(&self, intent: Intent) -> SignedIntent {
+        ordered(&self.user, intent, |digest| self.sign(digest))
+    }
+    /// The word of this user that a payout of their order is not to be made.
+    pub fn recall(&self, order: &SignedIntent, payment: u32) -> SignedRecall {
+        recalled(order, payment, |digest| self.sign(digest))
     }
     /// Signs these very bytes.
     pub fn sign_parts(&self, authenticator_data: Vec<u8>, client_data_json: String) -> Signature {

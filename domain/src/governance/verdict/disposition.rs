@@ -1,6 +1,6 @@
 //! What compliance decides about money that came in and is held.
 
-use super::{MAX_SIGNATURES, Screened, officer_and_lead};
+use super::{Exhibit, InvalidEvidence, MAX_SIGNATURES, Screened, exhibit, officer_and_lead};
 use crate::{
     canonical::Canonical,
     governance::{
@@ -95,6 +95,9 @@ pub struct Disposition {
     pub action: DispositionAction,
     /// For the record: 1 to 500 characters.
     pub reason: String,
+    /// What it rests on. It does not count without.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<Exhibit>,
     pub decided_at: Timestamp,
 }
 
@@ -111,6 +114,8 @@ pub enum InvalidDisposition {
     Other,
     #[error("reason: must be 1 to 500 characters without control characters")]
     Reason,
+    #[error(transparent)]
+    Evidence(#[from] InvalidEvidence),
     #[error("is from the future; the signer's clock is ahead")]
     FromTheFuture,
     #[error("was signed before the deposit came to be held as it is now; look at it, and sign anew")]
@@ -149,13 +154,16 @@ pub struct DispositionCheck<'a> {
 
 impl Disposition {
     pub fn canonical(&self) -> Canonical {
-        let Self { genesis, deposit, action, reason, decided_at } = self;
-        Canonical::new("bursar/disposition/v1")
+        let Self { genesis, deposit, action, reason, evidence, decided_at } = self;
+        // What was signed before there was evidence keeps its bytes.
+        let domain = if evidence.is_empty() { "bursar/disposition/v1" } else { "bursar/disposition/v2" };
+        let out = Canonical::new(domain)
             .bytes(&genesis.0)
             .text(deposit)
             .text(action)
             .text(reason)
-            .number(decided_at.micros().cast_unsigned())
+            .number(decided_at.micros().cast_unsigned());
+        if evidence.is_empty() { out } else { exhibit::canonical(out, evidence) }
     }
 
     /// What each of the signatures is over.
@@ -170,13 +178,14 @@ impl SignedDisposition {
     /// # Errors
     /// The first thing that is wrong; [`InvalidDisposition::OfficerAndLead`] where nothing is, but that signatures are missing.
     pub fn verify(&self, check: &DispositionCheck) -> Result<(), InvalidDisposition> {
-        let Disposition { genesis, deposit, action, reason, decided_at } = &self.disposition;
+        let Disposition { genesis, deposit, action, reason, evidence, decided_at } = &self.disposition;
         if *genesis != check.genesis || *deposit != check.deposit {
             return Err(InvalidDisposition::Other);
         }
         if !is_label(reason, 500) {
             return Err(InvalidDisposition::Reason);
         }
+        exhibit::check(evidence)?;
         if *decided_at > check.now.plus(CLOCK_SKEW) {
             return Err(InvalidDisposition::FromTheFuture);
         }
@@ -215,6 +224,7 @@ mod tests {
             deposit,
             action: DispositionAction::Release,
             reason: "known sender".into(),
+            evidence: vec![Exhibit::Record { uri: "urn:bursar:case:1".into() }],
             decided_at: FOUNDED,
         };
         let sign = |users: &[&str], disposition: &Disposition| SignedDisposition {
@@ -239,10 +249,15 @@ mod tests {
         let stranger = sign(&["platform.lead", "client.approver"], &disposition).verify(&check);
         assert!(matches!(stranger, Err(InvalidDisposition::NotCompliance(_))), "{stranger:?}");
         type Case = (fn(&mut Disposition), InvalidDisposition);
-        let changes: [Case; 5] = [
+        let changes: [Case; 7] = [
             (|other| other.genesis = EntryDigest::NONE, InvalidDisposition::Other),
             (|other| other.deposit = DepositId::new(uuid::Uuid::from_u128(8)), InvalidDisposition::Other),
             (|other| other.reason.clear(), InvalidDisposition::Reason),
+            (|other| other.evidence.clear(), InvalidDisposition::Evidence(InvalidEvidence)),
+            (
+                |other| other.evidence = vec![Exhibit::Record { uri: "no uri".into() }],
+                InvalidDisposition::Evidence(InvalidEvidence),
+            ),
             (
                 |other| other.decided_at = FOUNDED.plus(CLOCK_SKEW + Duration::from_secs(1)),
                 InvalidDisposition::FromTheFuture,
@@ -257,6 +272,9 @@ mod tests {
         let mut forged = sign(&both, &disposition);
         forged.disposition.action = DispositionAction::Refund;
         assert!(matches!(forged.verify(&check), Err(InvalidDisposition::Signature(_))));
+        let mut exchanged = sign(&both, &disposition);
+        exchanged.disposition.evidence = vec![Exhibit::Record { uri: "urn:bursar:case:2".into() }];
+        assert!(matches!(exchanged.verify(&check), Err(InvalidDisposition::Signature(_))));
         for action in ACTIONS {
             assert_eq!(action.to_string().parse(), Ok(action));
             assert_eq!(serde_json::to_value(action).unwrap(), action.to_string());
@@ -292,6 +310,49 @@ mod tests {
         }
         assert_eq!(Bar::of(Screened::Review, false), Bar::None);
         assert_eq!(Bar::of(Screened::Block, false), Bar::Block);
+    }
+
+    /// Others compute these bytes with their own code (docs/compliance.md): they never change under these domains.
+    #[test]
+    fn canonical_bytes_are_those_of_the_documentation() {
+        let encode = |fields: &[&[u8]]| -> Vec<u8> {
+            let length = |field: &[u8]| u32::try_from(field.len()).unwrap().to_be_bytes();
+            fields.iter().flat_map(|field| [&length(field), *field].concat()).collect()
+        };
+        let deposit = DepositId::new(uuid::Uuid::from_u128(7));
+        let with = |evidence| Disposition {
+            genesis: EntryDigest([1; 32]),
+            deposit,
+            action: DispositionAction::Isolate,
+            reason: "stolen".into(),
+            evidence,
+            decided_at: FOUNDED,
+        };
+        let (id, at) = (deposit.to_string(), FOUNDED.micros().to_be_bytes());
+        let first: [&[u8]; 6] =
+            [b"bursar/disposition/v1", &[1; 32], id.as_bytes(), b"ISOLATE", b"stolen", &at];
+        assert_eq!(with(vec![]).canonical().as_bytes(), encode(&first), "signed before there was evidence");
+        assert!(serde_json::to_value(with(vec![])).unwrap().get("evidence").is_none());
+        let (two, sha256) = (2_u64.to_be_bytes(), [3; 32]);
+        let second: [&[u8]; 12] = [
+            b"bursar/disposition/v2",
+            &[1; 32],
+            id.as_bytes(),
+            b"ISOLATE",
+            b"stolen",
+            &at,
+            &two,
+            b"DOCUMENT",
+            b"police report.pdf",
+            &sha256,
+            b"RECORD",
+            b"urn:bursar:case:1",
+        ];
+        let evidence = vec![
+            Exhibit::Document { name: "police report.pdf".into(), sha256 },
+            Exhibit::Record { uri: "urn:bursar:case:1".into() },
+        ];
+        assert_eq!(with(evidence).canonical().as_bytes(), encode(&second));
     }
 
     const ACTIONS: [DispositionAction; 3] =

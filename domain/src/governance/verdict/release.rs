@@ -1,6 +1,6 @@
 //! How compliance people let through what a screening held, or could not answer.
 
-use super::{MAX_SIGNATURES, ScreeningCheck, Verdict, officer_and_lead};
+use super::{Exhibit, InvalidEvidence, MAX_SIGNATURES, ScreeningCheck, Verdict, exhibit, officer_and_lead};
 use crate::{
     canonical::Canonical,
     governance::{
@@ -32,6 +32,9 @@ pub struct Release {
     pub verdict: Option<VerdictDigest>,
     /// For the record: 1 to 500 characters.
     pub reason: String,
+    /// What it rests on. It does not count without.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<Exhibit>,
     pub released_at: Timestamp,
     /// It does not count from then on.
     pub expires_at: Timestamp,
@@ -53,6 +56,8 @@ pub enum InvalidRelease {
     Other,
     #[error("reason: must be 1 to 500 characters without control characters")]
     Reason,
+    #[error(transparent)]
+    Evidence(#[from] InvalidEvidence),
     #[error("has expired, or is from the future, or lasts longer than a day without a verdict")]
     Time,
     #[error("signatures: at most {MAX_SIGNATURES}")]
@@ -69,14 +74,17 @@ pub enum InvalidRelease {
 
 impl Release {
     pub fn canonical(&self) -> Canonical {
-        let Self { genesis, intent, verdict, reason, released_at, expires_at } = self;
-        Canonical::new("bursar/release/v2")
+        let Self { genesis, intent, verdict, reason, evidence, released_at, expires_at } = self;
+        // What was signed before there was evidence keeps its bytes.
+        let domain = if evidence.is_empty() { "bursar/release/v2" } else { "bursar/release/v3" };
+        let out = Canonical::new(domain)
             .bytes(&genesis.0)
             .bytes(&intent.0)
             .optional(verdict.map(|verdict| hex::encode(verdict.0)))
             .text(reason)
             .number(released_at.micros().cast_unsigned())
-            .number(expires_at.micros().cast_unsigned())
+            .number(expires_at.micros().cast_unsigned());
+        if evidence.is_empty() { out } else { exhibit::canonical(out, evidence) }
     }
 
     /// What each of the signatures is over.
@@ -113,13 +121,14 @@ impl SignedRelease {
 
     /// Who signed, once everything else is in order. The same user may be there twice.
     fn signers<'d>(&self, check: &ScreeningCheck<'d>) -> Result<Vec<&'d User>, InvalidRelease> {
-        let Release { genesis, intent, reason, released_at, expires_at, .. } = &self.release;
+        let Release { genesis, intent, reason, evidence, released_at, expires_at, .. } = &self.release;
         if *genesis != check.genesis || *intent != check.intent {
             return Err(InvalidRelease::Other);
         }
         if !crate::governance::directory::is_label(reason, 500) {
             return Err(InvalidRelease::Reason);
         }
+        exhibit::check(evidence)?;
         if check.now >= *expires_at || *released_at > check.now.plus(CLOCK_SKEW) {
             return Err(InvalidRelease::Time);
         }

@@ -38,8 +38,9 @@ fn release(verdict: Option<&Verdict>, signers: &[&str], change: fn(&mut Release)
     let verdict = verdict.map(|verdict| VerdictDigest(verdict.digest()));
     let (released_at, expires_at) = (at(10), at(20_000));
     let reason = "known payee".to_owned();
-    let mut release =
-        Release { genesis: DESK.pinned(), intent: INTENT, verdict, reason, released_at, expires_at };
+    let evidence = vec![Exhibit::Document { name: "contract.pdf".into(), sha256: [3; 32] }];
+    let genesis = DESK.pinned();
+    let mut release = Release { genesis, intent: INTENT, verdict, reason, evidence, released_at, expires_at };
     change(&mut release);
     let signatures = signers.iter().map(|user| key(user).sign(&release.digest())).collect();
     SignedRelease { release, signatures }
@@ -138,12 +139,15 @@ fn a_review_takes_an_officer_and_a_lead() {
         assert_eq!(released(signers, |_| {}), needed, "{signers:?}");
     }
     let both = ["platform.officer", "platform.lead"];
-    let changes: [fn(&mut Release); 7] = [
+    let changes: [fn(&mut Release); 10] = [
         |release| release.genesis = EntryDigest([1; 32]),
         |release| release.intent.0[0] ^= 1,
         |release| release.verdict = None,
         |release| release.verdict = Some(VerdictDigest([0; 32])),
         |release| release.reason.clear(),
+        |release| release.evidence.clear(),
+        |release| release.evidence = vec![release.evidence[0].clone(); MAX_EVIDENCE + 1],
+        |release| release.evidence.push(Exhibit::Record { uri: "no uri".into() }),
         |release| release.released_at = at(221),
         |release| release.expires_at = at(100),
     ];
@@ -154,6 +158,9 @@ fn a_review_takes_an_officer_and_a_lead() {
     let mut forged = release(Some(&held.verdict), &both, |_| {});
     forged.release.expires_at = at(99_999);
     assert_eq!(pass(100, Some(&held), &[forged]), needed);
+    let mut exchanged = release(Some(&held.verdict), &both, |_| {});
+    exchanged.release.evidence = vec![Exhibit::Document { name: "contract.pdf".into(), sha256: [4; 32] }];
+    assert_eq!(pass(100, Some(&held), &[exchanged]), needed);
 }
 
 #[test]
@@ -168,6 +175,7 @@ fn without_a_verdict_two_leads_stand_in_for_a_day() {
     assert_eq!(bypass(&leads, |release| release.expires_at = at(10 + 86_401)), missing);
     assert_eq!(bypass(&leads, |release| release.expires_at = at(100)), missing);
     assert_eq!(bypass(&leads, |release| release.genesis = EntryDigest::NONE), missing);
+    assert_eq!(bypass(&leads, |release| release.evidence.clear()), missing);
     // It stands in for no verdict, not for one that says no.
     let held = sign("platform.screening", verdict(Screened::Review));
     assert_eq!(pass(100, Some(&held), &[release(None, &leads, |_| {})]), Err(NotScreened::NeedsRelease));
@@ -199,9 +207,23 @@ fn canonical_bytes_are_those_of_the_documentation() {
     assert_eq!(held.canonical().as_bytes(), encode(&fields));
     let digest = hex::encode(held.digest());
     let (from, until, reason) = (time(10), time(20_000), b"known payee");
-    let with: [&[u8]; 8] =
-        [b"bursar/release/v2", &genesis, &[7; 32], &number(1), digest.as_bytes(), reason, &from, &until];
-    assert_eq!(release(Some(&held), &[], |_| {}).release.canonical().as_bytes(), encode(&with));
-    let without: [&[u8]; 7] = [b"bursar/release/v2", &genesis, &[7; 32], &number(0), reason, &from, &until];
-    assert_eq!(release(None, &[], |_| {}).release.canonical().as_bytes(), encode(&without));
+    let of = |domain: &'static [u8], verdict: Option<&Verdict>, evidence: &[&[u8]]| {
+        let named = verdict.is_some().then_some(digest.as_bytes());
+        let mut fields: Vec<&[u8]> = vec![domain, &genesis, &[7; 32]];
+        let there = number(u64::from(named.is_some()));
+        fields.push(&there);
+        fields.extend(named);
+        fields.extend([reason.as_slice(), &from, &until]);
+        fields.extend(evidence);
+        encode(&fields)
+    };
+    let one = number(1);
+    let exhibit: [&[u8]; 4] = [&one, b"DOCUMENT", b"contract.pdf", &[3; 32]];
+    for verdict in [Some(&held), None] {
+        let bytes = release(verdict, &[], |_| {}).release.canonical();
+        assert_eq!(bytes.as_bytes(), of(b"bursar/release/v3", verdict, &exhibit));
+        let before = release(verdict, &[], |release| release.evidence.clear()).release;
+        assert_eq!(before.canonical().as_bytes(), of(b"bursar/release/v2", verdict, &[]));
+        assert!(serde_json::to_value(before).unwrap().get("evidence").is_none());
+    }
 }

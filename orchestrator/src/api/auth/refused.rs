@@ -19,6 +19,9 @@ pub enum Refused {
     /// Nobody's, or revoked, or of one who is suspended.
     #[error("unknown, revoked or suspended")]
     Unknown,
+    /// A user's, and not for access.
+    #[error("a key that signs documents only")]
+    Use,
     #[error("not a signature of the key that it names")]
     Signature,
     #[error("from an address that it may not come from")]
@@ -47,6 +50,7 @@ impl Refused {
             Self::Malformed(_) | Self::Unreadable => "malformed",
             Self::NoBearer => "bearer",
             Self::Unknown => "unknown",
+            Self::Use => "use",
             Self::Signature => "signature",
             Self::Address => "address",
             Self::Over => "over",
@@ -64,12 +68,16 @@ impl Refused {
 
     pub fn problem(self) -> Problem {
         match self {
-            Self::Missing | Self::NoBearer | Self::Unknown | Self::Signature | Self::Address | Self::Over => {
-                Problem::unauthorized(
-                    "sign the request with a key that is valid here (docs/authentication.md), begin a session with a passkey, or, \
-                     where it is allowed, send `Authorization: Bearer <key>`",
-                )
-            }
+            Self::Missing
+            | Self::NoBearer
+            | Self::Unknown
+            | Self::Use
+            | Self::Signature
+            | Self::Address
+            | Self::Over => Problem::unauthorized(
+                "sign the request with a key that is valid here (docs/authentication.md), begin a session with a passkey, or, \
+                 where it is allowed, send `Authorization: Bearer <key>`",
+            ),
             Self::Malformed(malformed) => Problem::unauthorized(malformed),
             Self::Unreadable => {
                 Problem::unauthorized("the credentials cannot be read, or are of two kinds at once: send one")

@@ -1,6 +1,7 @@
 //! Changes: handed in with their author's signature, signed by others, and in the log as soon as they are complete.
 
 use super::{json, log};
+use crate::api::screening::AddressScreeningView;
 use crate::{
     api::{
         ApiState,
@@ -18,7 +19,10 @@ use bursar_domain::governance::{
     signature::Signature,
     state::{Accepted, Effect, State as LogState},
 };
-use bursar_store::governance::{self as kept, ChangeRequest, Outcome};
+use bursar_store::{
+    governance::{self as kept, ChangeRequest, Outcome},
+    screenings::{self, Subject},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -96,6 +100,9 @@ pub struct ChangeView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub diff: Option<Value>,
+    /// What the screening said of the address that is proposed: to be looked at before it is signed. Absent where no service is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub screening: Option<AddressScreeningView>,
     /// Exactly what was signed: compute the digest from it before you sign.
     pub document: String,
     #[schema(value_type = Vec<Object>)]
@@ -168,7 +175,10 @@ pub async fn list(
     let outcome =
         outcome.map_err(|_| Problem::malformed("outcome", "must be OPEN, APPENDED or OVERTAKEN"))?;
     let changes = kept::changes(&state.context.store, outcome, page_size(which.limit)?).await?;
-    let items = changes.into_iter().map(|change| view(&log, change)).collect::<Result<_, _>>()?;
+    let mut items = Vec::with_capacity(changes.len());
+    for change in changes {
+        items.push(view(&state, &log, change).await?);
+    }
     Ok(Json(ChangeList { items }))
 }
 
@@ -182,7 +192,8 @@ pub async fn get(
 ) -> Result<Json<ChangeView>, Problem> {
     let (_, log) = log(&state).await?;
     let change = kept::change(&state.context.store, digest).await?;
-    Ok(Json(view(&log, change.ok_or_else(|| Problem::not_found("change"))?)?))
+    let change = change.ok_or_else(|| Problem::not_found("change"))?;
+    Ok(Json(view(&state, &log, change).await?))
 }
 
 async fn answer(
@@ -202,19 +213,27 @@ async fn answer(
         Taken::AlreadyAppended(_) => (StatusCode::CREATED, Json(appended(None, None))),
         Taken::Waits(change) => {
             let (_, log) = log(state).await?;
-            let change = Some(view(&log, change)?);
+            let change = Some(view(state, &log, change).await?);
             let open = TakenView { digest, outcome: "OPEN", effect: None, waits_until: None, change };
             (StatusCode::ACCEPTED, Json(open))
         }
     })
 }
 
-fn view(log: &LogState, request: ChangeRequest) -> Result<ChangeView, Problem> {
+async fn view(state: &ApiState, log: &LogState, request: ChangeRequest) -> Result<ChangeView, Problem> {
     // It was read before it was stored.
     let document: Document = request.entry.read().map_err(|error| Problem::internal(&error))?;
     let policy = log.policy().map(|published| &*published.policy);
     let diff = match &document.change {
         Change::SetPolicy { policy: after } => Some(json(&diff::policies(policy, after))?),
+        _ => None,
+    };
+    let screening = match &document.change {
+        Change::PutAddress { entry } => {
+            let newest = screenings::newest(&state.context.store, Subject::Address(request.digest)).await?;
+            let (network, address) = (entry.network, &entry.destination.address);
+            newest.and_then(|newest| AddressScreeningView::kept(network, address, &newest))
+        }
         _ => None,
     };
     let missing = (request.outcome == Outcome::Open).then(|| {
@@ -237,6 +256,7 @@ fn view(log: &LogState, request: ChangeRequest) -> Result<ChangeView, Problem> {
         signed_by: request.entry.signatures.iter().map(|signature| signature.user.to_string()).collect(),
         missing,
         diff,
+        screening,
         document: request.entry.document,
         signatures: request.entry.signatures,
         received_at: time(request.received_at),

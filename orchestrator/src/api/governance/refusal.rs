@@ -20,6 +20,10 @@ impl From<ChangeError> for Problem {
                 Self::invalid(problems.into_iter().map(field).collect())
             }
             ChangeError::Destination(error) => Self::invalid_field("document.change.entry", error),
+            ChangeError::Sanctioned(_) => {
+                let title = "The screening found the address on a sanctions list";
+                Self::governance(StatusCode::UNPROCESSABLE_ENTITY, code, title, text)
+            }
             ChangeError::Refused(_) => {
                 let (status, title) = match code {
                     "MAY_NOT_PROPOSE" | "MAY_NOT_APPROVE" => {

@@ -113,9 +113,19 @@ fn by_governance(
         Denied::UnknownInitiator | Denied::MayNotInitiate { .. } => {
             ("an order by somebody who may initiate".to_owned(), users(log, Permission::Initiate))
         }
-        Denied::Intent(_) | Denied::Signature(_) | Denied::Expired | Denied::TooMuch => {
-            ("another order".to_owned(), users(log, Permission::Initiate))
+        Denied::Recall(_) => {
+            let user = initiator(log, transfer).map(|user| user.id.to_string());
+            (
+                "a recall of the same payout, with a key that the log has".to_owned(),
+                user.into_iter().collect(),
+            )
         }
+        Denied::Intent(_)
+        | Denied::Signature(_)
+        | Denied::OtherDesk { .. }
+        | Denied::OtherPolicy { .. }
+        | Denied::Expired
+        | Denied::TooMuch => ("another order".to_owned(), users(log, Permission::Initiate)),
     };
     found.push(Hindrance { code: denied.code().into(), reason: denied.to_string(), remedy, who });
 }
@@ -158,7 +168,7 @@ fn missing(requirement: &RequirementProgress) -> String {
 }
 
 fn users(log: &LogState, permission: Permission) -> Vec<String> {
-    let may = log.directory().users().filter(|user| user.may(permission) && !user.keys.is_empty());
+    let may = log.directory().users().filter(|user| user.may(permission) && user.can_sign());
     may.map(|user| user.id.to_string()).collect()
 }
 

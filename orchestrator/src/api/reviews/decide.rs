@@ -27,7 +27,7 @@ use utoipa::ToSchema;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReleaseSubmission {
-    /// What is signed (docs/compliance.md): genesis, intent, verdict, reason, releasedAt, expiresAt.
+    /// What is signed (docs/compliance.md): genesis, intent, verdict, reason, evidence, releasedAt, expiresAt.
     #[schema(value_type = Object)]
     pub release: Release,
     /// One or more, at most eight: each is kept beside those that came before.

@@ -41,6 +41,7 @@ fn release(refused: &InvalidRelease, text: String) -> Problem {
         InvalidRelease::Other => (StatusCode::CONFLICT, "RELEASE_OTHER"),
         InvalidRelease::Time => (StatusCode::CONFLICT, "RELEASE_TIME"),
         InvalidRelease::Reason => (StatusCode::UNPROCESSABLE_ENTITY, "RELEASE_REASON"),
+        InvalidRelease::Evidence(_) => (StatusCode::UNPROCESSABLE_ENTITY, "RELEASE_EVIDENCE"),
         InvalidRelease::TooMany => (StatusCode::UNPROCESSABLE_ENTITY, "RELEASE_TOO_MANY"),
         InvalidRelease::Signature(_) => (StatusCode::UNPROCESSABLE_ENTITY, "RELEASE_SIGNATURE"),
         InvalidRelease::Initiator(_) => return forbidden("RELEASE_INITIATOR", text),

@@ -5,7 +5,7 @@ use bursar_domain::{
     governance::{
         log::EntryDigest,
         policy::RiskBand,
-        verdict::{InvalidRelease, Screened, SignedVerdict},
+        verdict::{Exhibit, InvalidRelease, Screened, SignedVerdict},
     },
     lifecycle::Transfer,
     screening::{Assessment, Finding, Unanswered},
@@ -175,6 +175,9 @@ pub struct ReleaseView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<String>,
     pub reason: String,
+    /// What it rests on: documents by SHA-256, and records by URI (docs/compliance.md). One without evidence does not count.
+    #[schema(value_type = Vec<Object>)]
+    pub evidence: Vec<Exhibit>,
     pub released_at: String,
     /// It does not count from then on.
     pub expires_at: String,
@@ -207,6 +210,7 @@ pub fn release(
         digest: hex::encode(release.digest()),
         verdict: release.verdict.map(|digest| hex::encode(digest.0)),
         reason: release.reason.clone(),
+        evidence: release.evidence.clone(),
         released_at: time(release.released_at),
         expires_at: time(release.expires_at),
         signed_by: signed.signatures.iter().map(|signature| signature.user.to_string()).collect(),

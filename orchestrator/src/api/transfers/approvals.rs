@@ -256,6 +256,7 @@ fn is_undecided(transfer: &Transfer) -> bool {
             SubStatus::AwaitingApprovals
                 | SubStatus::AwaitingScreening
                 | SubStatus::AwaitingWindow
+                | SubStatus::RecallLapsed
                 | SubStatus::ApprovalRejected
                 | SubStatus::AuthorizationLapsed
         )

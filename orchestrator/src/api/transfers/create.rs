@@ -1,12 +1,12 @@
 //! Accepting a transfer: one database transaction writes the transfer, its event, its job and the remembered answer.
 
 use super::{
-    not_expired, refusal, understand,
+    not_expired, refusal, terms, understand,
     view::{self, TransferView},
 };
 use crate::{
     api::{ApiState, auth::Caller, extract::Body, problem::Problem},
-    intake::{self, TransferRequest},
+    intake::{ProofRequest, TransferRequest},
 };
 use axum::{
     Extension,
@@ -27,14 +27,15 @@ use bursar_workers::preflight::Draft;
 
 /// Ask for a payment.
 ///
-/// The body carries the initiator's signature over the intent; the co-signers verify it again. `externalId` makes a repeated
+/// The body carries the initiator's signature over the intent; the co-signers verify it again. At a governed desk a user signs, with any of
+/// their keys, and `terms` names the desk and the policy in force. `externalId` makes a repeated
 /// request find the first one for ever; `Idempotency-Key` repeats the first answer for 24 hours.
 #[utoipa::path(post, path = "/v1/transfers", tag = "transfers", security(("apiKey" = [])), request_body = TransferRequest,
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters")),
     responses((status = 201, body = TransferView, description = "Accepted and durable"),
               (status = 200, body = TransferView, description = "The same externalId with the same content was accepted before"),
               (status = 400, body = Problem), (status = 401, body = Problem), (status = 413, body = Problem),
-              (status = 409, body = Problem, description = "externalId or Idempotency-Key was used with other content"),
+              (status = 409, body = Problem, description = "externalId or Idempotency-Key was used with other content, or another policy is in force than `terms` names"),
               (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub async fn create(
     State(state): State<ApiState>,
@@ -71,7 +72,7 @@ impl Asked<'_> {
 pub(super) struct Order {
     pub intent: Intent,
     pub initiator: Option<String>,
-    pub signature: Option<String>,
+    pub signature: Option<ProofRequest>,
     pub wallet: WalletId,
 }
 
@@ -87,11 +88,10 @@ pub(super) async fn submit(
     let Asked { caller, key, digest } = asked;
     let Order { intent, initiator, signature, wallet } = order;
     if let Some(existing) = transfers::by_external_id(&context.store, &intent.external_id).await? {
-        return known_transfer(state, caller, existing, &intent, initiator.as_deref()).await;
+        return known_transfer(state, caller, existing, &intent, named(initiator, signature.as_ref())).await;
     }
     not_expired(state, &intent)?;
-    let signed = intake::signed(initiator.as_deref(), signature.as_deref(), intent);
-    let signed = signed.map_err(Problem::invalid)?;
+    let signed = terms::verified(state, intent, initiator.as_deref(), signature).await?;
     let draft = check.await?;
 
     let now = context.now();
@@ -106,7 +106,8 @@ pub(super) async fn submit(
     }
     if let Submitted::Existing(existing) = transfers::submit(&mut tx, &transfer).await? {
         drop(tx);
-        return known_transfer(state, caller, *existing, &transfer.intent.intent, initiator.as_deref()).await;
+        let initiator = Some(transfer.intent.initiator().to_string());
+        return known_transfer(state, caller, *existing, &transfer.intent.intent, initiator).await;
     }
     if let Some(key) = &key {
         idempotency::complete(&mut tx, caller.id, key, StatusCode::CREATED.as_u16(), &body).await?;
@@ -123,6 +124,14 @@ pub(super) async fn submit(
         response.headers_mut().insert(header::LOCATION, location);
     }
     Ok(response)
+}
+
+/// Who a request says has signed it.
+fn named(initiator: Option<String>, signature: Option<&ProofRequest>) -> Option<String> {
+    match signature {
+        Some(ProofRequest::User(signature)) => Some(signature.0.user.to_string()),
+        _ => initiator,
+    }
 }
 
 pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
@@ -155,7 +164,7 @@ async fn known_transfer(
     caller: &Caller,
     existing: Transfer,
     intent: &Intent,
-    initiator: Option<&str>,
+    initiator: Option<String>,
 ) -> Result<Response, Problem> {
     if !caller.sees(existing.wallet) {
         // Which one, is of another wallet.
@@ -163,7 +172,7 @@ async fn known_transfer(
         return Err(Problem::conflict("external-id-reused", "externalId", message));
     }
     let same_initiator =
-        initiator.is_none_or(|key| key.eq_ignore_ascii_case(&existing.intent.initiator.to_string()));
+        initiator.is_none_or(|named| named.eq_ignore_ascii_case(&existing.intent.initiator().to_string()));
     if existing.intent.intent.digest() != intent.digest() || !same_initiator {
         let message = format!(
             "was used before with other content or by another initiator, for transfer {}; it can be used once",

@@ -24,7 +24,7 @@ use bursar_workers::{engine::StepError, gaps, preflight::Draft};
     responses((status = 201, body = TransferView, description = "Accepted and durable"),
               (status = 200, body = TransferView, description = "The same externalId with the same content was accepted before"),
               (status = 400, body = Problem), (status = 401, body = Problem), (status = 413, body = Problem),
-              (status = 409, body = Problem, description = "externalId or Idempotency-Key was used with other content"),
+              (status = 409, body = Problem, description = "externalId or Idempotency-Key was used with other content, or another policy is in force than `terms` names"),
               (status = 422, body = Problem, description = "Such as: the node shows no gap there"),
               (status = 503, body = Problem)))]
 pub async fn create(

@@ -22,7 +22,7 @@ use bursar_workers::{
 /// Recall one payout from a batch that no co-signer has begun to sign. The rest is built again without it.
 ///
 /// The body carries the initiator's signature over the recall; the co-signers verify it again. Recalling a payout twice is
-/// recalling it once.
+/// recalling it once; where the key of the first recall has left the governance log since, the second takes its place, until the transfer ends.
 #[utoipa::path(post, path = "/v1/transfers/{id}/recalls", tag = "transfers", security(("apiKey" = [])), params(("id" = String, Path)),
     request_body = RecallRequest,
     responses((status = 200, body = TransferView), (status = 400, body = Problem), (status = 401, body = Problem), (status = 404, body = Problem),
@@ -33,7 +33,7 @@ pub async fn create(
     Path(id): Path<TransferId>,
     body: Body<RecallRequest>,
 ) -> Result<Json<TransferView>, Problem> {
-    let recall = intake::recall(&body.value).map_err(Problem::invalid)?;
+    let recall = intake::recall(body.value).map_err(Problem::invalid)?;
     for _ in 0..5 {
         let transfer = find(&state, id).await?;
         match requests::recall(&state.context, transfer, recall.clone()).await {
@@ -50,6 +50,7 @@ pub async fn create(
             }
             Err(RecallError::Move(MoveError::Store(error))) => return Err(error.into()),
             Err(RecallError::Invalid(invalid)) => return Err(refused(&invalid)),
+            Err(RecallError::Governance(error)) => return Err(error.into()),
         }
     }
     Err(Problem::unavailable("the transfer keeps moving; try again"))

@@ -1,13 +1,17 @@
 //! How a transfer looks.
 
-use crate::api::{
-    ApiState,
-    reviews::ScreeningView,
-    wire::{decimal, fee, time},
+use crate::{
+    api::{
+        ApiState,
+        reviews::ScreeningView,
+        wire::{decimal, fee, time},
+    },
+    intake::ProofRequest,
 };
 use bursar_domain::{
     asset::Asset,
     ids::{TransactionId, TransferId, WalletId},
+    intent::{Proof, Terms},
     lifecycle::{Flags, FundsMoved, Replacing, State, Status, SubStatus, Transfer, Verb},
     network::Network,
 };
@@ -53,9 +57,14 @@ pub struct TransferView {
     /// What was asked for in place of the transaction under way, and why it is not done yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replacing: Option<ReplacingView>,
+    /// What its initiator signed it under; at a governed desk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub terms: Option<Terms>,
+    /// The user whom the `terms` name, otherwise a public key in hex.
     pub initiator: String,
-    /// Over the intent's canonical bytes, hex: whoever approves it verifies it on their own.
-    pub initiator_signature: String,
+    /// Over the intent's canonical bytes, in the form of the request: whoever approves it verifies it on their own.
+    pub initiator_signature: ProofRequest,
     /// SHA-256 of the intent's canonical bytes.
     pub intent_digest: String,
     pub version: u64,
@@ -198,8 +207,12 @@ pub fn of(
         },
         flags: transfer.flags,
         replacing: replacing(&transfer.replacing),
-        initiator: transfer.intent.initiator.to_string(),
-        initiator_signature: hex::encode(transfer.intent.signature),
+        terms: intent.terms.clone(),
+        initiator: transfer.intent.initiator().to_string(),
+        initiator_signature: match &transfer.intent.proof {
+            Proof::Key { signature, .. } => hex::encode(signature).into(),
+            Proof::User { signature } => signature.clone().into(),
+        },
         intent_digest: intent.digest().to_string(),
         version: transfer.version,
         created_at: time(transfer.created_at),

@@ -3,13 +3,13 @@
 use super::NotSigned;
 use crate::cli::{admin, output::Output};
 use bursar_domain::governance::{
-    directory::{KeyId, KeyMaterial, PublicKey, User, UserId, UserKey},
+    directory::{KeyId, KeyMaterial, KeyUse, KeyUses, PublicKey, User, UserId, UserKey},
     log::EntryDigest,
     signature::{Evidence, Signature},
 };
 use clap::Args;
 use ed25519_dalek::{Signer as _, SigningKey};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
@@ -20,6 +20,9 @@ pub struct Keygen {
     /// What it is called among the user's keys.
     #[arg(long, default_value = "main")]
     id: KeyId,
+    /// What it will be for: ACCESS signs API requests, DOCUMENTS orders, votes, changes and all else that others verify. Both, if not given.
+    #[arg(long = "use", value_name = "USE", value_delimiter = ',')]
+    uses: Vec<KeyUse>,
     /// Where to write the secret key (mode 0600). An existing file is not overwritten.
     #[arg(long)]
     out: PathBuf,
@@ -27,11 +30,23 @@ pub struct Keygen {
 
 /// Makes a key, and shows what others need to put it into the log. An operator signs payments with the same file.
 pub fn keygen(keygen: &Keygen, output: Output) -> anyhow::Result<()> {
+    let uses = match &keygen.uses[..] {
+        [] => KeyUses::default(),
+        named => KeyUses::try_from(named.to_vec())?,
+    };
     let key = admin::create_initiator_key(&keygen.out)?;
     let public_key = key.verifying_key().to_bytes();
-    let public = UserKey { id: keygen.id.clone(), material: KeyMaterial::Ed25519 { public_key } };
+    let public = UserKey { id: keygen.id.clone(), material: KeyMaterial::Ed25519 { public_key }, uses };
     output.value(&json!({ "file": keygen.out, "user": keygen.user, "key": public }));
     Ok(())
+}
+
+/// A user's keys in one cell of a table, each with what it is for.
+pub fn shorten(user: &mut Value) {
+    // What is not understood stays as it is.
+    let Ok(keys) = serde_json::from_value::<Vec<UserKey>>(user["keys"].clone()) else { return };
+    let keys: Vec<_> = keys.iter().map(|key| format!("{} ({})", key.id, key.uses)).collect();
+    user["keys"] = keys.join(" ").into();
 }
 
 /// A user's key, and whose it is. The secret is wiped when this is dropped.
@@ -43,11 +58,20 @@ pub struct Signer {
 
 impl Signer {
     /// Reads a key file and finds its user.
+    ///
+    /// # Errors
+    /// Also for a key that is not for documents: nobody would take what it signs.
     pub fn load(file: &Path, users: Vec<User>) -> anyhow::Result<Self> {
         let secret = admin::load_initiator_key(file)?;
         let public = PublicKey::Ed25519(secret.verifying_key().to_bytes());
         for user in users {
             if let Some(key) = user.keys.iter().find(|key| key.public() == public) {
+                if !key.uses.include(KeyUse::Documents) {
+                    let (id, user, uses) = (&key.id, &user.id, key.uses);
+                    let reason =
+                        format!("{user}'s key {id} is for {uses} only: sign with one that is for DOCUMENTS");
+                    return Err(NotSigned(reason).into());
+                }
                 return Ok(Self { key: key.id.clone(), user: user.id, secret });
             }
         }

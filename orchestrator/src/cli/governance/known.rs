@@ -12,7 +12,10 @@ use super::{
     files::{Exported, ExportedEntry, Page},
     keys::parse_digest,
 };
-use crate::{cli::Connection, client::Client};
+use crate::{
+    cli::Connection,
+    client::{Client, ClientError},
+};
 use anyhow::Context as _;
 use bursar_domain::{
     governance::{
@@ -22,6 +25,7 @@ use bursar_domain::{
     time::Timestamp,
 };
 use clap::Args;
+use reqwest::StatusCode;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     collections::BTreeMap,
@@ -64,6 +68,49 @@ impl Known {
     /// [`NotSigned`] if the server shows another log than the one that is pinned or known, an older one, or one that replay refuses.
     pub async fn verified(&self, connection: &Connection, client: &Client) -> anyhow::Result<State> {
         let told: Told = client.get("/v1/governance", &[]).await?;
+        self.follow(connection, client, told).await
+    }
+
+    /// The same; `None` where the server says that it has no log, and this machine knows of none.
+    ///
+    /// # Errors
+    /// Also [`NotSigned`] if the server says so although a log is pinned, or was shown before.
+    pub async fn verified_if_governed(
+        &self,
+        connection: &Connection,
+        client: &Client,
+    ) -> anyhow::Result<Option<State>> {
+        let problem = match client.get("/v1/governance", &[]).await {
+            Ok(told) => return self.follow(connection, client, told).await.map(Some),
+            Err(problem) => problem,
+        };
+        let none =
+            matches!(&problem, ClientError::Refused { status, .. } if *status == StatusCode::NOT_FOUND);
+        if !none {
+            return Err(problem.into());
+        }
+        if self.pinned.is_some() || self.was_governed(connection)? {
+            let reason = format!(
+                "{} says that it has no governance log, and this desk has one: an order without its terms would be worth nothing here, and \
+                 something elsewhere",
+                connection.url
+            );
+            return Err(refused(reason));
+        }
+        Ok(None)
+    }
+
+    /// Whether this server showed a log before. Makes no folder.
+    fn was_governed(&self, connection: &Connection) -> anyhow::Result<bool> {
+        let folder = self.folder()?;
+        if !folder.is_dir() {
+            return Ok(false);
+        }
+        let servers: Option<Servers> = Kept::open(&folder)?.read("servers.json")?;
+        Ok(servers.is_some_and(|servers| servers.genesis_of.contains_key(&connection.url)))
+    }
+
+    async fn follow(&self, connection: &Connection, client: &Client, told: Told) -> anyhow::Result<State> {
         let folder = self.folder()?;
         let kept = Kept::open(&folder)?;
         let mut servers: Servers = kept.read("servers.json")?.unwrap_or_default();

@@ -17,6 +17,17 @@ fn authorized(scene: &Scene, sequence: u32) -> SigningPackage {
     SigningPackage { authorization, ..cancel(scene, &payment, &package) }
 }
 
+/// Begins both parties again with this limit, over an hour.
+async fn limit_fees(scene: &mut Scene, count: u32, times_max_fee: u32) {
+    scene.group.rules.fees_without_payment =
+        FeesWithoutPayment { window_seconds: 3600, count, times_max_fee };
+    for index in 0..2 {
+        scene.group.stop(index).await;
+        scene.group.start(index).await;
+    }
+    scene.teach();
+}
+
 #[tokio::test]
 async fn cancellation_of_what_was_never_paid__should_need_all_that_the_payment_needs() {
     let scene = Scene::new(2, 2).await;
@@ -60,13 +71,7 @@ async fn cancellation__should_be_free_only_for_who_took_part_in_the_payment() {
 #[tokio::test]
 async fn fees_of_cancellations__should_end_at_the_partys_limit_and_begin_again_after_its_window() {
     let mut scene = Scene::new(2, 2).await;
-    scene.group.rules.fees_without_payment =
-        FeesWithoutPayment { window_seconds: 3600, count: 2, times_max_fee: 100 };
-    for index in 0..2 {
-        scene.group.stop(index).await;
-        scene.group.start(index).await;
-    }
-    scene.teach();
+    limit_fees(&mut scene, 2, 100).await;
     for sequence in [5, 6] {
         scene.sign(&authorized(&scene, sequence)).await.unwrap();
     }
@@ -91,13 +96,7 @@ async fn fees_of_cancellations__should_end_at_the_partys_limit_and_begin_again_a
 async fn fees_of_cancellations__should_not_add_up_to_more_than_the_party_lets_them() {
     let mut scene = Scene::new(2, 2).await;
     // The highest fee is 50 drops here.
-    scene.group.rules.fees_without_payment =
-        FeesWithoutPayment { window_seconds: 3600, count: 100, times_max_fee: 1 };
-    for index in 0..2 {
-        scene.group.stop(index).await;
-        scene.group.start(index).await;
-    }
-    scene.teach();
+    limit_fees(&mut scene, 100, 1).await;
     let mut spent = 0;
     for sequence in 5..20 {
         let package = authorized(&scene, sequence);
@@ -168,13 +167,7 @@ async fn person__should_be_asked_about_a_cancellation_and_about_its_payment_apar
 async fn questions__should_be_bounded_and_leave_payments_their_room() {
     let mut scene = Scene::new(2, 2).await;
     scene.group.confirm = Confirm::Person;
-    scene.group.rules.fees_without_payment =
-        FeesWithoutPayment { window_seconds: 3600, count: 2, times_max_fee: 100 };
-    for index in 0..2 {
-        scene.group.stop(index).await;
-        scene.group.start(index).await;
-    }
-    scene.teach();
+    limit_fees(&mut scene, 2, 100).await;
     for sequence in [5, 6] {
         scene.refused(&authorized(&scene, sequence), Code::AwaitingConfirmation).await;
     }

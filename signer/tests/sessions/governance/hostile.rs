@@ -9,16 +9,27 @@ use bursar_domain::{
         change::Change,
         directory::Group as Approvers,
         log::Head,
-        signature::Signature,
+        signature::{Evidence, Signature},
         testing::key,
-        verdict::Screened,
+        verdict::{Exhibit, Release, Screened, SignedRelease, VerdictDigest},
     },
-    intent::SignedIntent,
+    intent::{Proof, SignedIntent},
     package::{Purpose, SigningPackage},
 };
 use bursar_signer::verify::RefusalCode as Code;
+use std::time::Duration;
 
 type Spoil = fn(&Scene, &SignedIntent, &mut Authorization);
+
+/// A user's signature by Ed25519 key that is none.
+pub(super) fn spoil(order: &mut SignedIntent) {
+    let Proof::User { signature: Signature { evidence: Evidence::Ed25519 { signature }, .. } } =
+        &mut order.proof
+    else {
+        panic!("an Ed25519 key's")
+    };
+    signature[0] ^= 1;
+}
 
 #[tokio::test]
 async fn evidence_that_proves_nothing__should_give_no_signature() {
@@ -175,13 +186,13 @@ async fn initiator_of_the_wrong_kind__should_give_no_signature() {
         ("platform.security", Code::InitiatorNotPermitted),
         ("nobody", Code::UnknownInitiator),
     ] {
-        let order = crate::support::signed_by(&key(who).secret, payment.intent.clone());
+        let order = key(who).order(payment.intent.clone());
         let authorization = Some(scene.evidence(&order));
         let package = SigningPackage { intent: order, authorization, ..scene.package(&payment) };
         scene.refused(&package, code).await;
     }
     let mut forged = scene.package(&payment);
-    forged.intent.signature[0] ^= 1;
+    spoil(&mut forged.intent);
     scene.refused(&forged, Code::InitiatorSignature).await;
     // The party's own rules hold besides.
     let mut dear = scene.order(1_000_000, 6);
@@ -242,4 +253,64 @@ async fn second_payment_under_the_same_approvals__should_give_no_signature() {
     let package = scene.package(&late);
     scene.group.clock.advance(1800);
     scene.refused(&package, Code::ScreeningStale).await;
+}
+
+/// A release of what is held for review, changed before an officer and a lead sign it.
+fn release(
+    scene: &Scene,
+    order: &SignedIntent,
+    verdict: [u8; 32],
+    change: impl FnOnce(&mut Release),
+) -> SignedRelease {
+    let mut release = Release {
+        genesis: scene.desk.pinned(),
+        intent: order.intent.digest(),
+        verdict: Some(VerdictDigest(verdict)),
+        reason: "known to us".into(),
+        evidence: vec![Exhibit::Document { name: "contract.pdf".into(), sha256: [3; 32] }],
+        released_at: scene.now(),
+        expires_at: scene.now().plus(Duration::from_secs(600)),
+    };
+    change(&mut release);
+    let signatures = ["platform.officer", "platform.lead"].map(|user| key(user).sign(&release.digest()));
+    SignedRelease { signatures: signatures.into(), release }
+}
+
+#[tokio::test]
+async fn release_without_what_it_must_have__should_give_no_signature() {
+    let scene = Scene::new(2, 2).await;
+    scene.teach();
+    let payment = scene.order(1_000_000, 5);
+    let mut package = scene.package(&payment);
+    let order = package.intent.clone();
+    let held = scene.verdict(&order, |verdict| verdict.outcome = Screened::Review);
+    let digest = held.verdict.digest();
+    package.authorization.as_mut().unwrap().verdict = Some(held);
+    let released = |release: SignedRelease| {
+        let mut package = package.clone();
+        package.authorization.as_mut().unwrap().releases = vec![release];
+        package
+    };
+    type Changed = (&'static str, fn(&mut Release));
+    let changes: [Changed; 5] = [
+        ("no reason", |release| release.reason.clear()),
+        ("no evidence", |release| release.evidence.clear()),
+        ("evidence that names nothing", |release| {
+            release.evidence = vec![Exhibit::Record { uri: "a letter".into() }];
+        }),
+        ("too much evidence", |release| release.evidence = vec![release.evidence[0].clone(); 11]),
+        ("another verdict", |release| release.verdict = Some(VerdictDigest([0; 32]))),
+    ];
+    for (name, change) in changes {
+        println!("{name}");
+        scene.refused(&released(release(&scene, &order, digest, change)), Code::ScreeningReview).await;
+    }
+    let mut exchanged = release(&scene, &order, digest, |_| {});
+    exchanged.release.evidence = vec![Exhibit::Document { name: "contract.pdf".into(), sha256: [4; 32] }];
+    scene.refused(&released(exchanged), Code::ScreeningReview).await;
+    let mut alone = release(&scene, &order, digest, |_| {});
+    alone.signatures.pop();
+    scene.refused(&released(alone), Code::ScreeningReview).await;
+    assert_eq!(scene.group.sessions_burnt(), [0, 0]);
+    scene.sign(&released(release(&scene, &order, digest, |_| {}))).await.unwrap();
 }

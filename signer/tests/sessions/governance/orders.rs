@@ -1,7 +1,7 @@
 //! Orders that are shown before there is a package: delays begin, and nothing else does.
 
 use super::Scene;
-use crate::support::{eventually, signed_by};
+use crate::support::eventually;
 use bursar_domain::{
     governance::testing::key, intent::SignedIntent, network::Network, package::SigningPackage,
 };
@@ -56,7 +56,7 @@ async fn order_that_nobody_meant__should_not_be_remembered() {
     let cosigner = &scene.group.daemons[&0].cosigner;
     let honest = order(&scene, 5);
     let mut forged = honest.clone();
-    forged.signature[0] ^= 1;
+    super::hostile::spoil(&mut forged);
     let payment = scene.order(1_000_000, 6);
     let late = {
         let mut late = payment.clone();
@@ -73,8 +73,8 @@ async fn order_that_nobody_meant__should_not_be_remembered() {
         elsewhere.intent.wallet.network = Network::Xrp(63_457);
         scene.signed(&elsewhere)
     };
-    let approver = signed_by(&key("client.approver").secret, payment.intent.clone());
-    let stranger = signed_by(&key("nobody").secret, payment.intent.clone());
+    let approver = key("client.approver").order(payment.intent.clone());
+    let stranger = key("nobody").order(payment.intent.clone());
     for (name, order) in [
         ("forged", forged),
         ("expired", late),
@@ -102,7 +102,7 @@ async fn flood_of_orders__should_end_at_a_limit_and_cost_others_nothing() {
     assert!(again.len() == 10 && again.iter().all(|one| one.since < scene.now()));
     // Another initiator has room.
     let payment = scene.order(1_000_000, 7_000);
-    let other = signed_by(&key("manager.operator").secret, payment.intent.clone());
+    let other = key("manager.operator").order(payment.intent.clone());
     assert_eq!(cosigner.see(&[other]).len(), 1);
     // None of this is a payment, and the delay that was shown first holds.
     assert_eq!(scene.group.sessions_burnt(), [0, 0]);

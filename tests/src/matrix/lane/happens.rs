@@ -46,6 +46,7 @@ impl Lane<'_> {
         let course = self.course;
         let transfer = self.api.transfer(id).await?;
         let status = text(&transfer, "status")?;
+        self.attend(id, &transfer).await?;
         let transactions = transfer["transactions"].as_array().map(Vec::as_slice).unwrap_or_default();
         if let ("BROADCASTING", Some(first)) = (status.as_str(), transactions.first()) {
             let fee = Amount::parse_decimal(&text(first, "fee")?, self.asset.decimals)?;
@@ -113,7 +114,7 @@ impl Lane<'_> {
     /// Asks something of the transfer. Whether it was heard, the next look tells.
     async fn ask(&self, id: &str, verb: &str, body: &Value) {
         let path = format!("/v1/transfers/{id}/{verb}");
-        let _: Result<Value, ClientError> = self.api.client.post(&path, body).await;
+        let _: Result<Value, ClientError> = self.ordering().client.post(&path, body).await;
     }
 
     /// Another branch of the chain, without the block at this height and those above it.

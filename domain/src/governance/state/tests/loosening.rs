@@ -220,7 +220,7 @@ fn a_hostile_admin_can_be_removed() {
 
 #[test]
 fn a_desk_for_real_money_waits_and_can_lose_one_admin() {
-    use crate::governance::change::{Change as C, Class, Genesis};
+    use crate::governance::change::{Change as C, Class, Genesis, Quorum};
     let found = |edit: fn(&mut Genesis)| {
         let mut genesis = testing::genesis(testing::rules(3600));
         genesis.least_delay_seconds = 3600;
@@ -237,8 +237,13 @@ fn a_desk_for_real_money_waits_and_can_lose_one_admin() {
     assert_eq!(refused(|genesis| genesis.rules.people.delay_seconds = 0), fast(Class::People));
     assert_eq!(refused(|genesis| genesis.rules.policy.delay_seconds = 3599), fast(Class::Policy));
     assert_eq!(refused(|genesis| genesis.rules.change_rules.delay_seconds = 0), fast(Class::ChangeRules));
-    found(|genesis| (genesis.rules.lift.delay_seconds, genesis.rules.address_book.delay_seconds) = (0, 0))
-        .unwrap();
+    assert_eq!(refused(|genesis| genesis.rules.address_book.delay_seconds = 3599), fast(Class::AddressBook));
+    assert_eq!(refused(|genesis| genesis.rules.lift.delay_seconds = 0), fast(Class::Lift));
+    found(|genesis| genesis.rules.webhooks = Some(genesis.rules.people)).unwrap();
+    let fast_hooks = refused(|genesis| {
+        genesis.rules.webhooks = Some(Quorum { delay_seconds: 0, ..genesis.rules.people });
+    });
+    assert_eq!(fast_hooks, fast(Class::Webhooks));
     let one_blocks = refused(|genesis| {
         genesis.users.retain(|user| !user.id.as_str().ends_with("security"));
     });
