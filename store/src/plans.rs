@@ -3,8 +3,8 @@
 mod postgres;
 
 use crate::{
-    Store, chain, deposits::holds, gaps, halts, jobs, reservations, screenings, sweep, transfers, velocity,
-    webhooks,
+    Store, chain, deposits::holds, gaps, halts, jobs, reservations, screenings, sweep, transactions::parents,
+    transfers, velocity, webhooks,
 };
 use sqlx::{AssertSqlSafe, Row};
 
@@ -42,6 +42,9 @@ const FREQUENT: &[(&str, &str)] = &[
     (chain::WATCHED_ADDRESSES, "addresses_address"),
     (chain::WATCHED_OUTPOINTS, "utxos_watched"),
     (chain::WATCHED_TRANSACTIONS, "transactions_watched"),
+    (parents::BY_TX_ID, "transactions_tx_id"),
+    (parents::DIED_WITH, "transfers_network_status"),
+    (parents::DIED_WITH, "sqlite_autoindex_transfer_transactions_1"),
     (holds::WITHHELD, "deposit_holds_held"),
     (holds::WITHHELD, "sqlite_autoindex_deposits_1"),
     (holds::WITHHELD_OF, "deposit_holds_held"),

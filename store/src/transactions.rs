@@ -7,9 +7,11 @@
 //! * [`release`] refuses while a signature may exist; [`release_dead`] wants a proof and keeps it.
 //! * [`store_signed`] never replaces signed bytes by others: what was sent, or may have been, is what is sent again.
 
+pub(crate) mod parents;
 mod recognise;
 mod siblings;
 
+pub use parents::{GoneParent, gone_parents, gone_parents_in};
 pub use recognise::in_a_block;
 pub use siblings::{give_up_child, give_up_filler, live_in, revive};
 pub(crate) use siblings::{nothing_may_pay, revive_siblings};
@@ -465,13 +467,6 @@ fn decode(row: &AnyRow) -> Result<TransactionRecord, StoreError> {
         ((None, None), None) => None,
         _ => return Err(fields.corrupt("outcome", "half an inclusion")),
     };
-    let ended = match (fields.text_opt("ended")?.as_deref(), fields.text_opt("proof")?) {
-        (None, None) => None,
-        (Some("released"), None) => Some(Ended::Released),
-        (Some("superseded"), Some(proof)) => Some(Ended::Superseded { proof }),
-        (Some("dead"), Some(proof)) => Some(Ended::Dead { proof }),
-        _ => return Err(fields.corrupt("ended", "unknown, or without its proof")),
-    };
     Ok(TransactionRecord {
         id: fields.parse("id")?,
         transfer: fields.parse("transfer")?,
@@ -487,6 +482,16 @@ fn decode(row: &AnyRow) -> Result<TransactionRecord, StoreError> {
         signed_at: fields.time_opt("signed_at")?,
         broadcast_at: fields.time_opt("broadcast_at")?,
         finalized_at: fields.time_opt("finalized_at")?,
-        ended,
+        ended: decode_ended(&fields)?,
+    })
+}
+
+fn decode_ended(fields: &Fields<'_>) -> Result<Option<Ended>, StoreError> {
+    Ok(match (fields.text_opt("ended")?.as_deref(), fields.text_opt("proof")?) {
+        (None, None) => None,
+        (Some("released"), None) => Some(Ended::Released),
+        (Some("superseded"), Some(proof)) => Some(Ended::Superseded { proof }),
+        (Some("dead"), Some(proof)) => Some(Ended::Dead { proof }),
+        _ => return Err(fields.corrupt("ended", "unknown, or without its proof")),
     })
 }

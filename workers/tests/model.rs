@@ -19,6 +19,8 @@ mod fillers;
 mod ledger;
 #[path = "model/node.rs"]
 mod node;
+#[path = "model/orphans.rs"]
+mod orphans;
 #[path = "model/rules.rs"]
 mod rules;
 #[path = "model/run.rs"]

@@ -1,6 +1,6 @@
 //! The transactions of one transfer among each other: what may stand beside what, and what the end of one means for the rest.
 
-use super::{Ended, TransactionRecord, decode, refused};
+use super::{Ended, TransactionRecord, decode, parents, refused};
 use crate::{
     StoreError, WriteTx,
     error::During,
@@ -196,7 +196,7 @@ pub(crate) async fn revive_siblings(tx: &mut WriteTx, reopened: TransactionId) -
 }
 
 /// Takes back that a transaction was proven dead, and claims its resources again: all that have not gone to another transfer
-/// meanwhile. The chain decides between the two.
+/// meanwhile. The chain decides between the two. Transfers that failed because its outputs could not exist are nudged.
 pub async fn revive(tx: &mut WriteTx, id: TransactionId) -> Result<(), StoreError> {
     let Some(record) = super::get_in(tx, id).await? else { return Ok(()) };
     if !matches!(record.ended, Some(Ended::Superseded { .. } | Ended::Dead { .. })) {
@@ -211,7 +211,7 @@ pub async fn revive(tx: &mut WriteTx, id: TransactionId) -> Result<(), StoreErro
         // `false`: whoever has it now keeps it.
         reservations::claim(tx, record.network, resource, record.transfer, id).await?;
     }
-    Ok(())
+    parents::nudge_heirs(tx, &record).await
 }
 
 impl TransactionRecord {

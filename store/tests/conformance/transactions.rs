@@ -9,10 +9,11 @@ use bursar_store::{
     StoreError, chain, events,
     gaps::{self, SignedNumber},
     halts::{self, HaltCode},
-    reservations,
+    jobs, reservations,
     transactions::{self, Ended, ReservationConflict, TransactionRecord},
     transfers,
 };
+use std::time::Duration;
 
 fn conflict(resource: Resource) -> Result<(), ReservationConflict> {
     Err(ReservationConflict { resource })
@@ -397,4 +398,49 @@ async fn gaps__should_be_told_once_until_they_are_closed() {
     assert!(gaps::known(&database.store, network(ETH)).await.unwrap().is_empty());
     let told = events::after(&database.store, 0, 100).await.unwrap();
     assert_eq!(told.iter().filter(|event| event.kind == "account.gap").count(), 1);
+}
+
+/// What spends an output of a transaction of ours can be in no block once that has ended for good; and it may again where that is revived.
+#[tokio::test]
+async fn outputs_of_what_ended__should_be_gone_until_it_is_revived() {
+    let database = Database::open().await;
+    let store = &database.store;
+    let (a, b) = (database.transfer(10, BTC).await, database.transfer(11, BTC).await);
+    let tx_id = |n| outpoint(n).to_string().split(':').next().unwrap().to_owned();
+    let parent = record(20, &a, vec![utxo(1)]);
+    database.signed(&parent, &tx_id(7)).await;
+    let asked = [utxo(7), utxo(8), nonce(7)];
+    let gone = async || transactions::gone_parents(store, network(BTC), &asked).await.unwrap();
+    assert_eq!(gone().await, [], "it may be in a block");
+    let frozen = database.drive(b, until_frozen(transaction_id(21))).await;
+    database.signed(&record(21, &frozen, vec![utxo(7)]), "heir").await;
+
+    let ended = Ended::Dead { proof: "bitcoin/utxo/1 was used".into() };
+    let mut tx = store.write().await.unwrap();
+    transactions::release_dead(&mut tx, parent.id, ended.proof().unwrap()).await.unwrap();
+    let within = transactions::gone_parents_in(&mut tx, network(BTC), &asked).await.unwrap();
+    tx.commit().await.unwrap();
+    let expected = transactions::GoneParent { resource: utxo(7), tx_id: tx_id(7), ended };
+    assert_eq!(gone().await, std::slice::from_ref(&expected));
+    assert_eq!(within, std::slice::from_ref(&expected));
+    let elsewhere = network("bitcoin:mainnet/p2tr/0");
+    assert_eq!(transactions::gone_parents(store, elsewhere, &asked).await.unwrap(), []);
+
+    let proof = expected.to_string();
+    assert!(proof.contains(&utxo(7).to_string()) && proof.contains("bitcoin/utxo/1 was used"), "{proof}");
+    let mut tx = store.write().await.unwrap();
+    transactions::release_dead(&mut tx, transaction_id(21), &proof).await.unwrap();
+    tx.commit().await.unwrap();
+    let dead = Fact::ProvenDead { proof, ledger_passed: false };
+    let failed = database.drive(frozen, vec![Fact::SigningStarted, dead]).await;
+    for claim in jobs::claim(store, at(5000), Duration::from_secs(60), 99).await.unwrap() {
+        assert!(jobs::settle(store, &claim, at(5000), jobs::Outcome::Done).await.unwrap());
+    }
+
+    let mut tx = store.write().await.unwrap();
+    transactions::revive(&mut tx, parent.id).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(gone().await, []);
+    let nudged = jobs::claim(store, at(5000), Duration::from_secs(60), 99).await.unwrap();
+    assert_eq!(nudged.iter().map(|claim| claim.transfer).collect::<Vec<_>>(), [failed.id]);
 }

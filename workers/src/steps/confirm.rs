@@ -115,7 +115,8 @@ pub async fn reopen(context: &Context, transfer: Transfer) -> Result<bool, StepE
     Ok(true)
 }
 
-/// The newest signed transaction of a transfer that ended because a stranger had used what it needs, if no block says so any more.
+/// The newest signed transaction of a transfer that ended because a stranger had used what it needs, or because that would never exist, if
+/// neither is so any more.
 async fn unspent_again(
     context: &Context,
     transfer: &Transfer,
@@ -130,7 +131,9 @@ async fn unspent_again(
     };
     let resources: Vec<_> = dead().flat_map(|record| record.effects.resources.iter().cloned()).collect();
     let network = transfer.intent.intent.network();
-    if !chain::foreign_spends(&context.store, network, &resources).await?.is_empty() {
+    if !chain::foreign_spends(&context.store, network, &resources).await?.is_empty()
+        || !transactions::gone_parents(&context.store, network, &resources).await?.is_empty()
+    {
         return Ok(None);
     }
     Ok(dead().rfind(|record| record.signed.is_some()).map(|record| record.id))

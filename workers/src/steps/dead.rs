@@ -1,5 +1,5 @@
-//! Whether a transfer's transactions can still be in a block, asked only where there is cause: a ledger that has passed, or a
-//! resource that a transaction of nobody we know has used.
+//! Whether a transfer's transactions can still be in a block, asked only where there is cause: a ledger that has passed, a resource
+//! that a transaction of nobody we know has used, or an output of a transaction of our own that has itself ended.
 
 use super::{Progress, live, ports, wait};
 use crate::{
@@ -13,12 +13,13 @@ use bursar_domain::{
     effects::{Resource, Validity},
     ids::TransactionId,
     lifecycle::{Fact, SubStatus, Transfer, Verb},
+    network::Network,
     package::Purpose,
     ports::{SentTransaction, SpentBy},
 };
 use bursar_store::{
-    chain,
-    transactions::{self, TransactionRecord},
+    StoreError, WriteTx, chain,
+    transactions::{self, GoneParent, TransactionRecord},
 };
 use std::collections::BTreeSet;
 
@@ -29,42 +30,87 @@ pub async fn check(
     variants: &[TransactionRecord],
 ) -> Result<Option<Progress>, StepError> {
     let (network, ports) = ports(context, transfer)?;
-    let walked = chain::cursor(&context.store, network).await?.map_or(0, |block| block.height);
-    let passed = |record: &TransactionRecord| match record.effects.validity {
-        Validity::Unlimited => false,
-        Validity::UntilLedger(last) => walked >= u64::from(last),
-    };
-    // They share their Sequence, so none is given up while one may still be applied.
-    let ledger_passed = live(variants).all(passed);
-    let resources: BTreeSet<&Resource> =
-        live(variants).flat_map(|record| &record.effects.resources).collect();
-    let resources: Vec<Resource> = resources.into_iter().cloned().collect();
-    let spent_by = chain::foreign_spends(&context.store, network, &resources).await?;
-    if live(variants).next().is_none() || (!ledger_passed && spent_by.is_empty()) {
+    let causes = Causes::of(context, network, variants).await?;
+    if live(variants).next().is_none() || causes.none() {
         return Ok(None);
     }
-    if published(context, ports, live(variants), &spent_by).await? {
+    if published(context, ports, live(variants), &causes.spent_by).await? {
         return Ok(Some(Progress::Moved));
     }
     let (mut proofs, mut alive) = (Vec::new(), Vec::new());
     for record in live(variants) {
-        match ports.node.liveness(&sent(record, variants, &spent_by)).await? {
+        let liveness = match causes.parent_of(record) {
+            // The final block that excludes the parent was seen already; no node need be asked.
+            Some(gone) => Liveness::Dead { proof: gone.to_string() },
+            None => ports.node.liveness(&sent(record, variants, &causes.spent_by)).await?,
+        };
+        match liveness {
             Liveness::Dead { proof } => proofs.push((record.id, proof)),
             Liveness::Unexplained { reason } => {
                 return wait(context, transfer.clone(), SubStatus::Unexplained, reason).await.map(Some);
             }
-            Liveness::MayConfirm if ledger_passed => return Ok(Some(Progress::Wait(context.settings.retry))),
+            Liveness::MayConfirm if causes.ledger_passed => {
+                return Ok(Some(Progress::Wait(context.settings.retry)));
+            }
             Liveness::MayConfirm => alive.push(record),
         }
     }
     if let Some(first) = alive.first() {
-        if !proofs.is_empty() && leave_dead(context, transfer, &proofs, &alive, variants).await? {
+        if !proofs.is_empty() && leave_dead(context, transfer, &causes, &proofs, &alive, variants).await? {
             return Ok(Some(Progress::Moved));
         }
         // Used in part at most, or not for good: it goes on.
-        return not_final(context, transfer, first, &spent_by).await;
+        return not_final(context, transfer, first, &causes.spent_by).await;
     }
-    bury(context, transfer.clone(), variants, proofs, ledger_passed && spent_by.is_empty()).await.map(Some)
+    bury(context, transfer.clone(), &causes, variants, proofs).await.map(Some)
+}
+
+/// Why transactions of a transfer may be in no block any more.
+struct Causes {
+    network: Network,
+    /// They share their Sequence, so none is given up while one may still be applied.
+    ledger_passed: bool,
+    spent_by: Vec<SpentBy>,
+    /// Sound without a node: what ended our own transaction was final.
+    gone: Vec<GoneParent>,
+}
+
+impl Causes {
+    async fn of(
+        context: &Context,
+        network: Network,
+        variants: &[TransactionRecord],
+    ) -> Result<Self, StepError> {
+        let walked = chain::cursor(&context.store, network).await?.map_or(0, |block| block.height);
+        let passed = |record: &TransactionRecord| match record.effects.validity {
+            Validity::Unlimited => false,
+            Validity::UntilLedger(last) => walked >= u64::from(last),
+        };
+        let resources: BTreeSet<&Resource> =
+            live(variants).flat_map(|record| &record.effects.resources).collect();
+        let resources: Vec<Resource> = resources.into_iter().cloned().collect();
+        Ok(Self {
+            network,
+            ledger_passed: live(variants).all(passed),
+            spent_by: chain::foreign_spends(&context.store, network, &resources).await?,
+            gone: transactions::gone_parents(&context.store, network, &resources).await?,
+        })
+    }
+
+    fn none(&self) -> bool {
+        !self.ledger_passed && self.spent_by.is_empty() && self.gone.is_empty()
+    }
+
+    /// What would have made an output that it spends, if that will never be in a block.
+    fn parent_of(&self, record: &TransactionRecord) -> Option<&GoneParent> {
+        self.gone.iter().find(|gone| record.effects.resources.contains(&gone.resource))
+    }
+
+    /// Whether no reorganisation deeper than finality has revived a parent since; none does before the commit.
+    async fn still_gone(&self, tx: &mut WriteTx) -> Result<bool, StoreError> {
+        let outputs: Vec<Resource> = self.gone.iter().map(|gone| gone.resource.clone()).collect();
+        Ok(transactions::gone_parents_in(tx, self.network, &outputs).await? == self.gone)
+    }
 }
 
 /// Whether the stranger in the block is one of these under a signature that never reached us; then the block is its own from now on.
@@ -90,12 +136,13 @@ pub(super) async fn published(
 
 /// Of several transactions some are proven dead: those are given up, and one that can still be final takes the place of a dead one:
 /// one that we can send, or else one whose signature was lost. Where there are only drafts, those are given back. `false` if
-/// nothing was changed.
+/// nothing was changed, nor has to be looked at again.
 ///
 /// Where it was the cancellation that died, its order stands: what was to pay nobody is not sent on, but cancelled once more.
 async fn leave_dead(
     context: &Context,
     transfer: &Transfer,
+    causes: &Causes,
     proofs: &[(TransactionId, String)],
     alive: &[&TransactionRecord],
     variants: &[TransactionRecord],
@@ -107,6 +154,9 @@ async fn leave_dead(
     let now = context.now();
     let mut tx = context.store.write().await?;
     still(&mut tx, transfer).await?;
+    if !causes.still_gone(&mut tx).await? {
+        return Ok(true);
+    }
     match next {
         Some(next) => {
             for (id, proof) in proofs {
@@ -156,13 +206,16 @@ async fn not_final(
 async fn bury(
     context: &Context,
     transfer: Transfer,
+    causes: &Causes,
     variants: &[TransactionRecord],
     proofs: Vec<(TransactionId, String)>,
-    ledger_passed: bool,
 ) -> Result<Progress, StepError> {
     let now = context.now();
     let mut tx = context.store.write().await?;
     still(&mut tx, &transfer).await?;
+    if !causes.still_gone(&mut tx).await? {
+        return Ok(Progress::Moved);
+    }
     for (id, proof) in &proofs {
         transactions::release_dead(&mut tx, *id, proof).await?;
     }
@@ -174,6 +227,7 @@ async fn bury(
         let because = format!("what it spends can never exist: {proof}");
         transactions::release_dead(&mut tx, child.id, &because).await?;
     }
+    let ledger_passed = causes.ledger_passed && causes.spent_by.is_empty();
     advance_in(&mut tx, transfer, Fact::ProvenDead { proof, ledger_passed }, now).await?;
     tx.commit().await?;
     Ok(Progress::Moved)

@@ -109,7 +109,7 @@ impl Ledger {
         let (height, mined) = self.mined().find(|(_, mined)| mined.signed.payload.uses.contains(resource))?;
         Some((&mined.signed, self.is_final(height)))
     }
-    fn coin_exists(&self, outpoint: &OutPoint) -> bool {
+    pub fn coin_exists(&self, outpoint: &OutPoint) -> bool {
         let deposited =
             self.blocks.iter().any(|block| block.deposits.iter().any(|coin| coin.outpoint == *outpoint));
         deposited || self.mined().any(|(_, mined)| mined.signed.payload.makes(outpoint))

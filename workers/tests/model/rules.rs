@@ -7,6 +7,7 @@ use super::{
 };
 use crate::shared::{basics::lock, payload::Signed};
 use bursar_domain::{
+    effects::Resource,
     ids::TransferId,
     lifecycle::{FundsMoved, State, SubStatus, Transfer},
     network::Chain,
@@ -73,8 +74,8 @@ pub struct Past {
 impl Past {
     /// A reorganisation beyond finality may bring it back. Nothing that is built on finality survives that, so for the rules what was
     /// dead once stays it; the model must not bring anything back otherwise.
-    fn buries(&mut self, ledger: &Ledger, signed: &Signed) -> bool {
-        if ledger.dead(signed) {
+    fn buries(&mut self, ledger: &Ledger, produced: &[Produced], signed: &Signed) -> bool {
+        if ledger.dead(signed) || self.orphan(ledger, produced, signed) {
             self.dead.insert(signed.clone());
             return true;
         }
@@ -82,6 +83,25 @@ impl Past {
         assert!(!was || !ledger.orphaned.is_empty(), "the model's chain is broken: {signed:?} is back");
         was
     }
+}
+
+impl Past {
+    /// It spends what a transaction would have made that is dead.
+    fn orphan(&mut self, ledger: &Ledger, produced: &[Produced], signed: &Signed) -> bool {
+        let mut missing = signed.payload.uses.iter().filter(|resource| match resource {
+            Resource::Utxo(outpoint) => !ledger.coin_exists(outpoint),
+            _ => false,
+        });
+        missing.any(|resource| {
+            maker(produced, resource).is_some_and(|maker| self.buries(ledger, produced, maker))
+        })
+    }
+}
+
+/// The transaction of ours that makes this output.
+fn maker<'a>(produced: &'a [Produced], resource: &Resource) -> Option<&'a Signed> {
+    let Resource::Utxo(outpoint) = resource else { return None };
+    produced.iter().map(|produced| &produced.signed).find(|signed| signed.payload.makes(outpoint))
 }
 
 /// All that the rules look at, read once.
@@ -144,8 +164,11 @@ async fn look(world: &World) -> Result<Past, Violation> {
     for (transfer, records) in &sight.transfers {
         let produced = sight.produced.iter().filter(|produced| produced.transfer == transfer.id);
         let of: Vec<&Signed> = produced.map(|produced| &produced.signed).collect();
-        let alive: Vec<&Signed> =
-            of.iter().copied().filter(|signed| !past.buries(&sight.ledger, signed)).collect();
+        let alive: Vec<&Signed> = of
+            .iter()
+            .copied()
+            .filter(|signed| !past.buries(&sight.ledger, &sight.produced, signed))
+            .collect();
         memory(transfer, &of)?;
         as_it_remains(transfer, &of)?;
         chain_rules(&sight.ledger, transfer, &alive)?;
@@ -319,6 +342,10 @@ pub async fn explained(world: &World, transfer: &Transfer) -> bool {
         .any(|record| record.effects.resources.iter().any(|resource| ledger.user(resource).is_some()));
     // Flagged, and no block could take any of it: a number below is unused and nobody's, or its coin is gone with a reorganisation.
     let stuck = transfer.flags.stuck && !of.iter().any(|signed| ledger.fits(signed));
+    // It is to be proven dead then: what would have made its coin is on record, and excluded by a final block.
+    if proven_dead(world, &ledger, &of).await {
+        return false;
+    }
     let turn =
         matches!(transfer.state, State::Queued | State::PendingSignature { signing_started: false, .. });
     match transfer.sub_status {
@@ -353,6 +380,27 @@ async fn behind_another(world: &World, transfer: &Transfer) -> bool {
         }
     }
     false
+}
+
+/// All that was signed of it spends what a transaction would have made that the store has ended.
+async fn proven_dead(world: &World, ledger: &Ledger, of: &[&Signed]) -> bool {
+    let mut ended = Vec::new();
+    for id in &world.transfers {
+        let records = transactions::of_transfer(world.store(), *id).await.unwrap();
+        let gone =
+            records.iter().filter(|record| record.ended.as_ref().is_some_and(|it| it.proof().is_some()));
+        let signed = gone.filter_map(|record| record.signed.as_ref());
+        ended.extend(signed.map(|signed| serde_json::from_slice::<Signed>(&signed.bytes).unwrap()));
+    }
+    let orphan = |signed: &&Signed| {
+        signed.payload.uses.iter().any(|resource| match resource {
+            Resource::Utxo(outpoint) => {
+                !ledger.coin_exists(outpoint) && ended.iter().any(|ended| ended.payload.makes(outpoint))
+            }
+            _ => false,
+        })
+    };
+    !of.is_empty() && of.iter().all(orphan)
 }
 
 /// Its coin was made by a transaction that is in no block any more.
