@@ -195,7 +195,9 @@ pub fn router(state: ApiState) -> Router {
     let guarded = protected()
         .layer(middleware::from_fn_with_state(audited.clone(), audited::act))
         .layer(middleware::from_fn_with_state(state.clone(), auth::guard));
-    let limited = callbacks().layer(middleware::from_fn_with_state(state.clone(), auth::limit_strangers));
+    let limited = callbacks()
+        .layer(middleware::from_fn(audited::stranger))
+        .layer(middleware::from_fn_with_state(state.clone(), auth::limit_strangers));
     let routes = OpenApiRouter::with_openapi(Document::openapi()).merge(open()).merge(limited);
     let (router, document) = routes.merge(guarded).split_for_parts();
     router

@@ -257,10 +257,12 @@ impl Cosigner {
         self.store.pins(governance.pinned()).map_err(|error| internal(&error))
     }
 
-    /// When an order of somebody who may initiate was first shown here: delays count from then, also if this package is refused.
+    /// When an order of somebody who may initiate was first shown here: delays and deadlines count from then, also if this package is refused.
     fn remember(&self, package: &SigningPackage, log: &Log, now: Timestamp) -> Result<(), Refusal> {
         let order = &package.intent;
-        if !log.delays() || self.store.was_seen(order.intent.digest()).map_err(|error| internal(&error))? {
+        if !log.times_orders()
+            || self.store.was_seen(order.intent.digest()).map_err(|error| internal(&error))?
+        {
             return Ok(());
         }
         // As if it had been shown without a package, or packages could fill the store.

@@ -15,7 +15,6 @@ use crate::{
 use bursar_domain::{
     governance::{
         log::{Entry, EntryDigest, Head},
-        policy::Effect,
         signature::Signature,
         state::{Refused, State},
     },
@@ -255,10 +254,9 @@ impl Governance {
 }
 
 impl Log {
-    /// Whether the policy lets some orders wait, so that it matters when one was first seen.
-    pub fn delays(&self) -> bool {
-        let policy = self.state.policy();
-        policy.is_some_and(|it| it.policy.rules.iter().any(|rule| matches!(rule.then, Effect::Delay { .. })))
+    /// Whether it matters when an order was first seen.
+    pub fn times_orders(&self) -> bool {
+        self.state.policy().is_some_and(|published| published.policy.times_orders())
     }
 
     pub const fn state(&self) -> &State {

@@ -173,14 +173,24 @@ impl Store {
         folder.join("state.redb")
     }
 
-    /// Whether there is one; an empty file is none, for [`open`](Self::open) would make a new one of it.
+    /// Whether there is one; an empty file is none.
     pub fn exists(path: &Path) -> bool {
         path.metadata().is_ok_and(|file| file.len() > 0)
     }
 
-    /// Opens the store, and makes a new one where there is none.
+    /// Opens the store that is there. None is ever made anew by it, also not of an empty file: what a party remembers keeps it
+    /// from signing twice.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let database = Database::create(path)?;
+        Self::with(path, Database::open(path)?)
+    }
+
+    /// Makes a store where there is none, or an empty file: for new shares, and on the word of the party's people
+    /// (`--new-session-store`). One that is there is opened.
+    pub fn create(path: &Path) -> Result<Self, StoreError> {
+        Self::with(path, Database::create(path)?)
+    }
+
+    fn with(path: &Path, database: Database) -> Result<Self, StoreError> {
         let write = database.begin_write()?;
         write.open_table(SESSIONS)?;
         write.open_table(INTENTS)?;

@@ -321,6 +321,13 @@ async fn real_daemons__should_generate_keys_and_sign() {
     assert_eq!(refused.status.code(), Some(3));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("--new-session-store"));
     assert!(!dirs[0].join("state.redb").exists());
+    // Nor of what a copy left empty, by any command.
+    std::fs::write(dirs[0].join("state.redb"), "").unwrap();
+    ok(signer(&dirs[0]).args(["status", "--json"]).output().unwrap());
+    let refused = signer(&dirs[0]).arg("lift").output().unwrap();
+    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("state.redb"));
+    assert_eq!(signer(&dirs[0]).arg("run").output().unwrap().status.code(), Some(3));
+    assert_eq!(std::fs::metadata(dirs[0].join("state.redb")).unwrap().len(), 0);
     std::fs::rename(dirs[0].join("lost"), dirs[0].join("state.redb")).unwrap();
     let refused = signer(&dirs[0]).args(["run", "--new-session-store"]).output().unwrap();
     assert_eq!(refused.status.code(), Some(3), "there is one");
@@ -348,7 +355,7 @@ fn governance_log__should_be_loaded_from_a_file_and_written_to_one() {
         std::fs::write(dir.join("rules.toml"), rules).unwrap();
         let refused = signer(dir).args(["governance", "show"]).output().unwrap();
         assert!(String::from_utf8_lossy(&refused.stderr).contains("state.redb"), "there is no store yet");
-        drop(Store::open(&Store::file_in(dir)).unwrap());
+        drop(Store::create(&Store::file_in(dir)).unwrap());
     }
     let run =
         |dir: &Path, arguments: &[&str]| signer(dir).arg("governance").args(arguments).output().unwrap();

@@ -23,8 +23,8 @@ pub struct Doer {
 }
 
 impl Doer {
-    /// The engine as it works on: its events say so, and what it writes besides needs no event.
-    pub fn engine(act: Act) -> Arc<Self> {
+    /// The engine as it works on, or somebody unknown: their events say so, and what is written besides needs no event.
+    pub fn quiet(act: Act) -> Arc<Self> {
         Self::new(act, None)
     }
 

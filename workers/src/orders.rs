@@ -1,15 +1,10 @@
-//! Shows co-signers the orders that wait for a delay of the policy to pass.
+//! Shows co-signers the orders that wait, where the policy has delays or deadlines.
 //!
-//! A co-signer counts a delay from when it first saw an order, by its own clock. Were the first that it sees the package, all would wait a second time,
-//! with a nonce or with outputs that are reserved meanwhile. Nothing is decided here: an order that is not shown only waits longer.
+//! A co-signer counts both from when it first saw an order, by its own clock. Were the first that it sees the package, delays would be waited for a second time,
+//! with a nonce or with outputs that are reserved meanwhile. Nothing is decided here: an order that is not shown only waits longer, and is approved later.
 
 use crate::context::Context;
-use bursar_domain::{
-    governance::{policy::Effect, state::State},
-    ids::TransferId,
-    intent::SignedIntent,
-    lifecycle::Status,
-};
+use bursar_domain::{ids::TransferId, intent::SignedIntent, lifecycle::Status};
 use bursar_store::{StoreError, transfers};
 use std::{collections::BTreeSet, time::Duration};
 use tokio_util::sync::CancellationToken;
@@ -29,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 const WAITING: [Status; 4] =
     [Status::Submitted, Status::PendingScreening, Status::PendingReview, Status::PendingAuthorization];
 
-/// Shows what waits until `stop`. Without a delay in the policy nothing is read but the log's head.
+/// Shows what waits until `stop`. Without a delay or a deadline in the policy nothing is read but the log's head.
 pub async fn run(context: Context, cosigners: impl ShowOrders, stop: CancellationToken) {
     let mut shown = BTreeSet::new();
     while !stop.is_cancelled() {
@@ -53,7 +48,8 @@ pub async fn show(
     shown: &mut BTreeSet<TransferId>,
 ) -> Result<(), ShowError> {
     let Some(governance) = &context.governance else { return Ok(()) };
-    if !delays(&*governance.state(&context.store).await?) {
+    let log = governance.state(&context.store).await?;
+    if !log.policy().is_some_and(|published| published.policy.times_orders()) {
         shown.clear();
         return Ok(());
     }
@@ -81,9 +77,4 @@ pub enum ShowError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Governance(#[from] crate::governance::GovernanceError),
-}
-
-fn delays(state: &State) -> bool {
-    let policy = state.policy();
-    policy.is_some_and(|it| it.policy.rules.iter().any(|rule| matches!(rule.then, Effect::Delay { .. })))
 }

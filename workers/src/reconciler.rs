@@ -149,6 +149,7 @@ fn should_have_moved(idle: &Idle) -> Option<&'static str> {
                         | Sub::PolicyDelay
                         | Sub::SignerNotYet
                         | Sub::Frozen
+                        | Sub::RecallLapsed
                 )
             ) =>
         {

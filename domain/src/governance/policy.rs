@@ -71,6 +71,18 @@ pub struct Policy {
     pub rules: Vec<Rule>,
 }
 
+impl Policy {
+    /// Whether some rule counts time from when an order was first seen: a delay, or a deadline for approvals.
+    pub fn times_orders(&self) -> bool {
+        let times = |effect: &Effect| match effect {
+            Effect::Delay { .. } => true,
+            Effect::Require(requirement) => requirement.deadline_seconds.is_some(),
+            Effect::Deny { .. } | Effect::RequireSigners { .. } | Effect::Allow {} => false,
+        };
+        self.rules.iter().any(|rule| times(&rule.then))
+    }
+}
+
 /// Whose verdicts count, and how long.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -5,7 +5,7 @@
 
 use super::{
     ApiState,
-    auth::{Caller, Proof},
+    auth::{self, Caller, Proof},
 };
 use axum::{
     extract::{Request, State},
@@ -15,6 +15,7 @@ use axum::{
 };
 use bursar_domain::{
     audit::act::{Act, Actor, Origin, RequestSignature},
+    governance::directory::{KeyId, UserId},
     time::Timestamp,
 };
 use bursar_store::{
@@ -125,6 +126,32 @@ pub async fn act(State(audited): State<Audited>, request: Request, next: Next) -
     response
 }
 
+/// Where a request of nobody who is known yet came from.
+#[derive(Debug, Clone)]
+pub struct Asked(Origin);
+
+impl Asked {
+    /// Once it is known who it is: whoever logged in by it.
+    pub fn by(self, user: &UserId, key: &KeyId, now: Timestamp) -> Arc<Doer> {
+        let actor = Actor::Caller {
+            id: Caller::id_of(user),
+            user: Some(user.to_string()),
+            key: Some(key.to_string()),
+            proof: Proof::SESSION.to_owned(),
+        };
+        Doer::asked(Act { actor, origin: self.0 }, now)
+    }
+}
+
+/// Behind the limits on strangers, whose requests say themselves who signed what they bring: what is written for one says where it came from.
+/// One that leaves no event adds none, or strangers could fill the log.
+pub async fn stranger(mut request: Request, next: Next) -> Response {
+    let address = request.extensions().get::<auth::Origin>().and_then(|origin| origin.0);
+    let origin = Origin { address, ..asked(&request) };
+    request.extensions_mut().insert(Asked(origin.clone()));
+    act::by(Doer::quiet(Act { actor: Actor::Unknown, origin }), next.run(request)).await
+}
+
 /// Before authentication: who was not let in.
 pub async fn refusals(State(audited): State<Audited>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
@@ -187,6 +214,8 @@ fn origin(request: &Request, address: Option<IpAddr>, proof: &Proof) -> Origin {
 
 /// Longer paths and ids are cut off: they are the caller's to choose.
 const LONGEST: usize = 200;
+/// Of a command, which the installation's own people give.
+const LONGEST_COMMAND: usize = 4_000;
 
 fn asked(request: &Request) -> Origin {
     let path: String = request.uri().path().chars().take(LONGEST).collect();
@@ -215,7 +244,7 @@ pub fn process() -> &'static str {
 /// What the engine writes as it works on.
 pub fn engine() -> Arc<Doer> {
     let origin = Origin { process: Some(process().to_owned()), ..Origin::default() };
-    Doer::engine(Act { actor: Actor::Engine, origin })
+    Doer::quiet(Act { actor: Actor::Engine, origin })
 }
 
 /// What somebody changes by a command on this machine. The login is what the machine says; whoever can run commands with the database's
@@ -223,7 +252,7 @@ pub fn engine() -> Arc<Doer> {
 pub fn command(said: &str, now: Timestamp) -> Arc<Doer> {
     let login = ["LOGNAME", "USER"].into_iter().find_map(|name| std::env::var(name).ok());
     let origin = Origin {
-        request: Some(said.chars().take(LONGEST).collect()),
+        request: Some(said.chars().take(LONGEST_COMMAND).collect()),
         process: Some(process().to_owned()),
         ..Origin::default()
     };

@@ -14,6 +14,7 @@ use bursar_domain::{
     asset::Asset,
     governance::{
         log::EntryDigest,
+        role::Permission,
         signature::Signature,
         verdict::{Disposition, InvalidDisposition, SignedDisposition},
     },
@@ -128,7 +129,7 @@ pub struct DepositWithDispositions {
     /// Since when it is held as it is: a disposition that was signed before does not count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_since: Option<String>,
-    /// Complete or not, newest first.
+    /// Complete or not, newest first; for those who read what compliance does, and empty for others.
     pub dispositions: Vec<DispositionView>,
 }
 
@@ -189,7 +190,10 @@ pub async fn get(
     Path(id): Path<DepositId>,
 ) -> Result<Json<DepositWithDispositions>, Problem> {
     let deposit = find(&state, &caller, id).await?;
-    let signed = dispositions::of(&state.context.store, id).await?;
+    let signed = match caller.may(Permission::ReadCompliance) {
+        true => dispositions::of(&state.context.store, id).await?,
+        false => Vec::new(),
+    };
     let genesis = state.context.log().await?.map(|log| log.genesis_digest());
     Ok(Json(DepositWithDispositions {
         held_since: deposit.hold.as_ref().filter(|hold| hold.state.holds()).map(|hold| time(hold.since)),

@@ -40,7 +40,7 @@ pub struct EventView {
     #[schema(value_type = Option<String>)]
     pub transfer_id: Option<TransferId>,
     pub at: String,
-    /// `{"withheld": true}` in place of what the caller's roles do not read: of cases, screenings and webhooks.
+    /// `{"withheld": true}` in place of what the caller's roles do not read: of cases, screenings, what compliance signed, webhooks and sessions.
     #[schema(value_type = Object)]
     pub payload: serde_json::Value,
 }
@@ -62,9 +62,11 @@ impl EventView {
 /// Whether what an event tells is for others: what has routes that need a permission is not told to everybody here.
 fn withheld_from(kind: &str, caller: &Caller) -> bool {
     let needed = match kind {
-        "transfer.release_signed" | "transfer.review_rejected" => Permission::ReadCompliance,
+        "transfer.release_signed" | "transfer.review_rejected" | "deposit.disposition_signed" => {
+            Permission::ReadCompliance
+        }
         _ if kind.starts_with("case.") || kind.starts_with("screening.") => Permission::ReadCompliance,
-        _ if kind.starts_with("webhook.") => Permission::ReadAdministration,
+        _ if kind.starts_with("webhook.") || kind.starts_with("session.") => Permission::ReadAdministration,
         _ => return false,
     };
     !caller.may(needed)
@@ -241,12 +243,19 @@ mod tests {
             assert_eq!((view.sequence, view.kind.as_str()), (7, kind));
             view.payload == json!({ "note": "private" })
         };
-        for kind in ["case.noted", "screening.alerted", "transfer.release_signed", "transfer.review_rejected"]
-        {
+        for kind in [
+            "case.noted",
+            "screening.alerted",
+            "transfer.release_signed",
+            "transfer.review_rejected",
+            "deposit.disposition_signed",
+        ] {
             assert!(!told(kind, Role::Viewer) && !told(kind, Role::SecurityAdmin), "{kind}");
             assert!(told(kind, Role::ComplianceOfficer) && told(kind, Role::Auditor), "{kind}");
         }
-        assert!(!told("webhook.created", Role::Viewer) && told("webhook.created", Role::SecurityAdmin));
+        for kind in ["webhook.created", "session.began"] {
+            assert!(!told(kind, Role::Viewer) && told(kind, Role::SecurityAdmin), "{kind}");
+        }
         assert!(told("transfer.submitted", Role::Viewer));
     }
 

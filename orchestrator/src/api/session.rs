@@ -8,6 +8,7 @@ mod challenge;
 
 use super::{
     ApiState,
+    audited::Asked,
     auth::{self, Caller, Origin, Proof},
     extract::{Body, Path},
     problem::Problem,
@@ -28,7 +29,7 @@ use bursar_domain::{
     ids::SessionId,
 };
 use bursar_store::{
-    StoreError, events, nonces,
+    StoreError, act, events, nonces,
     sessions::{self, Session},
 };
 use serde::{Deserialize, Serialize};
@@ -178,6 +179,7 @@ pub struct Begun {
 pub async fn create(
     State(state): State<ApiState>,
     Extension(Origin(address)): Extension<Origin>,
+    Extension(asked): Extension<Asked>,
     Body { value: login, .. }: Body<Login>,
 ) -> Result<Response, Problem> {
     let governance = state.context.governance.as_ref().ok_or_else(ungoverned)?;
@@ -213,14 +215,17 @@ pub async fn create(
         expires_at: now.plus(state.auth.settings.longest),
         ended_at: None,
     };
-    let mut tx = state.context.store.write().await?;
-    if !nonces::spend(&mut tx, "session", &challenge.to_string(), challenge.expires_at()).await? {
-        return Err(refused());
-    }
-    sessions::insert(&mut tx, &session, &hash).await?;
-    let told = json!({ "session": session.id, "user": session.user, "key": session.key, "address": session.address });
-    events::append(&mut tx, "session.began", None, state.context.now(), &told).await?;
-    tx.commit().await?;
+    let begin = async {
+        let mut tx = state.context.store.write().await?;
+        if !nonces::spend(&mut tx, "session", &challenge.to_string(), challenge.expires_at()).await? {
+            return Err(refused());
+        }
+        sessions::insert(&mut tx, &session, &hash).await?;
+        let told = json!({ "session": session.id, "user": session.user, "key": session.key, "address": session.address });
+        events::append(&mut tx, "session.began", None, state.context.now(), &told).await?;
+        Ok::<_, Problem>(tx.commit().await?)
+    };
+    act::by(asked.by(&session.user, &session.key, now), begin).await?;
     tracing::info!(user = %session.user, session = %session.id, "session began");
     let begun = Begun {
         session: SessionView::from(&session),

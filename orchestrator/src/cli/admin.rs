@@ -95,6 +95,14 @@ pub struct LimitArgs {
     networks: Vec<IpNet>,
 }
 
+impl LimitArgs {
+    /// As they were given, each with a blank before it, for the audit log.
+    fn said(&self) -> String {
+        let wallets = self.wallets.iter().map(|wallet| format!(" --wallet {wallet}"));
+        wallets.chain(self.networks.iter().map(|network| format!(" --cidr {network}"))).collect()
+    }
+}
+
 impl From<LimitArgs> for Limits {
     fn from(LimitArgs { wallets, networks }: LimitArgs) -> Self {
         Self { wallets: (!wallets.is_empty()).then(|| wallets.into_iter().collect()), networks }
@@ -124,7 +132,9 @@ pub async fn api_keys(command: ApiKeys, output: Output) -> anyhow::Result<()> {
     match command {
         ApiKeys::Create { name, out, public_key, roles, limits, file } => {
             let id = ApiKeyId::new(SystemIds.uuid());
-            let store = open(&file, &format!("bursar api-keys create {id} --name {name}")).await?;
+            let may: String = roles.iter().map(|role| format!(" --role {role}")).collect();
+            let said = format!("bursar api-keys create {id} --name {name}{may}{}", limits.said());
+            let store = open(&file, &said).await?;
             let known = ApiKey::new(id, name, SystemClock.now());
             let roles = (!roles.is_empty()).then(|| roles.into_iter().collect());
             let known = ApiKey { roles, limits: limits.into(), ..known };
@@ -143,8 +153,9 @@ pub async fn api_keys(command: ApiKeys, output: Output) -> anyhow::Result<()> {
             Ok(())
         }
         ApiKeys::Limit { user, limits, file } => {
+            let said = format!("bursar api-keys limit --user {user}{}", limits.said());
             let limits = Limits::from(limits);
-            let mut tx = open(&file, &format!("bursar api-keys limit --user {user}")).await?.write().await?;
+            let mut tx = open(&file, &said).await?.write().await?;
             api_keys::limit_user(&mut tx, &user, &limits, SystemClock.now()).await?;
             tx.commit().await?;
             output.value(&limited(&user, &limits));

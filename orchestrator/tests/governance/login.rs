@@ -114,6 +114,10 @@ async fn session__should_begin_with_a_passkey_and_end_when_it_is_idle_old_or_lef
     let events = server.events("session.began").await;
     assert_eq!((events.len(), server.events("session.ended").await.len()), (3, 1));
     assert!(!json!(events).to_string().contains("bursar_session_"), "{events:?}");
+    // Who began it, and from where: once the passkey has been verified, it is its user.
+    let act = &server.acts("session.began").await[0];
+    assert_eq!(act["actor"]["user"], USER, "{act}");
+    assert_eq!(act["origin"]["request"], "POST /v1/sessions", "{act}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

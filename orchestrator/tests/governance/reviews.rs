@@ -256,7 +256,7 @@ async fn rejection_and_case__should_say_who_and_why() {
     let (status, _, rejected) =
         held.post("platform.officer", "rejections", &signed("platform.officer")).await;
     assert_eq!((status, &rejected["status"]), (201, &json!("REJECTED")), "{rejected}");
-    assert_eq!(rejected["reason"], "rejected by platform.officer: paid to a mixer");
+    assert_eq!(rejected["reason"], "rejected by compliance");
     let (_, closed) = held.server.call_as("platform.officer", Method::GET, &case, None).await;
     assert_eq!(
         (&closed["status"], &closed["closed"]["by"]),

@@ -268,6 +268,12 @@ impl Server {
         let events = page["items"].as_array().unwrap().iter();
         events.filter(|event| event["type"] == kind).map(|event| event["payload"].clone()).collect()
     }
+    /// Who did it and from where, of each event of a kind.
+    pub async fn acts(&self, kind: &str) -> Vec<Value> {
+        let entries = audit_log::entries(&self.store, 0, 1_000).await.unwrap();
+        let acts = entries.into_iter().filter(|entry| entry.kind == kind).map(|entry| entry.act.unwrap());
+        acts.map(|act| serde_json::from_str(&act).unwrap()).collect()
+    }
     /// What `bursar audit verify` finds in an export of the log as it is now, which nobody has signed.
     pub async fn audited(&self, genesis: EntryDigest) -> Report {
         let keys = Keys { parties: BTreeMap::new(), threshold: 1, genesis: Some(genesis) };

@@ -83,7 +83,8 @@ impl Run {
         }
         let store = Store::file_in(&self.common.dir);
         may_open(&store, !shares.is_empty(), self.new_session_store)?;
-        let store = Store::open(&store).context("is another bursar-signer running on this folder?")?;
+        let store = if Store::exists(&store) { Store::open(&store) } else { Store::create(&store) };
+        let store = store.context("is another bursar-signer running on this folder?")?;
         self.common.say(
             &json!({ "event": "running", "schemes": shares.keys().collect::<Vec<_>>() }),
             &format!(

@@ -136,7 +136,7 @@ impl Status {
 
 fn snapshot(dir: &Path) -> anyhow::Result<Snapshot> {
     let path = Store::file_in(dir);
-    if path.exists() {
+    if Store::exists(&path) {
         match Store::open(&path) {
             Ok(store) => return Ok(Snapshot::of(&store, None)?),
             // The daemon has it.

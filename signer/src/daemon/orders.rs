@@ -46,12 +46,12 @@ impl Orders {
 }
 
 impl Cosigner {
-    /// Remembers when these orders were first seen, and tells of those that it remembers. Only where the policy has a delay, and only
-    /// orders of this desk that somebody who may initiate has signed.
+    /// Remembers when these orders were first seen, and tells of those that it remembers. Only where the policy has a delay or
+    /// a deadline, and only orders of this desk that somebody who may initiate has signed.
     pub fn see(&self, orders: &[SignedIntent]) -> Vec<SeenOrder> {
         let now = self.clock.now();
         let Ok(Some(log)) = self.log() else { return Vec::new() };
-        if !log.delays() {
+        if !log.times_orders() {
             return Vec::new();
         }
         let meant: Vec<ShownOrder> =

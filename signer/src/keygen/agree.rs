@@ -126,7 +126,7 @@ impl Ceremony<'_> {
         let (vault, key) = (self.keygen.vault.clone(), key.clone());
         let store = Store::file_in(vault.folder());
         if !vault.any_in_use() && !Store::exists(&store) {
-            Store::open(&store)?;
+            Store::create(&store)?;
         }
         blocking(move || vault.promote(&key)).await
     }

@@ -109,7 +109,7 @@ mod tests {
     fn what_was_signed_binds_also_after_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let path = Store::file_in(folder.path());
-        let store = Store::open(&path).unwrap();
+        let store = Store::create(&path).unwrap();
         sign(&store, checkpoint(5), 0).unwrap();
         sign(&store, checkpoint(8), 3).unwrap();
         drop(store);
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn contradictions_are_kept_and_bounded() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&Store::file_in(folder.path())).unwrap();
+        let store = Store::create(&Store::file_in(folder.path())).unwrap();
         let found = Contradiction { at: NOW, checkpoint: checkpoint(1), reason: "another".into() };
         for _ in 0..KEEP + 5 {
             store.record_contradiction(&found).unwrap();

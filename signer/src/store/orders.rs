@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn orders_are_remembered_with_their_first_time_up_to_a_bound_and_until_they_expire() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("state.redb")).unwrap();
+        let store = Store::create(&folder.path().join("state.redb")).unwrap();
         let now = Timestamp::from_secs(1_000);
         let later = now.plus(Duration::from_secs(60));
         let first = order(0, 1, later);

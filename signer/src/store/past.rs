@@ -307,7 +307,7 @@ mod tests {
 
     fn open() -> (tempfile::TempDir, Store) {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&Store::file_in(folder.path())).unwrap();
+        let store = Store::create(&Store::file_in(folder.path())).unwrap();
         (folder, store)
     }
 

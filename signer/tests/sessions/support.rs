@@ -219,7 +219,7 @@ impl Group {
     }
 
     pub async fn start_unseen(&mut self, index: u16) {
-        let store = eventually("the store opens", || Store::open(&self.store_path(index)).ok()).await;
+        let store = eventually("the store opens", || Store::create(&self.store_path(index)).ok()).await;
         let governance = self.rules.governance.map(|pinned| Governance::replay(pinned, &store).unwrap());
         let verifier = match &self.confirm {
             Confirm::Verifier { url, timeout, valid } => {

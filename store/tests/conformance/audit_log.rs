@@ -23,7 +23,7 @@ fn command() -> Act {
 }
 
 fn engine() -> Arc<Doer> {
-    Doer::engine(Act { actor: Actor::Engine, origin: Origin::default() })
+    Doer::quiet(Act { actor: Actor::Engine, origin: Origin::default() })
 }
 
 async fn append(store: &Store, kind: &str) {

@@ -57,7 +57,7 @@ pub async fn prepare_with(name: &str, change: impl FnOnce(&mut Options)) -> anyh
         fs::copy(&from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
     }
     for party in fs::read_dir(dir.join("cosigners"))? {
-        drop(Store::open(&party?.path().join("state.redb"))?);
+        drop(Store::create(&party?.path().join("state.redb"))?);
     }
     let mut options = Options::new(&dir);
     change(&mut options);

@@ -124,12 +124,13 @@ pub async fn dispose(
     let signatures = Signed::disposition(signed, log.head().seq);
     events::append_signed(&mut tx, "deposit.disposition_signed", None, now, &payload, &signatures).await?;
     if complete {
-        let to = match disposition.action {
-            DispositionAction::Release => HoldState::Released,
-            DispositionAction::Refund => HoldState::Refund,
-            DispositionAction::Isolate => HoldState::Isolated,
+        // Everybody who reads deposits reads this; who, and why, is for compliance: in the case, and in the event above.
+        let (to, told) = match disposition.action {
+            DispositionAction::Release => (HoldState::Released, "released by compliance"),
+            DispositionAction::Refund => (HoldState::Refund, "to be refunded, by compliance"),
+            DispositionAction::Isolate => (HoldState::Isolated, "isolated by compliance"),
         };
-        holds::advance(&mut tx, &deposit, hold.state, to, Some(&disposition.reason), now).await?;
+        holds::advance(&mut tx, &deposit, hold.state, to, Some(told), now).await?;
         let by: Vec<_> =
             stored.signed.signatures.iter().map(|signature| signature.user.to_string()).collect();
         let causes = [Cause::Review, Cause::Outage, Cause::Alert];

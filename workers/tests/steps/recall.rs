@@ -1,6 +1,6 @@
 //! Payouts that their initiator takes back from a batch.
 
-use crate::{authorize::Governed, shared::desk, support::world::World};
+use crate::{authorize::Governed, shared::desk, support::world::World, sweep::long_after};
 use bursar_domain::{
     audit::act::Signed,
     governance::{
@@ -14,6 +14,7 @@ use bursar_domain::{
 use bursar_store::{audit_log, transactions};
 use bursar_workers::{
     engine::MoveError,
+    reconciler,
     requests::{self, RecallError},
 };
 use serde_json::json;
@@ -149,6 +150,12 @@ async fn recall_by_a_key_that_left__should_be_renewed_by_another_and_by_nobody_e
         governed.world.later();
         assert_eq!(governed.status(id).await, LAPSED);
         assert_eq!(governed.world.transfer(id).await.version, version, "waiting writes nothing");
+        long_after(&governed.world);
+        assert_eq!(
+            reconciler::stalled(&governed.world.context).await.unwrap(),
+            0,
+            "it says what it waits for"
+        );
 
         let order = governed.world.transfer(id).await.intent;
         for refused in [touched.clone(), key("manager.operator").recall(&order, 0)] {

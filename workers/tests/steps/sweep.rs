@@ -19,7 +19,7 @@ async fn alarms(world: &World) -> Vec<serde_json::Value> {
 }
 
 /// Past the patience of the alarm.
-fn long_after(world: &World) {
+pub fn long_after(world: &World) {
     let settings = &world.context.settings;
     world.clock.advance(settings.sweep.saturating_mul(settings.stalled_sweeps) + Duration::from_secs(1));
 }

@@ -27,11 +27,13 @@ pub enum Proof {
 }
 
 impl Proof {
+    pub const SESSION: &str = "SESSION";
+
     /// `SIGNATURE`, `SESSION` or `BEARER`.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Signature { .. } => "SIGNATURE",
-            Self::Session { .. } => "SESSION",
+            Self::Session { .. } => Self::SESSION,
             Self::Bearer => "BEARER",
         }
     }

@@ -1,4 +1,4 @@
-//! Orders that are shown before there is a package: delays begin, and nothing else does.
+//! Orders that are shown before there is a package: delays and deadlines begin, and nothing else does.
 
 use super::Scene;
 use crate::support::eventually;
@@ -109,6 +109,31 @@ async fn flood_of_orders__should_end_at_a_limit_and_cost_others_nothing() {
     let payment = scene.order(1_000_000, 8_000);
     let package: SigningPackage = scene.package(&payment);
     scene.refused(&package, Code::PolicyDelay).await;
+}
+
+/// A deadline for approvals counts from then, too, whatever the orchestrator still takes or keeps back.
+#[tokio::test]
+async fn approval_after_the_deadline__should_not_count_of_an_order_that_was_seen() {
+    let policy = super::POLICY.replace(r#""of": "ALL","#, r#""of": "ALL", "deadlineSeconds": 600,"#);
+    assert_ne!(policy, super::POLICY);
+    let scene = Scene::with(2, 2, &policy).await;
+    scene.teach();
+    let cosigners: Vec<_> = scene.group.daemons.values().map(|daemon| &daemon.cosigner).collect();
+    let (late, timely) = (scene.order(1_000_000, 5), scene.order(1_000_000, 6));
+    for cosigner in &cosigners {
+        assert_eq!(cosigner.see(&[scene.signed(&late), scene.signed(&timely)]).len(), 2);
+    }
+    scene.group.clock.advance(600);
+    let package = scene.package(&timely);
+    scene.group.clock.advance(1);
+    // Approved in time, and signed after it.
+    scene.sign(&package).await.unwrap();
+    scene.refused(&scene.package(&late), Code::ApprovalsMissing).await;
+    assert_eq!(scene.group.sessions_burnt(), [1, 1]);
+    // Another order, which comes with its package: that is when it was seen.
+    let unseen = scene.order(500_000, 7);
+    scene.group.clock.advance(1000);
+    scene.sign(&scene.package(&unseen)).await.unwrap();
 }
 
 #[tokio::test]
