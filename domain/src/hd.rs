@@ -12,6 +12,11 @@ use generic_ec::{
     curves::{Ed25519, Secp256k1},
 };
 use hd_wallet::{Edwards, ExtendedPublicKey, HdWallet, NonHardenedIndex, Slip10};
+use lru::LruCache;
+use std::{
+    num::NonZeroUsize,
+    sync::{LazyLock, Mutex, PoisonError},
+};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeriveError {
@@ -22,6 +27,9 @@ pub enum DeriveError {
 }
 
 /// The child public key at `path`: 33 bytes SEC1 compressed (secp256k1) or 32 bytes (Ed25519). Not taproot-tweaked.
+///
+/// Building, checking, signing and watching each ask for the same few keys, and an element costs a multiplication on the curve:
+/// what was derived lately is remembered ([`REMEMBERED`]). The answer is the same with or without.
 pub fn derive_public_key(key: &GroupKey, path: &DerivationPath) -> Result<Vec<u8>, DeriveError> {
     match key.scheme {
         Scheme::EcdsaSecp256k1 | Scheme::Bip340 => derive::<Secp256k1, Slip10>(key, path),
@@ -30,13 +38,52 @@ pub fn derive_public_key(key: &GroupKey, path: &DerivationPath) -> Result<Vec<u8
 }
 
 fn derive<E: Curve, Hd: HdWallet<E>>(key: &GroupKey, path: &DerivationPath) -> Result<Vec<u8>, DeriveError> {
-    let point = Point::<E>::from_bytes(&key.public_key).map_err(|_| DeriveError::InvalidPoint(key.scheme))?;
-    let mut node = ExtendedPublicKey { public_key: point, chain_code: key.chain_code };
-    for element in path.elements() {
+    let elements = path.elements();
+    let at = |depth: usize| Node {
+        root: (key.scheme, key.public_key.clone(), key.chain_code),
+        below: elements.into_iter().take(depth).collect(),
+    };
+    // Two nodes of a path are worth keeping, the child and its branch: most paths differ in the last element only.
+    let (child, branch) = (elements.len(), elements.len() - 1);
+    let known = [child, branch].into_iter().find_map(|depth| Some((depth, recall(&at(depth))?)));
+    let (depth, from) = known.unwrap_or_else(|| (0, (key.public_key.clone(), key.chain_code)));
+    if depth == child {
+        return Ok(from.0);
+    }
+    let point = Point::<E>::from_bytes(&from.0).map_err(|_| DeriveError::InvalidPoint(key.scheme))?;
+    let mut node = ExtendedPublicKey { public_key: point, chain_code: from.1 };
+    for (above, element) in elements.into_iter().enumerate().skip(depth) {
         let index = NonHardenedIndex::try_from(element).map_err(|_| DeriveError::Hardened(*path))?;
         node = Hd::derive_child_public_key(&node, index);
+        if above + 1 >= branch {
+            remember(at(above + 1), (node.public_key.to_bytes(true).to_vec(), node.chain_code));
+        }
     }
     Ok(node.public_key.to_bytes(true).to_vec())
+}
+
+/// A node below a group key, named by all that it follows from: two that are equal are the same key.
+#[derive(Hash, PartialEq, Eq)]
+struct Node {
+    root: (Scheme, Vec<u8>, [u8; 32]),
+    below: Vec<u32>,
+}
+
+/// The public key's bytes and the chain code of a node.
+type Extended = (Vec<u8>, [u8; 32]);
+
+/// As many nodes are remembered, those used last: some 300 bytes each.
+const REMEMBERED: usize = 1024;
+
+static LATELY: LazyLock<Mutex<LruCache<Node, Extended>>> =
+    LazyLock::new(|| Mutex::new(LruCache::new(NonZeroUsize::new(REMEMBERED).unwrap_or(NonZeroUsize::MIN))));
+
+fn recall(node: &Node) -> Option<Extended> {
+    LATELY.lock().unwrap_or_else(PoisonError::into_inner).get(node).cloned()
+}
+
+fn remember(node: Node, key: Extended) {
+    LATELY.lock().unwrap_or_else(PoisonError::into_inner).put(node, key);
 }
 
 #[cfg(test)]
@@ -77,6 +124,22 @@ mod tests {
                 .map(|(branch, index)| derive_public_key(&key, &path(branch, index)).unwrap())
                 .collect();
         assert_eq!(keys.len(), 3);
+        // Again, with what is remembered by now; and a key that differs in its chain code alone has other children.
+        let first = |key| derive_public_key(key, &path(Branch::Receive, 0)).unwrap();
+        assert!(keys.contains(&first(&key)));
+        assert!(!keys.contains(&first(&GroupKey { chain_code: [8; 32], ..key.clone() })));
+        // More than are remembered, each as the crate derives it alone from the root.
+        for index in (0..2 * REMEMBERED as u32).chain([0]) {
+            let path = path(Branch::Receive, index);
+            let root = ExtendedPublicKey::<Ed25519> {
+                public_key: Point::from_bytes(&key.public_key).unwrap(),
+                chain_code: key.chain_code,
+            };
+            let alone = path.elements().into_iter().fold(root, |node, element| {
+                Edwards::derive_child_public_key(&node, element.try_into().unwrap())
+            });
+            assert_eq!(derive_public_key(&key, &path).unwrap(), alone.public_key.to_bytes(true).to_vec());
+        }
         assert!(keys.iter().all(|key| key.len() == 32));
         let broken = GroupKey { public_key: vec![1; 31], ..key };
         assert_eq!(
