@@ -211,8 +211,7 @@ pub async fn revive(tx: &mut WriteTx, id: TransactionId) -> Result<(), StoreErro
         // `false`: whoever has it now keeps it.
         reservations::claim(tx, record.network, resource, record.transfer, id).await?;
     }
-    let _ = parents::nudge_heirs;
-    Ok(())
+    parents::nudge_heirs(tx, &record).await
 }
 
 impl TransactionRecord {
