@@ -1,10 +1,9 @@
 //! A payment whose coin is change of another that a reorganisation took back, and that was replaced before it was in a block again: it
 //! can never be in one, and ends.
 //!
-//! Broken on purpose on 22 November 2026: where `Causes::none` (`workers/src/steps/dead.rs`) does not look at `gone`, the first two and the
-//! fourth of these fail, and `explained` (`workers/tests/model/rules.rs`) takes their transfers for lost. Without `nudge_heirs`
-//! (`store/src/transactions/parents.rs`) the third does, and without the look at parents in `unspent_again` (`workers/src/steps/confirm.rs`)
-//! the first.
+//! Broken on purpose on 22 November 2026: where `Causes::none` (`workers/src/steps/dead.rs`) does not look at `gone`, all of these fail; so
+//! they do without the look at parents in `unspent_again` (`workers/src/steps/confirm.rs`). Without `nudge_heirs`
+//! (`store/src/transactions/parents.rs`) `outputs_of_what_ended__should_be_gone_until_it_is_revived` (`store/tests/conformance`) fails.
 
 use super::{
     action::{Action, FOLLOWERS, WORKERS, Wish},
