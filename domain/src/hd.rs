@@ -29,7 +29,7 @@ pub enum DeriveError {
 /// The child public key at `path`: 33 bytes SEC1 compressed (secp256k1) or 32 bytes (Ed25519). Not taproot-tweaked.
 ///
 /// Building, checking, signing and watching each ask for the same few keys, and an element costs a multiplication on the curve:
-/// what was derived lately is remembered ([`REMEMBERED`]). The answer is the same with or without.
+/// what was derived lately is remembered. The answer is the same with or without.
 pub fn derive_public_key(key: &GroupKey, path: &DerivationPath) -> Result<Vec<u8>, DeriveError> {
     match key.scheme {
         Scheme::EcdsaSecp256k1 | Scheme::Bip340 => derive::<Secp256k1, Slip10>(key, path),
