@@ -181,16 +181,16 @@ impl Store {
     /// Opens the store that is there. None is ever made anew by it, also not of an empty file: what a party remembers keeps it
     /// from signing twice.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        Self::with(path, Database::open(path)?)
+        Self::with_tables(path, Database::open(path)?)
     }
 
     /// Makes a store where there is none, or an empty file: for new shares, and on the word of the party's people
     /// (`--new-session-store`). One that is there is opened.
     pub fn create(path: &Path) -> Result<Self, StoreError> {
-        Self::with(path, Database::create(path)?)
+        Self::with_tables(path, Database::create(path)?)
     }
 
-    fn with(path: &Path, database: Database) -> Result<Self, StoreError> {
+    fn with_tables(path: &Path, database: Database) -> Result<Self, StoreError> {
         let write = database.begin_write()?;
         write.open_table(SESSIONS)?;
         write.open_table(INTENTS)?;
