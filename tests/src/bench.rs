@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`signatures`] | one threshold signature through daemons and relay, against the bare protocol; accepted to broadcast |
 //! | [`throughput`] | open-loop load on anvil: latencies, CPU, memory, node calls, for each signer and each store |
+//! | [`rate`] | one figure of several runs at one rate |
 //! | [`history`] | a database with a million finished transfers in it, so that the same can be measured again |
 //! | [`reads`] | lists and single transfers, while nothing else runs |
 //! | [`baseline`] | what the machine does without Bursar: the other side of each ratio |
@@ -15,6 +16,7 @@ pub mod accounts;
 pub mod baseline;
 pub mod history;
 pub mod load;
+pub mod rate;
 pub mod reads;
 pub mod report;
 pub mod scenario;

@@ -2,7 +2,6 @@
 //! that time, so a server that falls behind cannot hide it.
 
 use super::accounts::Prepared;
-use crate::measure::Percentiles;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
@@ -16,12 +15,6 @@ pub struct Sent {
     pub latencies: Vec<f64>,
     pub refused: usize,
     pub first_refusal: Option<String>,
-}
-
-impl Sent {
-    pub fn accept(&self) -> Percentiles {
-        Percentiles::of(self.latencies.clone())
-    }
 }
 
 /// No answer is waited for longer.

@@ -18,8 +18,22 @@ pub struct Reads {
     pub items: usize,
 }
 
-/// `count` of each kind.
-pub async fn measure(stage: &Stage, count: usize) -> anyhow::Result<Vec<Reads>> {
+/// The same before they are summed up.
+#[derive(Debug)]
+pub struct Latencies {
+    what: &'static str,
+    seconds: Vec<f64>,
+    items: usize,
+}
+
+impl From<Latencies> for Reads {
+    fn from(Latencies { what, seconds, items }: Latencies) -> Self {
+        Self { what, latency: Percentiles::of(seconds), items }
+    }
+}
+
+/// `count` more of each kind.
+pub async fn measure(stage: &Stage, count: usize, all: &mut Vec<Latencies>) -> anyhow::Result<()> {
     let reader = Reader::new(stage, count);
     let newest = reader.page("/v1/transfers?limit=50").await?;
     let items = newest["items"].as_array().context("a page has items")?;
@@ -59,7 +73,16 @@ pub async fn measure(stage: &Stage, count: usize) -> anyhow::Result<Vec<Reads>> 
     reads.push(
         reader.measure("get one, half way down", |n| format!("/v1/transfers/{}", old[n % old.len()])).await?,
     );
-    Ok(reads)
+    for more in reads {
+        match all.iter_mut().find(|known| known.what == more.what) {
+            Some(known) => {
+                known.seconds.extend(more.seconds);
+                known.items = more.items;
+            }
+            None => all.push(more),
+        }
+    }
+    Ok(())
 }
 
 struct Reader<'a> {
@@ -91,16 +114,16 @@ impl<'a> Reader<'a> {
         Ok(hex::encode(format!("transfers:{}", super::history::middle(&self.stage.database)?)))
     }
 
-    async fn measure(&self, what: &'static str, path: impl Fn(usize) -> String) -> anyhow::Result<Reads> {
-        let (mut latencies, mut last) = (Vec::new(), String::new());
+    async fn measure(&self, what: &'static str, path: impl Fn(usize) -> String) -> anyhow::Result<Latencies> {
+        let (mut seconds, mut last) = (Vec::new(), String::new());
         for number in 0..self.count {
             let path = path(number);
             let begun = Instant::now();
             last = self.get(&path).await?;
-            latencies.push(begun.elapsed().as_secs_f64());
+            seconds.push(begun.elapsed().as_secs_f64());
         }
         let last: Value = serde_json::from_str(&last)?;
         let items = last["items"].as_array().map_or(1, Vec::len);
-        Ok(Reads { what, latency: Percentiles::of(latencies), items })
+        Ok(Latencies { what, seconds, items })
     }
 }

@@ -1,8 +1,9 @@
 //! What was measured, for people and for programs.
 
 use super::{
+    rate::Rate,
     signatures::Signatures,
-    throughput::{Measured, Phase, Rate},
+    throughput::{Measured, Phase},
 };
 use crate::measure::{self, Percentiles};
 use serde::Serialize;
@@ -144,27 +145,36 @@ fn rates(phase: &Phase, submissions: f64) {
     }
 }
 
-/// History against none, as ratios.
+/// History against none, as ratios, and beneath each what two halves of the runs without history differ by.
 fn growth(empty: &Phase, grown: &Phase) {
     println!("\nwith {} finished transfers, as a multiple of none", grown.history);
     for (before, after) in empty.rates.iter().zip(&grown.rates) {
-        let of = |name: &str, before: f64, after: f64| format!("{name} {:.2}", after / before);
-        let figures = [
-            of("final/s", before.final_per_second, after.final_per_second),
-            of("accept p50", before.accept.p50, after.accept.p50),
-            of("p99", before.accept.p99, after.accept.p99),
-            of("broadcast p50", before.accept_to_broadcast.p50, after.accept_to_broadcast.p50),
-            of("p99", before.accept_to_broadcast.p99, after.accept_to_broadcast.p99),
-            of("final p50", before.accept_to_final.p50, after.accept_to_final.p50),
-            of("CPU", before.cpu_per_1000, after.cpu_per_1000),
-            of("memory", before.peak_memory_bytes as f64, after.peak_memory_bytes as f64),
-        ];
-        println!("{:>4}/s: {}", before.offered_per_second, figures.join(", "));
+        println!("{:>4}/s: {}", before.offered_per_second, ratios(before, after));
+        let same = |halves: &&[Rate; 2]| halves[0].offered_per_second == before.offered_per_second;
+        if let Some([some, others]) = empty.halves.iter().find(same) {
+            println!("  alone: {}", ratios(some, others));
+        }
     }
     for (before, after) in empty.reads.iter().zip(&grown.reads) {
         let ratio = |of: fn(&Percentiles) -> f64| of(&after.latency) / of(&before.latency);
         println!("{:<40} p50 {:.2}, p99 {:.2}", after.what, ratio(|l| l.p50), ratio(|l| l.p99));
     }
+}
+
+fn ratios(before: &Rate, after: &Rate) -> String {
+    let figures: [(&str, fn(&Rate) -> f64); 10] = [
+        ("final/s", |rate| rate.final_per_second),
+        ("accept p50", |rate| rate.accept.p50),
+        ("p99", |rate| rate.accept.p99),
+        ("broadcast p50", |rate| rate.accept_to_broadcast.p50),
+        ("p99", |rate| rate.accept_to_broadcast.p99),
+        ("final p50", |rate| rate.accept_to_final.p50),
+        ("p99", |rate| rate.accept_to_final.p99),
+        ("CPU", |rate| rate.cpu_per_1000 + rate.database_cpu_per_1000),
+        ("memory", |rate| rate.peak_memory_bytes as f64),
+        ("written", |rate| rate.written_bytes_per_transfer),
+    ];
+    figures.map(|(name, of)| format!("{name} {:.2}", of(after) / of(before))).join(", ")
 }
 
 fn by_method(calls: &std::collections::BTreeMap<String, f64>) -> String {

@@ -4,14 +4,11 @@ use super::{
     baseline::{self, Baseline},
     history,
     load::{self, Target},
+    rate::{Rate, Run, shares},
     reads::{self, Reads},
     scenario::{Scenario, Stage, StoreKind},
 };
-use crate::{
-    cosigners::Signing,
-    measure::{self, Percentiles},
-    program::say,
-};
+use crate::{cosigners::Signing, measure, program::say};
 use anyhow::{Context as _, ensure};
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
@@ -28,7 +25,7 @@ pub struct Load {
     /// Transfers per second, one measurement for each.
     pub rates: Vec<u32>,
     pub seconds: u32,
-    /// Each rate is measured so often; the run with the least CPU is kept.
+    /// Each rate is offered so often, in turn with the other installation if there are two; all runs count together.
     pub repeats: u32,
     /// At most so many transfers at each rate with co-signers, whose ECDSA takes two CPU seconds for each.
     pub cosigner_transfers: u32,
@@ -58,35 +55,9 @@ pub struct Phase {
     /// Calls to the Ethereum node in one block while nothing is paid, by method.
     pub idle_calls_per_block: BTreeMap<String, f64>,
     pub rates: Vec<Rate>,
+    /// Each rate again, from every other run and from the rest: what differs between them is the measurement's own.
+    pub halves: Vec<[Rate; 2]>,
     pub reads: Vec<Reads>,
-}
-
-/// One rate. Seconds, bytes and counts.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Rate {
-    pub offered_per_second: u32,
-    pub offered: usize,
-    pub accepted: usize,
-    pub completed: usize,
-    pub first_refusal: Option<String>,
-    /// From the first acceptance to the last final block.
-    pub final_per_second: f64,
-    /// Accepted and not final when the last request had been answered.
-    pub backlog: usize,
-    /// From the time when a request was due to the end of its answer.
-    pub accept: Percentiles,
-    /// By the orchestrator's own times, as all below.
-    pub accept_to_broadcast: Percentiles,
-    pub accept_to_final: Percentiles,
-    pub cpu_per_1000: f64,
-    pub database_cpu_per_1000: f64,
-    pub cosigner_cpu_per_1000: f64,
-    pub peak_memory_bytes: u64,
-    pub written_bytes_per_transfer: f64,
-    pub calls_per_transfer: BTreeMap<String, f64>,
-    pub calls_per_block: f64,
-    pub load_average: Option<f64>,
 }
 
 /// Measures one installation, and beside it, if `scenario` has a history, one that has it. The two take turns at each rate: a machine
@@ -106,29 +77,38 @@ pub async fn measure(dir: &Path, scenario: Scenario, load: &Load) -> anyhow::Res
         sides.push(grown);
     }
     for per_second in &load.rates {
-        for side in &mut sides {
-            side.kept.push(None);
-        }
         for _ in 0..load.repeats.max(1) {
             for side in &mut sides {
-                side.measure(*per_second, load).await?;
+                side.run(*per_second, load).await?;
             }
+            // Whoever was second is first the next time.
+            sides.reverse();
+        }
+    }
+    sides.sort_by_key(|side| side.scenario.history);
+    for _ in 0..READING_TURNS {
+        for side in &mut sides {
+            side.read(load.reads.div_ceil(READING_TURNS)).await?;
         }
     }
     let mut phases = Vec::new();
     for side in sides {
-        phases.push(side.end(load).await?);
+        phases.push(side.end().await?);
     }
     Ok(Measured { store: scenario.store, signer: scenario.signer(), baseline, phases })
 }
+
+/// Reads of each kind are spread over so many turns.
+const READING_TURNS: usize = 5;
 
 /// One of the installations that are compared.
 struct Side {
     scenario: Scenario,
     stage: Stage,
     idle_calls_per_block: BTreeMap<String, f64>,
-    /// Of each rate the run with the least CPU.
-    kept: Vec<Option<Rate>>,
+    /// By transfers offered per second.
+    runs: BTreeMap<u32, Vec<Run>>,
+    reads: Vec<reads::Latencies>,
 }
 
 impl Side {
@@ -136,34 +116,39 @@ impl Side {
         let mut stage = Stage::start(dir, scenario).await?;
         warm_up(&mut stage, scenario).await?;
         let idle_calls_per_block = idle(&stage, load.idle).await?;
-        Ok(Self { scenario, stage, idle_calls_per_block, kept: Vec::new() })
+        Ok(Self { scenario, stage, idle_calls_per_block, runs: BTreeMap::new(), reads: Vec::new() })
     }
 
-    async fn measure(&mut self, per_second: u32, load: &Load) -> anyhow::Result<()> {
+    async fn run(&mut self, per_second: u32, load: &Load) -> anyhow::Result<()> {
         let count = match self.scenario.signing {
             Signing::CoSigners => (per_second * load.seconds).min(load.cosigner_transfers),
             Signing::DevelopmentSingleKey => per_second * load.seconds,
         };
         say(&format!("{count} transfers at {per_second}/s, history {}", self.scenario.history));
-        let rate = one_rate(&mut self.stage, per_second, count as usize).await?;
-        let kept = self.kept.last_mut().context("a rate was begun")?;
-        if kept.as_ref().is_none_or(|kept| rate.cpu_per_1000 < kept.cpu_per_1000) {
-            *kept = Some(rate);
-        }
+        let run = one_run(&mut self.stage, per_second, count as usize).await?;
+        self.runs.entry(per_second).or_default().push(run);
         Ok(())
     }
 
-    async fn end(self, load: &Load) -> anyhow::Result<Phase> {
-        say("reads");
-        let reads = reads::measure(&self.stage, load.reads).await?;
+    async fn read(&mut self, count: usize) -> anyhow::Result<()> {
+        say(&format!("reads, history {}", self.scenario.history));
+        reads::measure(&self.stage, count, &mut self.reads).await
+    }
+
+    async fn end(self) -> anyhow::Result<Phase> {
         let database_bytes = history::size(&self.stage.database)?;
         self.stage.stop().await?;
         Ok(Phase {
             history: self.scenario.history,
             database_bytes,
             idle_calls_per_block: self.idle_calls_per_block,
-            rates: self.kept.into_iter().flatten().collect(),
-            reads,
+            rates: self.runs.iter().map(|(per_second, runs)| Rate::of(*per_second, runs)).collect(),
+            halves: self
+                .runs
+                .iter()
+                .filter_map(|(per_second, runs)| Rate::halves(*per_second, runs))
+                .collect(),
+            reads: self.reads.into_iter().map(Reads::from).collect(),
         })
     }
 }
@@ -175,13 +160,13 @@ async fn warm_up(stage: &mut Stage, scenario: Scenario) -> anyhow::Result<()> {
         // One for each account at least: history is copied from them.
         Signing::DevelopmentSingleKey => scenario.accounts,
     };
-    one_rate(stage, 10, transfers).await.context("warming up").map(drop)
+    one_run(stage, 10, transfers).await.context("warming up").map(drop)
 }
 
 /// How long a backlog may take to drain.
 const DRAIN: Duration = Duration::from_secs(300);
 
-async fn one_rate(stage: &mut Stage, per_second: u32, count: usize) -> anyhow::Result<Rate> {
+async fn one_run(stage: &mut Stage, per_second: u32, count: usize) -> anyhow::Result<Run> {
     let requests = stage.accounts.requests(&stage.environment, count)?;
     let (cosigners, database) = (stage.cosigner_pids(), stage.database_pids());
     let (environment, proxy) = (&stage.environment, &stage.proxy);
@@ -217,29 +202,26 @@ async fn one_rate(stage: &mut Stage, per_second: u32, count: usize) -> anyhow::R
     let (peak, written) = (measure::peak_memory_of(pid)?, measure::written_by(pid)? - written_before);
     let load_average = measure::load_average();
     let times = times_of(stage, &sent.accepted).await?;
-    let per_1000 = |cpu: f64| cpu / accepted as f64 * 1000.0;
-    let spans = |to: fn(&Times) -> Option<f64>| Percentiles::of(times.iter().filter_map(to).collect());
+    let spans = |to: fn(&Times) -> Option<f64>| times.iter().filter_map(to).collect();
     let first = times.iter().map(|times| times.accepted).fold(f64::INFINITY, f64::min);
     let last = times.iter().filter_map(|times| times.last).fold(f64::NEG_INFINITY, f64::max);
-    let completed = times.iter().filter(|times| times.last.is_some()).count();
-    Ok(Rate {
-        offered_per_second: per_second,
+    Ok(Run {
         offered: count,
         accepted,
-        completed,
-        first_refusal: sent.first_refusal.clone(),
-        final_per_second: completed as f64 / (last - first),
+        completed: times.iter().filter(|times| times.last.is_some()).count(),
+        first_refusal: sent.first_refusal,
+        lasted: last - first,
         backlog,
-        accept: sent.accept(),
+        accept: sent.latencies,
         accept_to_broadcast: spans(|times| Some(times.broadcast? - times.accepted)),
         accept_to_final: spans(|times| Some(times.last? - times.accepted)),
-        cpu_per_1000: per_1000(cpu),
-        database_cpu_per_1000: per_1000(database_cpu),
-        cosigner_cpu_per_1000: per_1000(cosigner_cpu),
-        peak_memory_bytes: peak,
-        written_bytes_per_transfer: written as f64 / accepted as f64,
-        calls_per_block: calls.values().sum::<usize>() as f64 / blocks as f64,
-        calls_per_transfer: shares(&calls, accepted as f64),
+        cpu,
+        database_cpu,
+        cosigner_cpu,
+        peak_memory: peak,
+        written,
+        calls,
+        blocks,
         load_average,
     })
 }
@@ -303,8 +285,4 @@ fn difference(after: &BTreeMap<String, usize>, before: &BTreeMap<String, usize>)
         (more > 0).then(|| (method.clone(), more))
     };
     after.iter().filter_map(since).collect()
-}
-
-fn shares(counts: &BTreeMap<String, usize>, of: f64) -> BTreeMap<String, f64> {
-    counts.iter().map(|(method, count)| (method.clone(), *count as f64 / of)).collect()
 }
