@@ -260,7 +260,7 @@ impl Cosigner {
     /// When an order of somebody who may initiate was first shown here: delays and deadlines count from then, also if this package is refused.
     fn remember(&self, package: &SigningPackage, log: &Log, now: Timestamp) -> Result<(), Refusal> {
         let order = &package.intent;
-        if !log.times_orders()
+        if !log.state().times_orders()
             || self.store.was_seen(order.intent.digest()).map_err(|error| internal(&error))?
         {
             return Ok(());

@@ -254,11 +254,6 @@ impl Governance {
 }
 
 impl Log {
-    /// Whether it matters when an order was first seen.
-    pub fn times_orders(&self) -> bool {
-        self.state.policy().is_some_and(|published| published.policy.times_orders())
-    }
-
     pub const fn state(&self) -> &State {
         &self.state
     }

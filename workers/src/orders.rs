@@ -49,7 +49,7 @@ pub async fn show(
 ) -> Result<(), ShowError> {
     let Some(governance) = &context.governance else { return Ok(()) };
     let log = governance.state(&context.store).await?;
-    if !log.policy().is_some_and(|published| published.policy.times_orders()) {
+    if !log.times_orders() {
         shown.clear();
         return Ok(());
     }

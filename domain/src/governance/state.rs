@@ -210,6 +210,10 @@ impl State {
     pub fn policy(&self) -> Option<&PublishedPolicy> {
         self.policy.as_ref()
     }
+    /// Whether it matters when an order was first seen: by the policy in force ([`super::policy::Policy::times_orders`]).
+    pub fn times_orders(&self) -> bool {
+        self.policy().is_some_and(|published| published.policy.times_orders())
+    }
     /// Whether this is the version of a policy that is or was in force.
     pub fn had_policy(&self, version: &Head) -> bool {
         self.versions.contains(version)

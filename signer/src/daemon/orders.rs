@@ -51,7 +51,7 @@ impl Cosigner {
     pub fn see(&self, orders: &[SignedIntent]) -> Vec<SeenOrder> {
         let now = self.clock.now();
         let Ok(Some(log)) = self.log() else { return Vec::new() };
-        if !log.times_orders() {
+        if !log.state().times_orders() {
             return Vec::new();
         }
         let meant: Vec<ShownOrder> =

@@ -65,6 +65,27 @@ pub async fn check(
     bury(context, transfer.clone(), &causes, variants, proofs).await.map(Some)
 }
 
+/// What a draft needs and somebody else has used, in a block that need not be final, or what will never exist. As long as no session began
+/// for it, it can be built of something else.
+///
+/// Not where what used it is the draft itself: it was signed in what a backup does not remember, and is recognised once it is signed
+/// again.
+pub(super) async fn spoilt(
+    context: &Context,
+    ports: &ChainPorts,
+    draft: &TransactionRecord,
+) -> Result<Option<String>, StepError> {
+    let TransactionRecord { network, effects, unsigned, .. } = draft;
+    let spent_by = chain::foreign_spends(&context.store, *network, &effects.resources).await?;
+    if let Some(SpentBy { resource, tx_id, height }) = spent_by.first() {
+        let itself = ports.adapter.fixed_id(unsigned).as_ref() == Some(tx_id);
+        return Ok((!itself)
+            .then(|| format!("its {resource} was used by {tx_id} in block {height}, which is not ours")));
+    }
+    let gone = transactions::gone_parents(&context.store, *network, &effects.resources).await?;
+    Ok(gone.first().map(ToString::to_string))
+}
+
 /// Why transactions of a transfer may be in no block any more.
 struct Causes {
     network: Network,

@@ -83,6 +83,11 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
     {
         let reason = "the package waited too long to be signed; built again with current fees".to_owned();
         return give_up(context, transfer, &record, Fact::Thawed { reason }).await;
+    } else if let Some(gone) = dead::spoilt(context, ports, &record).await? {
+        let reason = format!("{gone}; built again from what is there");
+        give_up(context, transfer, &record, Fact::Thawed { reason }).await?;
+        // A node behind our blocks would offer the same nonce again, at once.
+        return Ok(Progress::Wait(context.settings.retry));
     }
 
     if let Some(hold) = halted::by(context, &transfer, &record.purpose).await? {

@@ -63,23 +63,20 @@ fn signed(record: &TransactionRecord) -> Signed {
     serde_json::from_slice(&record.signed.as_ref().unwrap().bytes).unwrap()
 }
 
-/// The parent is in a block, the heir spends its change and another coin, and then that block is no more. `lost`: the heir's first session
-/// gave nothing.
-async fn taken_back(lost: bool) -> World {
+/// The parent is in a block, the heir spends its change and another coin, and then that block is no more. `session`: the heir's first.
+async fn taken_back(session: Session) -> World {
     let mut world = World::new(Chain::Bitcoin).await;
     does(&mut world, &[Action::Fee { fee: FEES[PARENT] }]).await;
     look(&mut world, PARENT).await;
     mine(&mut world, 1, u64::MAX).await;
     does(&mut world, &[Action::Fee { fee: FEES[HEIR] }]).await;
-    if lost {
-        does(&mut world, &[Action::Sessions { next: Session::Aborts }]).await;
-    }
+    does(&mut world, &[Action::Sessions { next: session }]).await;
     look(&mut world, HEIR).await;
     let parent = signed(&records(&world, PARENT).await[0]);
     let heir = &records(&world, HEIR).await[0];
     assert_eq!(heir.effects.resources[0], Resource::Utxo(parent.payload.outpoint(1)));
     assert!(heir.effects.resources.len() > 1, "another coin: {heir:?}");
-    assert_eq!(heir.signed.is_none(), lost);
+    assert_eq!(heir.signed.is_some(), session == Session::Signs);
     does(&mut world, &[Action::Reorganise { depth: 1, kept: true, mask: 0 }]).await;
     follow(&mut world).await;
     world
@@ -127,7 +124,7 @@ async fn assert_proven_dead(world: &World) {
 
 #[tokio::test]
 async fn payment_whose_coin_can_never_exist__should_be_proven_dead_once_that_is_final() {
-    let mut world = taken_back(false).await;
+    let mut world = taken_back(Session::Signs).await;
     replaced(&mut world).await;
     for _ in 0..2 {
         look(&mut world, HEIR).await;
@@ -150,12 +147,12 @@ async fn payment_whose_coin_can_never_exist__should_be_proven_dead_once_that_is_
 /// A signature of it may exist, which will be of no use. What replaces it spends all that it does, and dies with it.
 #[tokio::test]
 async fn payment_of_which_no_signature_arrived__should_die_with_its_coin_as_its_replacement_does() {
-    let mut world = taken_back(true).await;
+    let mut world = taken_back(Session::Aborts).await;
     superseded(&mut world).await;
     look(&mut world, HEIR).await;
     assert_proven_dead(&world).await;
 
-    let mut world = taken_back(false).await;
+    let mut world = taken_back(Session::Signs).await;
     let wish = Action::Ask { transfer: HEIR, wish: Wish::CancelOnChain, points: 600 };
     does(&mut world, &[wish]).await;
     look(&mut world, HEIR).await;
@@ -166,9 +163,28 @@ async fn payment_of_which_no_signature_arrived__should_die_with_its_coin_as_its_
     assert_proven_dead(&world).await;
 }
 
+/// No signature of it can exist, so that the order is not lost with the coin.
+#[tokio::test]
+async fn draft_whose_coin_can_never_exist__should_be_built_again_of_others() {
+    let mut world = taken_back(Session::TooFew).await;
+    assert_eq!(state(&world, HEIR).await.1, Some(SubStatus::SignersOffline));
+    superseded(&mut world).await;
+    look(&mut world, HEIR).await;
+    let draft = &records(&world, HEIR).await[0];
+    assert_eq!(draft.ended, Some(Ended::Released));
+    for _ in 0..6 {
+        world.round().await;
+        rules::check(&mut world).await.unwrap();
+    }
+    assert_eq!(state(&world, HEIR).await.0.status(), Status::Completed);
+    let built = &records(&world, HEIR).await[1];
+    assert!(!built.effects.resources.contains(&draft.effects.resources[0]), "{built:?}");
+    assert_eq!(records(&world, HEIR).await.len(), 2);
+}
+
 #[tokio::test]
 async fn reorganisation_that_revives_the_parent__should_revive_what_died_with_it() {
-    let mut world = taken_back(false).await;
+    let mut world = taken_back(Session::Signs).await;
     superseded(&mut world).await;
     look(&mut world, HEIR).await;
     assert_proven_dead(&world).await;
@@ -199,7 +215,7 @@ async fn reorganisation_that_revives_the_parent__should_revive_what_died_with_it
 /// Whoever has only the rounds of the model, and its rules.
 #[tokio::test]
 async fn orphan_that_nobody_looks_at__should_end_by_itself() {
-    let mut world = taken_back(false).await;
+    let mut world = taken_back(Session::Signs).await;
     superseded(&mut world).await;
     let heir = world.transfers[HEIR];
     let transfer = world.transfer(heir).await;

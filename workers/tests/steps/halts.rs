@@ -16,7 +16,7 @@ async fn halt(world: &World, account: Option<&str>) -> HaltId {
     halted.id()
 }
 
-async fn lift(world: &World, id: HaltId) {
+pub async fn lift(world: &World, id: HaltId) {
     let mut tx = world.store().write().await.unwrap();
     halts::lift(&mut tx, id, "test", "explained", world.clock.now()).await.unwrap().unwrap();
     tx.commit().await.unwrap();

@@ -1,13 +1,16 @@
 //! Before, during and after a signing session.
 
-use crate::support::world::World;
+use crate::{halts::lift, support::world::World};
 use bursar_domain::{
     ids::TransferId,
     lifecycle::{State, Status, SubStatus},
     ports::{PAST_REFUSALS, SignError},
     signing::{PartyIndex, Scheme},
 };
-use bursar_store::reservations;
+use bursar_store::{
+    halts, reservations,
+    transactions::{self, Ended},
+};
 use bursar_workers::engine::{self, MoveError, Next, StepError};
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -143,6 +146,40 @@ async fn package_that_waits_too_long__should_be_built_again_with_the_same_nonce(
     assert_eq!(world.taken().await, [0].into());
     world.signer.online.store(3, Ordering::SeqCst);
     world.assert_paid_once(id).await;
+}
+
+/// Nobody was asked to sign it: the order is not lost with the number that somebody else used.
+#[tokio::test]
+async fn package_whose_nonce_someone_else_used__should_be_built_again_with_the_next() {
+    let world = World::ethereum().await;
+    world.signer.online.store(1, Ordering::SeqCst);
+    let id = world.submit("robbed").await;
+    world.look(id).await.unwrap();
+    let first = world.transfer(id).await.state.transaction().unwrap();
+    world.chain.mine_foreign(&world.account);
+    world.follow().await;
+    world.signer.online.store(3, Ordering::SeqCst);
+    world.later();
+    let Next::LookAgain(_) = world.look(id).await.unwrap() else { panic!("it must be looked at again") };
+    let transfer = world.transfer(id).await;
+    assert_eq!(transfer.status(), Status::Queued);
+    let reason = transfer.reason.unwrap_or_default();
+    assert!(reason.contains("/nonce/") && reason.contains("which is not ours"), "{reason}");
+    assert_eq!(world.signer.sessions(), 0, "of no use to anybody");
+    let record = transactions::get(world.store(), first).await.unwrap().unwrap();
+    assert_eq!(record.ended, Some(Ended::Released));
+
+    world.later();
+    world.look(id).await.unwrap();
+    assert_eq!(world.status(id).await, (Status::Queued, Some(SubStatus::AccountHalted)));
+    for halt in halts::standing(world.store(), world.network).await.unwrap() {
+        lift(&world, halt.id).await;
+    }
+    world.assert_paid_once(id).await;
+    let [used] = &transactions::of_transfer(world.store(), id).await.unwrap()[1..] else {
+        panic!("one more")
+    };
+    assert_eq!(used.effects.resources, [world.resource(1)]);
 }
 
 #[tokio::test]
