@@ -21,6 +21,8 @@ mod ledger;
 mod node;
 #[path = "model/orphans.rs"]
 mod orphans;
+#[path = "model/restored.rs"]
+mod restored;
 #[path = "model/rules.rs"]
 mod rules;
 #[path = "model/run.rs"]
