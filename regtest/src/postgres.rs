@@ -7,7 +7,7 @@ use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use crate::error::describe;
-use crate::{Process, RegtestError, eventually, free_port, tools};
+use crate::{Process, RegtestError, SmallDisk, eventually, free_port, tools};
 use place::Place;
 
 /// Owner of the cluster and its databases.
@@ -42,6 +42,8 @@ pub struct PostgresOptions {
     pub standby: bool,
     /// TLS: the server's certificate and its key, as PEM. Clients may still come without.
     pub tls: Option<(String, String)>,
+    /// The cluster's files are on a disk of so many MiB that can be filled, and are gone when the server ends.
+    pub small_disk: Option<u32>,
 }
 
 impl PostgresOptions {
@@ -53,6 +55,7 @@ impl PostgresOptions {
             settings: Vec::new(),
             standby: false,
             tls: None,
+            small_disk: None,
         }
     }
 
@@ -89,6 +92,7 @@ pub struct Postgres {
     programs: PathBuf,
     port: u16,
     url: String,
+    small_disk: Option<SmallDisk>,
 }
 
 impl Postgres {
@@ -119,10 +123,17 @@ impl Postgres {
             options.settings.extend(files.map(|(name, value)| (name.to_owned(), value.to_owned())));
         }
         let port = options.port.map_or_else(free_port, Ok)?;
+        let small_disk =
+            options.small_disk.map(|mebibytes| SmallDisk::over(&place.data, mebibytes)).transpose()?;
         let deadline = tokio::time::Instant::now() + LINGERING;
         loop {
-            let process = serve(&programs, &place, &log, port, &options)?;
-            let mut server = Self { process, programs: programs.clone(), port, url: url(port, DATABASE) };
+            let mut command = serving(&programs, &place, port, &options);
+            if let Some(disk) = &small_disk {
+                command = disk.under_unprivileged(&command);
+            }
+            let process = Process::spawn_as("postgres", command, &log, place.run_as)?;
+            let (programs, url, small_disk) = (programs.clone(), url(port, DATABASE), small_disk.clone());
+            let mut server = Self { process, programs, port, url, small_disk };
             match server.wait_ready().await {
                 Ok(()) => {}
                 // Processes of a server that was killed are still about to notice.
@@ -174,6 +185,11 @@ impl Postgres {
 
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
+    }
+
+    /// With [`PostgresOptions::small_disk`].
+    pub fn small_disk(&self) -> Option<&SmallDisk> {
+        self.small_disk.as_ref()
     }
 
     /// Makes an empty database; its URL. `name` is of lower-case letters, digits and `_`.
@@ -242,13 +258,7 @@ async fn initdb(programs: &Path, place: &Place, log: &Path) -> Result<(), Regtes
     Err(RegtestError::Exited { name: "initdb".to_owned(), status: status.to_string(), log, tail })
 }
 
-fn serve(
-    programs: &Path,
-    place: &Place,
-    log: &Path,
-    port: u16,
-    options: &PostgresOptions,
-) -> Result<Process, RegtestError> {
+fn serving(programs: &Path, place: &Place, port: u16, options: &PostgresOptions) -> Command {
     let mut command = Command::new(programs.join("postgres"));
     command.arg("-D").arg(&place.data).args(["-p", &port.to_string()]).current_dir(&place.data);
     let fsync = if options.fsync { "on" } else { "off" };
@@ -265,7 +275,7 @@ fn serve(
     for (name, value) in own.into_iter().chain(further) {
         command.arg("-c").arg(format!("{name}={value}"));
     }
-    Process::spawn_as("postgres", command, log, place.run_as)
+    command
 }
 
 async fn psql(programs: &Path, port: u16, database: &str, sql: &str) -> Result<String, RegtestError> {

@@ -9,7 +9,7 @@ use age::secrecy::SecretString;
 use anyhow::{Context as _, bail};
 use bursar_crash::Plan;
 use bursar_domain::signing::Scheme;
-use bursar_regtest::Process;
+use bursar_regtest::{Process, SmallDisk};
 use bursar_signer::vault::Vault;
 use std::{
     fmt::Write as _,
@@ -204,6 +204,17 @@ impl Cosigners {
     }
     /// To die, or to record, as `plan` says.
     pub fn start_armed(&mut self, index: usize, plan: Option<&Plan>) -> anyhow::Result<()> {
+        let mut command = self.command(index)?;
+        if let Some(plan) = plan {
+            command.env(bursar_crash::VARIABLE, plan.to_string());
+        }
+        self.spawn(index, command)
+    }
+    /// With its folder on such a disk, until it ends.
+    pub fn start_on(&mut self, index: usize, disk: &SmallDisk) -> anyhow::Result<()> {
+        self.spawn(index, disk.under(&self.command(index)?))
+    }
+    fn command(&self, index: usize) -> anyhow::Result<Command> {
         let party = &self.setup.parties[index];
         let mut command = signer(&party.dir, "run")?;
         // A test may have copied the shares without the memory of what they signed.
@@ -211,9 +222,10 @@ impl Cosigners {
             command.arg("--new-session-store");
         }
         command.env("RUST_LOG", "info").env_remove(bursar_crash::VARIABLE);
-        if let Some(plan) = plan {
-            command.env(bursar_crash::VARIABLE, plan.to_string());
-        }
+        Ok(command)
+    }
+    fn spawn(&mut self, index: usize, command: Command) -> anyhow::Result<()> {
+        let party = &self.setup.parties[index];
         let log = party.dir.join("signer.log");
         self.processes[index] = Some(Process::spawn(format!("co-signer {}", party.name), command, log)?);
         Ok(())

@@ -6,7 +6,7 @@ use crate::{
     faults::Faults,
 };
 use anyhow::{Context as _, ensure};
-use bursar_regtest::{Process, free_port};
+use bursar_regtest::{Process, SmallDisk, free_port};
 use serde_json::Value;
 use std::{
     fmt::Write as _,
@@ -38,6 +38,8 @@ pub struct Orchestrator {
     processes: Vec<Process>,
     /// What its processes obey from their next start on.
     pub faults: Option<Faults>,
+    /// Each of its processes has its own from its next start on.
+    pub small_disk: Option<SmallDisk>,
 }
 
 impl Orchestrator {
@@ -55,7 +57,8 @@ impl Orchestrator {
                 .arg(&config),
         )?;
         let api_key = made["apiKey"].as_str().context("no apiKey was printed")?.to_owned();
-        Ok(Self { dir, config, api_port, relay_port, api_key, processes: Vec::new(), faults: None })
+        let (processes, faults, small_disk) = (Vec::new(), None, None);
+        Ok(Self { dir, config, api_port, relay_port, api_key, processes, faults, small_disk })
     }
 
     /// Starts API, workers and relay in one process, and waits until it takes requests.
@@ -76,6 +79,9 @@ impl Orchestrator {
         bursar.arg(command).arg("--config").arg(&self.config);
         if let Some(faults) = &self.faults {
             faults.apply(&mut bursar);
+        }
+        if let Some(disk) = &self.small_disk {
+            bursar = disk.under(&bursar);
         }
         self.processes.push(Process::spawn(format!("bursar {command}"), bursar, self.dir.join(log))?);
         Ok(())

@@ -7,7 +7,8 @@ use crate::{
 };
 use anyhow::{Context as _, ensure};
 use bursar::intake::TransferRequest;
-use bursar_regtest::{Postgres, PostgresOptions, Process, free_port};
+use bursar_domain::lifecycle::Status;
+use bursar_regtest::{Postgres, PostgresOptions, Process, SmallDisk, free_port};
 use bursar_store::Store;
 use bursar_tests::{
     Api, Environment, Options,
@@ -121,39 +122,160 @@ pub async fn run(
     world::run_on(options, nodes, test).await
 }
 
-/// The largest size to which the orchestrator may write any file.
-fn limit_files(environment: &Environment, limit: &str) -> anyhow::Result<()> {
-    environment.orchestrator.pids().into_iter().try_for_each(|pid| limit_files_of(pid, limit))
+/// How a running process is left without space.
+enum Space {
+    /// No file may grow by a byte, neither database nor log: each write is refused at once (EFBIG).
+    Limit { pid: u32 },
+    /// The file system of its folder is full (ENOSPC): what its files hold already may be written again for a while.
+    Disk { disk: SmallDisk, pid: u32 },
 }
 
-/// The same of one process (`prlimit(1)`, util-linux).
-fn limit_files_of(pid: u32, limit: &str) -> anyhow::Result<()> {
+impl Space {
+    fn take(&self) -> anyhow::Result<()> {
+        match self {
+            Self::Limit { pid } => limit_files(*pid, "1"),
+            Self::Disk { disk, pid } => Ok(disk.fill(*pid)?),
+        }
+    }
+
+    fn give(&self) -> anyhow::Result<()> {
+        match self {
+            Self::Limit { pid } => limit_files(*pid, "unlimited"),
+            Self::Disk { disk, pid } => Ok(disk.clear(*pid)?),
+        }
+    }
+}
+
+/// The largest size to which a process may write any file (`prlimit(1)`, util-linux).
+fn limit_files(pid: u32, limit: &str) -> anyhow::Result<()> {
     let limit = format!("--fsize={limit}:unlimited");
     let done = Command::new("prlimit").args(["--pid", &pid.to_string(), &limit]).output()?;
     ensure!(done.status.success(), "prlimit: {}", String::from_utf8_lossy(&done.stderr));
     Ok(())
 }
 
+/// Where a file system cannot be made for a test, that is said, and the limits remain.
+fn no_small_disk() -> bool {
+    let refusal = SmallDisk::refusal();
+    if let Some(reason) = &refusal {
+        println!("SKIPPED: a full file system, because none can be made here without privileges: {reason}");
+    }
+    refusal.is_some()
+}
+
+fn pid(environment: &Environment) -> anyhow::Result<u32> {
+    environment.orchestrator.pids().first().copied().context("it was started")
+}
+
+/// Seconds between Ethereum blocks; none are made with 0.
+async fn blocks_each(environment: &Environment, seconds: u64) -> anyhow::Result<()> {
+    environment.nodes.anvil.call("evm_setIntervalMining", serde_json::json!([seconds])).await?;
+    Ok(())
+}
+
+/// Orders of 0.01 ETH that were accepted, and to whom they go.
+#[derive(Default)]
+struct Ordered {
+    ids: Vec<String>,
+    to: Vec<String>,
+}
+
+impl Ordered {
+    /// How many may be accepted while files still hold room inside.
+    const ROOM_LEFT: usize = 100;
+
+    async fn one(&mut self, environment: &Environment, wallet: &Wallet) -> anyhow::Result<String> {
+        let recipient = recipients::ethereum();
+        let id = wallet.pay(environment, "ETH", vec![payment(&recipient, "0.01")]).await?;
+        self.to.push(recipient);
+        self.ids.push(id.clone());
+        Ok(id)
+    }
+
+    /// Until one is refused, which is to be sent again when there is space.
+    async fn until_refused(
+        &mut self,
+        environment: &Environment,
+        wallet: &Wallet,
+    ) -> anyhow::Result<TransferRequest> {
+        while self.ids.len() < Self::ROOM_LEFT {
+            let recipient = recipients::ethereum();
+            let request = wallet.request(environment, "ETH", vec![payment(&recipient, "0.01")]).await?;
+            self.to.push(recipient);
+            let answer = submit(environment, &request).await?;
+            if answer.status >= 300 {
+                answer.ensure_unavailable("cannot be written: its disk is full")?;
+                return Ok(request);
+            }
+            self.ids.push(world::text(&answer.body, "id")?);
+        }
+        anyhow::bail!("nothing was refused although there is no space")
+    }
+
+    /// There is space again: all of them are paid once, and the one that was refused, too.
+    async fn end(mut self, environment: &mut Environment, refused: &TransferRequest) -> anyhow::Result<()> {
+        ready_again(&environment.api).await?;
+        self.ids.push(submitted(environment, refused).await?);
+        paid_once(environment, &self.ids, &self.to).await?;
+        ensure!(!environment.orchestrator.has_ended(), "it ended after there was space again");
+        Ok(())
+    }
+}
+
+/// One payment is sent and in no block when the space goes.
+async fn without_space(environment: &mut Environment, space: Space) -> anyhow::Result<()> {
+    let wallet = Wallet::ethereum(environment, 5, 0).await?;
+    blocks_each(environment, 0).await?;
+    let mut ordered = Ordered::default();
+    let under_way = ordered.one(environment, &wallet).await?;
+    environment.api.await_status(&under_way, Status::Broadcasting, world::PATIENCE).await?;
+
+    space.take()?;
+    let refused = ordered.until_refused(environment, &wallet).await?;
+    not_ready(&environment.api, "cannot be written: its disk is full").await?;
+    // Blocks that would end the payment, if they could be written down.
+    environment.nodes.anvil.mine(5).await?;
+    for _ in 0..20 {
+        submit(environment, &refused).await?.ensure_unavailable("cannot be written")?;
+        not_ready(&environment.api, "cannot be written").await?;
+        let transfer = environment.api.transfer(&under_way).await.context("reading goes on")?;
+        ensure!(transfer["status"] == Status::Broadcasting.to_string(), "it waits: {transfer}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    ensure!(!environment.orchestrator.has_ended(), "it ended for want of space");
+
+    space.give()?;
+    blocks_each(environment, 1).await?;
+    ordered.end(environment, &refused).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn disk_without_space__should_be_said_and_lose_nothing() -> world::Verdict {
     run("full_disk", async |environment| {
-        let wallet = Wallet::ethereum(environment, 2, 0).await?;
-        let to = [recipients::ethereum(), recipients::ethereum()];
-        let under_way = wallet.pay(environment, "ETH", vec![payment(&to[0], "0.01")]).await?;
-        let asked = wallet.request(environment, "ETH", vec![payment(&to[1], "0.01")]).await?;
-        // Not a byte more, in any file: neither in the database nor in the log.
-        limit_files(environment, "1")?;
-        submit(environment, &asked).await?.ensure_unavailable("cannot be written")?;
-        not_ready(&environment.api, "cannot be written").await?;
-        environment.api.transfer(&under_way).await.context("reading goes on")?;
-        // A block or two that cannot be written down.
-        environment.nodes.anvil.mine(2).await?;
-        submit(environment, &asked).await?.ensure_unavailable("cannot be written")?;
-        ensure!(!environment.orchestrator.has_ended(), "it ended for want of space");
-        limit_files(environment, "unlimited")?;
-        ready_again(&environment.api).await?;
-        let id = submitted(environment, &asked).await?;
-        paid_once(environment, &[under_way, id], &to).await
+        let space = Space::Limit { pid: pid(environment)? };
+        without_space(environment, space).await
+    })
+    .await
+}
+
+/// For the orchestrator's database: less than the WAL's share is written in one test.
+const DATABASE_MEBIBYTES: u32 = 128;
+/// For a cluster: 40 of it are there from the start, and 16 of WAL.
+const CLUSTER_MEBIBYTES: u32 = 160;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn full_file_system__should_be_said_and_lose_nothing() -> world::Verdict {
+    if no_small_disk() {
+        return Ok(());
+    }
+    run("full_file_system", async |environment| {
+        let orchestrator = &mut environment.orchestrator;
+        orchestrator.kill9()?;
+        let disk = SmallDisk::over(orchestrator.data(), DATABASE_MEBIBYTES)?;
+        orchestrator.small_disk = Some(disk.clone());
+        orchestrator.start().await?;
+        let space = Space::Disk { disk, pid: pid(environment)? };
+        without_space(environment, space).await
     })
     .await
 }
@@ -194,30 +316,111 @@ async fn database_that_somebody_holds__should_be_waited_for() -> world::Verdict 
     .await
 }
 
-/// With one of three away both of the others must sign, and one of these cannot write down that it takes part.
+/// Postgres refuses what would make a file longer, and changes rows in place as before: some of what is written is taken, among it what
+/// `/ready` tries out.
+#[tokio::test(flavor = "multi_thread")]
+async fn full_file_system_of_postgres__should_be_said_and_lose_nothing() -> world::Verdict {
+    if no_small_disk() {
+        return Ok(());
+    }
+    let prepared = world::prepare_with("full_postgres", |options| {
+        options.signing = Signing::DevelopmentSingleKey;
+    });
+    let (mut options, nodes) = prepared.await?;
+    let mut cluster = PostgresOptions::new(options.dir.join("postgres"));
+    cluster.small_disk = Some(CLUSTER_MEBIBYTES);
+    let mut server = Postgres::start(cluster).await?;
+    options.urls.database = Some(server.url().to_owned());
+    let disk = server.small_disk().context("it was started with one")?.clone();
+    let space = Space::Disk { disk, pid: server.process().pid() };
+    world::run_on(options, nodes, async |environment| {
+        let wallet = Wallet::ethereum(environment, 5, 0).await?;
+        let mut ordered = Ordered::default();
+        let under_way = ordered.one(environment, &wallet).await?;
+        space.take()?;
+        let refused = ordered.until_refused(environment, &wallet).await?;
+        environment.api.transfer(&under_way).await.context("reading goes on")?;
+        environment.nodes.anvil.mine(5).await?;
+        ensure!(!environment.orchestrator.has_ended(), "it ended for want of space");
+        space.give()?;
+        ordered.end(environment, &refused).await?;
+        ensure!(server.process().exited().is_none(), "Postgres ended");
+        Ok(())
+    })
+    .await
+}
+
+/// The co-signer that is left without space, and the one that is away, so that it must sign.
+const FULL: usize = 1;
+const AWAY_FOR_GOOD: usize = 0;
+
+/// Payments are ordered until one waits, because a party that must sign cannot write down that it takes part.
+async fn cosigner_without_space(environment: &mut Environment, space: Space) -> anyhow::Result<()> {
+    const LACKING: &str = "INTERNAL: this party's store cannot be read or written";
+    let wallet = Wallet::xrp(environment, None, 100).await?;
+    environment.cosigners.kill9(AWAY_FOR_GOOD)?;
+    let (to, _) = recipients::xrp()?;
+    space.take()?;
+    let mut whole = 0;
+    let mut ids = Vec::new();
+    loop {
+        // The first makes the account.
+        let amount = if ids.is_empty() { 20 } else { 1 };
+        let id = wallet.pay(environment, "XRP", vec![payment(&to, &amount.to_string())]).await?;
+        whole += amount;
+        ids.push(id.clone());
+        let waits = world::until("the transfer to end, or to say what is lacking", async || {
+            let transfer = environment.api.transfer(&id).await?;
+            let lacking = transfer["reason"].as_str().is_some_and(|reason| reason.contains(LACKING));
+            ensure!(lacking || transfer["status"] == Status::Completed.to_string(), "{transfer}");
+            Ok(lacking)
+        });
+        if waits.await? {
+            break;
+        }
+        ensure!(ids.len() < Ordered::ROOM_LEFT / 2, "everything was signed although there is no space");
+    }
+    let running = environment.cosigners.process(FULL).is_some_and(|process| process.exited().is_none());
+    ensure!(running, "it ended for want of space");
+    space.give()?;
+    for id in &ids {
+        completed(environment, id).await?;
+    }
+    let (has, paid) = (environment.nodes.xrpl.balance(&to).await?, whole * 1_000_000);
+    ensure!(has == paid, "{to} has {has} drops of {paid}");
+    let running = environment.cosigners.process(FULL).is_some_and(|process| process.exited().is_none());
+    ensure!(running, "it ended after there was space again");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn cosigner_without_space__should_say_so_and_sign_when_there_is_some() -> world::Verdict {
     world::run("full_cosigner", async |environment| {
-        let wallet = Wallet::xrp(environment, None, 100).await?;
-        environment.cosigners.kill9(0)?;
-        let full = environment.cosigners.process(1).context("it was started")?.pid();
-        limit_files_of(full, "1")?;
-        let (to, _) = recipients::xrp()?;
-        let id = wallet.pay(environment, "XRP", vec![payment(&to, "20")]).await?;
-        world::until("the transfer to say what is lacking", async || {
-            let transfer = environment.api.transfer(&id).await?;
-            let reason = transfer["reason"].as_str().unwrap_or_default();
-            ensure!(reason.contains("INTERNAL: this party's store cannot be read or written"), "{transfer}");
+        let pid = environment.cosigners.process(FULL).context("it was started")?.pid();
+        cosigner_without_space(environment, Space::Limit { pid }).await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cosigner_on_a_full_file_system__should_say_so_and_sign_when_there_is_room() -> world::Verdict {
+    if no_small_disk() {
+        return Ok(());
+    }
+    world::run("full_cosigner_file_system", async |environment| {
+        let cosigners = &mut environment.cosigners;
+        let disk = SmallDisk::over(&cosigners.party(FULL).dir, 32)?;
+        cosigners.kill9(FULL)?;
+        world::until("the killed co-signer to be missed", async || {
+            let parties = environment.api.status().await?["coSigners"].take();
+            ensure!(parties[FULL]["online"] == false, "{parties}");
             Ok(())
         })
         .await?;
-        let running = environment.cosigners.process(1).is_some_and(|process| process.exited().is_none());
-        ensure!(running, "it ended for want of space");
-        limit_files_of(full, "unlimited")?;
-        completed(environment, &id).await?;
-        let has = environment.nodes.xrpl.balance(&to).await?;
-        ensure!(has == 20_000_000, "{to} has {has} drops");
-        Ok(())
+        environment.cosigners.start_on(FULL, &disk)?;
+        let pid = environment.cosigners.process(FULL).context("it was started")?.pid();
+        environment.wait_for_keys().await?;
+        cosigner_without_space(environment, Space::Disk { disk, pid }).await
     })
     .await
 }
