@@ -202,8 +202,13 @@ async fn run_case(
                 deaths += 1;
             }
         }
-        lane.restart(next.map(Case::plan)).await?;
+        // An order that follows from the course would count for the next case already.
+        let orders_more = payment.course == Course::Filled;
+        lane.restart(next.filter(|_| !orders_more).map(Case::plan)).await?;
         lane.ended(&id, payment).await?;
+        if orders_more {
+            lane.restart(next.map(Case::plan)).await?;
+        }
     } else {
         lane.ended(&id, payment).await?;
         if deaths > 0 {

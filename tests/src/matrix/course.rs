@@ -23,6 +23,14 @@ pub enum Course {
     Expired,
     /// Somebody else who has the key uses its nonce, which halts the account; a person lifts that (Ethereum).
     SpentElsewhere,
+    /// Somebody else who has the key spends what only its replacement needs, so that it is sent after all; a person lifts the halt (Bitcoin).
+    Robbed,
+    /// It is a batch of two payouts, of which one is recalled while the signer is away; the rest is built again (Bitcoin).
+    Recalled,
+    /// What it waits behind is a nonce that nothing uses, as a stranger's transaction that is taken back leaves it; it is filled (Ethereum).
+    Filled,
+    /// It waits behind a filler that nobody signed in time, which is given up (Ethereum).
+    GivenUp,
     /// It is withdrawn while it waits for co-signers. (For a lane whose co-signers are away.)
     Aborted,
     /// The co-signers' rules do not allow it.
@@ -51,6 +59,7 @@ impl Course {
         match self {
             Self::Paid | Self::Reorganised | Self::Reopened => &["COMPLETED"],
             Self::SpedUp | Self::CapReached | Self::Child | Self::SpeedUpRefused => &["COMPLETED"],
+            Self::Recalled | Self::Filled | Self::GivenUp | Self::Robbed => &["COMPLETED"],
             Self::Cancelled => &["REPLACED", "COMPLETED"],
             Self::Expired => &["EXPIRED"],
             Self::SpentElsewhere => &["FAILED"],
@@ -105,15 +114,21 @@ impl Course {
         }
     }
 
-    /// Whether a final transaction has used a nonce or Sequence of the account when it has ended: its own, or a stranger's.
-    pub(super) const fn uses_a_number(self) -> bool {
-        !matches!(self, Self::Expired | Self::Aborted | Self::Refused | Self::TurnedDown)
+    /// How many nonces or Sequences of the account final transactions have used when it has ended: its own, or a stranger's, and what filled
+    /// the gap below it.
+    pub(super) const fn numbers_used(self) -> u64 {
+        match self {
+            Self::Expired | Self::Aborted | Self::Refused | Self::TurnedDown => 0,
+            Self::Filled => 2,
+            _ => 1,
+        }
     }
 
     /// What is asked for while the transfer waits for a block: the verb and its body.
     pub(super) fn wish(self) -> Option<(&'static str, Value)> {
         match self {
             Self::SpedUp => Some(("speed-up", json!({ "raisePercent": 30 }))),
+            Self::Robbed => Some(("speed-up", json!({ "raisePercent": 100 }))),
             Self::CapReached | Self::SpeedUpRefused => Some(("speed-up", json!({ "raisePercent": 1000 }))),
             Self::Cancelled => Some(("cancel", json!({}))),
             _ => None,
@@ -135,6 +150,8 @@ impl Course {
             (Self::Child, Chain::Bitcoin) => {
                 toml::toml! { replacement = { stuck_after_ms = 300, max_replacements = 0 } }
             }
+            (Self::Robbed, Chain::Bitcoin) => toml::toml! { fee_floor = 5000 },
+            (Self::GivenUp, Chain::Ethereum) => toml::toml! { replacement = { automatic = false } },
             (Self::Expired, Chain::Xrp) => toml::toml! { ledger_window = 10 },
             _ => toml::Table::new(),
         }

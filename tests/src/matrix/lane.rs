@@ -1,7 +1,9 @@
 //! One orchestrator on one chain and one store: started, armed, dead, started again.
 
 mod attends;
+mod fills;
 mod happens;
+mod robs;
 
 use super::{
     Course,
@@ -18,7 +20,7 @@ use crate::{
 };
 use alloy::primitives::U256;
 use anyhow::{Context as _, bail, ensure};
-use bursar::client::ClientError;
+use bursar::{client::ClientError, intake::FillRequest};
 use bursar_crash::Plan;
 use bursar_domain::{
     amount::Amount, asset::AssetInfo, intent::IntentDigest, lifecycle::Status, network::Chain,
@@ -80,13 +82,19 @@ pub struct Lane<'a> {
     config: PathBuf,
     api: Api,
     process: Option<Process>,
+    /// What it is armed with.
+    plan: Option<Plan>,
     wallet: Wallet,
+    /// Another one, out of which somebody else takes.
+    robbed: Option<Wallet>,
     asset: AssetInfo,
     seen: Seen,
     cosigners: usize,
     last_block: Instant,
     /// What the course of this payment has in store for it has happened.
     disturbed: bool,
+    /// The order to fill a nonce, where that belongs to the course.
+    filler: Option<FillRequest>,
     course: Course,
     /// Where a desk is governed.
     governed: Option<Governed>,
@@ -96,6 +104,12 @@ struct Wallet {
     id: String,
     address: String,
     descriptor: WalletDescriptor,
+}
+
+impl Wallet {
+    fn read(view: &Value) -> anyhow::Result<Self> {
+        Ok(Self { id: text(view, "id")?, address: text(view, "address")?, descriptor: descriptor(view)? })
+    }
 }
 
 impl<'a> Lane<'a> {
@@ -148,11 +162,7 @@ impl<'a> Lane<'a> {
             made.map_err(|error| format!("{error:#}"))
         })
         .await?;
-        let wallet = Wallet {
-            id: text(&view, "id")?,
-            address: text(&view, "address")?,
-            descriptor: descriptor(&view)?,
-        };
+        let wallet = Wallet::read(&view)?;
         let asset = api.asset(symbol(place.chain)).await?;
         let seen = Seen::default();
         let course = Course::Paid;
@@ -165,12 +175,15 @@ impl<'a> Lane<'a> {
             config,
             api,
             process,
+            plan: None,
             wallet,
+            robbed: None,
             asset,
             seen,
             cosigners,
             last_block,
             disturbed,
+            filler: None,
             course,
             governed,
         };
@@ -240,6 +253,7 @@ impl<'a> Lane<'a> {
         if let Some(mut process) = self.process.take() {
             process.kill9()?;
         }
+        self.plan.clone_from(&plan);
         let soon = plan.as_ref().is_some_and(|plan| plan.from_start);
         let process = self.process.insert(spawn(&self.dir, &self.config, plan)?);
         if soon {
@@ -247,6 +261,17 @@ impl<'a> Lane<'a> {
             return Ok(());
         }
         ready(process, &self.api, self.cosigners).await
+    }
+
+    /// Starts it again, armed as it was, with the key that signs or without.
+    async fn restart_with_signer(&mut self, there: bool) -> anyhow::Result<()> {
+        self.follow(self.course)?;
+        if !there {
+            let mut config: toml::Table = toml::from_str(&std::fs::read_to_string(&self.config)?)?;
+            config.remove("signer").context("a key signs")?;
+            std::fs::write(&self.config, toml::to_string(&config)?)?;
+        }
+        self.restart(self.plan.clone()).await
     }
 
     /// From now on only so many co-signers are there.
@@ -325,12 +350,13 @@ impl<'a> Lane<'a> {
             Some(governed) => Some(governed.people()?.standing()?),
             None => None,
         };
+        let wallet = self.paying();
         let payment = Payment::new(
             course,
             self.place.chain,
-            &self.wallet.id,
+            &wallet.id,
             &self.asset,
-            self.wallet.descriptor,
+            wallet.descriptor,
             (self.shared.initiator, desk.as_ref()),
             self.seen.fee,
         )?;
@@ -435,14 +461,24 @@ impl<'a> Lane<'a> {
         if let Some(tx_id) = self.governed.as_mut().and_then(|governed| governed.now.deposit.take()) {
             self.seen.deposits.push(tx_id);
         }
-        let (has, due) = (self.balance(&payment.recipient).await?, payment.due(&end));
-        ensure!(has == due, "{} was to get {due}, and has {has}", payment.recipient);
+        self.check_paid(&payment, &end).await?;
+        let due = payment.due(&end);
         let fee = transfer["transaction"]["fee"].as_str().filter(|_| !due.is_zero()).unwrap_or("0");
         let fee = Amount::parse_decimal(fee, self.asset.decimals)?;
         let spent = Amount(due).checked_add(fee).and_then(|spent| self.seen.spent.checked_add(spent));
         self.seen.spent = spent.context("payments are small")?;
         self.seen.payments.push((payment, end));
         self.clear_up(course).await
+    }
+
+    /// Each recipient has what is due and no more.
+    async fn check_paid(&self, payment: &Payment, end: &str) -> anyhow::Result<()> {
+        let recalled = payment.recalled.iter().map(|address| (address, U256::ZERO));
+        for (address, due) in recalled.chain([(&payment.recipient, payment.due(end))]) {
+            let has = self.balance(address).await?;
+            ensure!(has == due, "{address} was to get {due}, and has {has}");
+        }
+        Ok(())
     }
 
     /// At the end of all cases: some blocks later everyone still has what is due and no more, there is one transfer for each
@@ -453,9 +489,8 @@ impl<'a> Lane<'a> {
             self.next_block().await?;
         }
         for (payment, end) in &self.seen.payments {
-            let Payment { request, recipient, course, .. } = payment;
-            let (has, due) = (self.balance(recipient).await?, payment.due(end));
-            ensure!(has == due, "{recipient} was to get {due}, and has {has}");
+            let Payment { request, course, .. } = payment;
+            self.check_paid(payment, end).await?;
             let query = [("externalId", request.external_id.clone())];
             let page: Value = self.api.client.get("/v1/transfers", &query).await?;
             let items = page["items"].as_array().context("a page has items")?;
@@ -470,23 +505,25 @@ impl<'a> Lane<'a> {
                 );
             }
         }
-        // Whatever was paid, replaced or cancelled on chain took one nonce or Sequence, and no other.
-        let sent = self.seen.payments.iter().filter(|(payment, _)| payment.course.uses_a_number()).count();
+        // Whatever was paid, replaced, cancelled on chain or filled took one nonce or Sequence, and no other.
+        let due: u64 = self.seen.payments.iter().map(|(payment, _)| payment.course.numbers_used()).sum();
         let used = self.numbers_used().await? - self.seen.numbers_used;
         match self.place.chain {
             // Outputs are not counted; that none is reserved any more is seen below.
             Chain::Bitcoin => {}
             _ => ensure!(
-                used == sent as u64,
-                "{used} numbers of {} were used by {sent} payments",
+                used == due,
+                "{used} numbers of {} were used, and {due} were due",
                 self.wallet.address
             ),
         }
-        let balances: Value =
-            self.api.client.get(&format!("/v1/wallets/{}/balances", self.wallet.id), &[]).await?;
-        for item in balances["items"].as_array().context("a page has items")? {
-            let reserved = item["reserved"].as_str().unwrap_or("0");
-            ensure!(reserved == "0", "{reserved} stays reserved: {balances}");
+        for wallet in [&self.wallet].into_iter().chain(&self.robbed) {
+            let balances: Value =
+                self.api.client.get(&format!("/v1/wallets/{}/balances", wallet.id), &[]).await?;
+            for item in balances["items"].as_array().context("a page has items")? {
+                let reserved = item["reserved"].as_str().unwrap_or("0");
+                ensure!(reserved == "0", "{reserved} stays reserved: {balances}");
+            }
         }
         if self.governed.is_some() {
             self.settle_desk().await?;
@@ -614,6 +651,10 @@ fn configuration(
     if course == Course::Refused {
         // A lease that a slow machine loses is asked about again, and a refusal ends only what nobody was asked about before.
         engine.insert("lease_ms".into(), 5000.into());
+    }
+    if course == Course::GivenUp {
+        // What is lost in signing is given up so long after its order has expired.
+        engine.insert("package_lifetime_ms".into(), 2000.into());
     }
     config.insert("engine".into(), engine.into());
     let section = config.get_mut(chain.name()).and_then(toml::Value::as_table_mut);

@@ -39,6 +39,8 @@ pub struct Payment {
     pub intent: Intent,
     pub initiator: InitiatorKey,
     pub recipient: String,
+    /// Who was to get the same, and gets nothing.
+    pub recalled: Option<String>,
     /// What is asked for, in the smallest unit.
     pub units: U256,
 }
@@ -85,7 +87,9 @@ impl Payment {
             }
             _ => max_fee.to_owned(),
         };
-        let unsigned = request(wallet, &asset.symbol, vec![payment(&recipient, amount)], &max_fee)?;
+        let recalled = (course == Course::Recalled).then(|| recipients::bitcoin(BitcoinType::P2tr));
+        let paid = [&recipient].into_iter().chain(&recalled).map(|address| payment(address, amount));
+        let unsigned = request(wallet, &asset.symbol, paid.collect(), &max_fee)?;
         let units = Amount::parse_decimal(amount, asset.decimals).context("the amount is a decimal")?.0;
         let unsigned = TransferRequest { terms: desk.map(|desk| desk.terms.clone()), ..unsigned };
         let intent = Initiator::intent(&unsigned, descriptor, asset)?;
@@ -93,7 +97,7 @@ impl Payment {
             Some(desk) => initiator.sign_at(desk, unsigned, descriptor, asset)?,
             None => initiator.sign(unsigned, descriptor, asset)?,
         };
-        Ok(Self { course, request, intent, initiator: initiator.key(), recipient, units })
+        Ok(Self { course, request, intent, initiator: initiator.key(), recipient, recalled, units })
     }
 
     /// What is due to the recipient of a payment that has ended so.
@@ -119,8 +123,16 @@ impl Payment {
                 let all = [course.before_authorization(), &HISTORY[2..]].concat();
                 ensure!(statuses == all, wrong());
             }
+            Course::Recalled => {
+                let again = [&HISTORY[..5], &HISTORY[3..]].concat();
+                ensure!(statuses == again, wrong());
+            }
+            // What it waits behind is over: built again, also where it waited too long.
+            Course::GivenUp => {
+                ensure!(statuses.starts_with(&HISTORY[..5]) && statuses.ends_with(&HISTORY[4..]), wrong());
+            }
             // What blocks and replacements do to the rest is not always the same.
-            _ if self.course.uses_a_number() || self.course == Course::Expired => {
+            _ if self.course.numbers_used() > 0 || self.course == Course::Expired => {
                 ensure!(statuses.starts_with(&HISTORY[..7]), wrong());
             }
             _ => {

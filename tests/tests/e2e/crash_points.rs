@@ -73,7 +73,9 @@ async fn every_course(lane: &mut Lane<'_>, extent: Extent) -> anyhow::Result<Ran
     for course in courses(chain) {
         let known: BTreeSet<&str> = recorded.iter().flat_map(Recorded::boundaries).collect();
         let new = |case: &Case| {
-            extent == Extent::Full || (!known.contains(case.boundary.as_str()) && !case.keeps_house())
+            extent == Extent::Full
+                || (!known.contains(case.boundary.as_str()) && !case.keeps_house())
+                    && case.boundary.contains(needed(*course))
         };
         // What has no boundary of its own is died in once all the same.
         let some = |cases: Vec<Case>| {
@@ -90,13 +92,23 @@ async fn every_course(lane: &mut Lane<'_>, extent: Extent) -> anyhow::Result<Ran
 
 /// What may happen to a payment besides being paid. (What co-signers do is below.)
 fn courses(chain: Chain) -> &'static [Course] {
-    use Course::{Cancelled, CapReached, Child, Expired, Reopened, Reorganised, SpedUp, SpentElsewhere};
+    use Course::{
+        Cancelled, CapReached, Child, Expired, Filled, GivenUp, Recalled, Reopened, Reorganised, Robbed,
+        SpedUp, SpentElsewhere,
+    };
     match chain {
-        Chain::Bitcoin => &[Reorganised, Reopened, SpedUp, Cancelled, Child],
-        Chain::Ethereum => &[Reorganised, Reopened, SpedUp, CapReached, Cancelled, SpentElsewhere],
+        Chain::Bitcoin => &[Reorganised, Reopened, SpedUp, Cancelled, Child, Recalled, Robbed],
+        Chain::Ethereum => {
+            &[Reorganised, Reopened, SpedUp, CapReached, Cancelled, SpentElsewhere, Filled, GivenUp]
+        }
         // Validated ledgers are never taken back.
         Chain::Xrp => &[SpedUp, CapReached, Cancelled, Expired],
     }
+}
+
+/// What the boundaries of a course have in common that are died at in the short form: where a payment takes long, only what it is for.
+fn needed(course: Course) -> &'static str {
+    if course == Course::GivenUp { ">EXPIRED" } else { "" }
 }
 
 /// Where the closing words of a whole run are put together from.

@@ -200,7 +200,7 @@ impl Lane<'_> {
     }
 }
 
-fn intent(transfer: &Value) -> anyhow::Result<IntentDigest> {
+pub(super) fn intent(transfer: &Value) -> anyhow::Result<IntentDigest> {
     let mut digest = [0; 32];
     hex::decode_to_slice(text(transfer, "intentDigest")?, &mut digest)?;
     Ok(IntentDigest(digest))

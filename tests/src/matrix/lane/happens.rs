@@ -1,11 +1,12 @@
 //! What its course has in store for a payment: blocks, strangers, and what is asked of it.
 
-use super::{Chain, Course, Lane, Nodes};
+use super::{Chain, Course, Lane, Nodes, attends::intent};
 use crate::waiting::text;
 use alloy::primitives::U256;
 use anyhow::{Context as _, bail};
-use bursar::client::ClientError;
-use bursar_domain::amount::Amount;
+use bursar::{client::ClientError, intake::RecallRequest};
+use bursar_domain::{amount::Amount, recall};
+use ed25519_dalek::Signer as _;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -25,12 +26,19 @@ pub(super) struct Look {
 
 impl Lane<'_> {
     /// Before a payment of this course.
-    pub(super) async fn set_up(&self, course: Course) -> anyhow::Result<()> {
-        if course == Course::Expired {
-            let lose = json!({ "drop_provisional": ALL });
-            self.shared.nodes.xrpl.call("standin_fault", lose).await?;
+    pub(super) async fn set_up(&mut self, course: Course) -> anyhow::Result<()> {
+        match course {
+            Course::Expired => {
+                let lose = json!({ "drop_provisional": ALL });
+                self.shared.nodes.xrpl.call("standin_fault", lose).await?;
+                Ok(())
+            }
+            Course::Recalled => self.restart_with_signer(false).await,
+            Course::Robbed => self.give_two_coins().await,
+            Course::Filled => self.use_a_nonce().await,
+            Course::GivenUp => self.lose_a_filler().await,
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// After it.
@@ -63,6 +71,14 @@ impl Lane<'_> {
                     self.wish(id).await?;
                 }
             }
+            (Course::Robbed, "BROADCASTING") if !self.disturbed => match transactions {
+                [_] if sent && transfer["replacing"]["wanted"].is_null() => self.wish(id).await?,
+                [_, replacement] if sent && replacement["id"] == transfer["transaction"]["id"] => {
+                    self.steal_coin().await?;
+                    self.disturbed = true;
+                }
+                _ => {}
+            },
             (Course::CapReached | Course::SpeedUpRefused, "BROADCASTING") if !self.disturbed => {
                 let replacing = &transfer["replacing"];
                 self.disturbed = replacing["obstacle"]["subStatus"].as_str() == course.obstacle();
@@ -76,6 +92,18 @@ impl Lane<'_> {
             // Its child is in the same block, or in a later one.
             (Course::Child, "COMPLETED") if !child(transactions).is_some_and(closed) => {
                 self.next_block().await?;
+            }
+            (Course::Recalled, "PENDING_SIGNATURE") if !self.disturbed => {
+                if transfer["payments"][1]["recalled"] == true {
+                    // It is built again.
+                    self.disturbed = true;
+                    self.restart_with_signer(true).await?;
+                } else {
+                    self.recall(id, &transfer).await?;
+                }
+            }
+            (Course::Filled, "BROADCASTING") if !self.disturbed => {
+                self.disturbed = sent && self.fill_gap().await?;
             }
             (Course::SpentElsewhere, "BROADCASTING") if !self.disturbed => {
                 self.disturbed = sent && self.steal_nonce(&text(&transfer["transaction"], "txId")?).await?;
@@ -99,7 +127,9 @@ impl Lane<'_> {
                 Course::Reopened => times_completed(&transfer) > 1,
                 Course::CapReached | Course::SpeedUpRefused => self.disturbed,
                 Course::Child => child(transactions).is_some_and(closed),
-                Course::SpentElsewhere => self.lift_halts().await?,
+                Course::SpentElsewhere | Course::Robbed => self.lift_halts().await?,
+                Course::Filled => self.gap_is_closed().await?,
+                Course::GivenUp => self.filler_was_given_up().await?,
                 _ => true,
             };
         Ok(Look { status, over })
@@ -115,6 +145,15 @@ impl Lane<'_> {
     async fn ask(&self, id: &str, verb: &str, body: &Value) {
         let path = format!("/v1/transfers/{id}/{verb}");
         let _: Result<Value, ClientError> = self.ordering().client.post(&path, body).await;
+    }
+
+    /// Its initiator takes the second payout back.
+    async fn recall(&self, id: &str, transfer: &Value) -> anyhow::Result<()> {
+        let signed = recall::canonical(intent(transfer)?, 1);
+        let signature = self.shared.initiator.secret().sign(signed.as_bytes()).to_bytes();
+        let body = RecallRequest { payment: 1, signature: hex::encode(signature).into() };
+        self.ask(id, "recalls", &serde_json::to_value(body)?).await;
+        Ok(())
     }
 
     /// Another branch of the chain, without the block at this height and those above it.

@@ -228,12 +228,6 @@ const ELSEWHERE: &[Excused] = &[
     },
     Excused { file: "workers/src/frozen.rs", function: "abort", commits: 1, why: WITH_CO_SIGNERS },
     Excused {
-        file: "workers/src/gaps.rs",
-        function: "sweep",
-        commits: 1,
-        why: "found again by the next sweep: workers/tests/steps/replace.rs",
-    },
-    Excused {
         file: "workers/src/reconciler.rs",
         function: "stalled",
         commits: 1,
@@ -244,12 +238,6 @@ const ELSEWHERE: &[Excused] = &[
         function: "sweep",
         commits: 2,
         why: "nudges only, found again: workers/tests/steps/jobs.rs",
-    },
-    Excused {
-        file: "workers/src/requests.rs",
-        function: "recall",
-        commits: 1,
-        why: "one commit before anything is signed, asked again: workers/tests/steps/recall.rs",
     },
     Excused {
         file: "workers/src/screening/watch.rs",
@@ -313,12 +301,6 @@ const ELSEWHERE: &[Excused] = &[
     },
     Excused {
         file: "workers/src/steps/dead.rs",
-        function: "leave_dead",
-        commits: 1,
-        why: "one commit, found again at the next look: workers/tests/steps/dead.rs",
-    },
-    Excused {
-        file: "workers/src/steps/dead.rs",
         function: "published",
         commits: 1,
         why: "one commit, found again at the next look: workers/tests/model.rs comes to it on Bitcoin",
@@ -336,12 +318,6 @@ const ELSEWHERE: &[Excused] = &[
         why: "a replacement that is not wanted any more: workers/tests/steps/replace.rs",
     },
     Excused { file: "workers/src/steps/sign.rs", function: "give_up", commits: 1, why: WITH_CO_SIGNERS },
-    Excused {
-        file: "workers/src/steps/sign.rs",
-        function: "give_up_filler",
-        commits: 1,
-        why: "one commit, found again at the next look: workers/tests/steps/fill.rs",
-    },
     Excused {
         file: "workers/src/steps/sign.rs",
         function: "start",
