@@ -71,14 +71,16 @@ impl Lane<'_> {
                     self.wish(id).await?;
                 }
             }
-            (Course::Robbed, "BROADCASTING") if !self.disturbed => match transactions {
-                [_] if sent && transfer["replacing"]["wanted"].is_null() => self.wish(id).await?,
-                [_, replacement] if sent && replacement["id"] == transfer["transaction"]["id"] => {
+            (Course::Robbed, "BROADCASTING") if !self.disturbed => {
+                let current = &transfer["transaction"]["id"];
+                let replaced = transactions.first().is_some_and(|first| first["id"] != *current);
+                if sent && replaced {
                     self.steal_coin().await?;
                     self.disturbed = true;
+                } else if sent && transactions.len() == 1 && transfer["replacing"]["wanted"].is_null() {
+                    self.wish(id).await?;
                 }
-                _ => {}
-            },
+            }
             (Course::CapReached | Course::SpeedUpRefused, "BROADCASTING") if !self.disturbed => {
                 let replacing = &transfer["replacing"];
                 self.disturbed = replacing["obstacle"]["subStatus"].as_str() == course.obstacle();
