@@ -14,18 +14,9 @@
 //! or one that stands still. An answer that has begun is not timed: of a server that stands still within one, keep-alives tell nothing.
 
 use crate::error::StoreError;
-use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{SockRef, TcpKeepalive};
 use sqlx::postgres::PgConnectOptions;
-use std::{
-    fs::{self, DirEntry},
-    future::pending,
-    io,
-    os::unix::fs::FileTypeExt as _,
-    path::Path,
-    str::FromStr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::pending, io, path::Path, str::FromStr, sync::Arc, time::Duration};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -41,8 +32,6 @@ pub(crate) const ANSWERS_WITHIN: Duration = Duration::from_secs(45);
 const CONNECTS_WITHIN: Duration = Duration::from_secs(10);
 const BETWEEN_TRIES: Duration = Duration::from_millis(200);
 const BUFFER: usize = 16 * 1024;
-/// Of the folders' names.
-const PREFIX: &str = "bursar-line-";
 
 /// The near end of the line, until it is dropped.
 pub(crate) struct Line {
@@ -75,8 +64,7 @@ impl Line {
             return Ok(None);
         }
         let host = host.trim_matches(&['[', ']'][..]).to_owned();
-        remove_dead(&std::env::temp_dir());
-        let folder = tempfile::Builder::new().prefix(PREFIX).tempdir();
+        let folder = tempfile::Builder::new().prefix("bursar-").tempdir();
         let folder = folder.map_err(|source| StoreError::File {
             path: "a folder for its sockets ($TMPDIR, else /tmp)".into(),
             source,
@@ -97,32 +85,6 @@ impl Line {
     pub fn url(&self) -> &str {
         &self.url
     }
-}
-
-/// Removes the folders of lines whose process was killed: nobody listens at their sockets. Those of other users cannot be removed, and stay.
-fn remove_dead(parent: &Path) {
-    let entries = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
-    for folder in entries(parent).filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX)) {
-        let dead = |entry: &DirEntry| {
-            // A file that is none refuses as well.
-            let is_socket = entry.file_type().is_ok_and(|kind| kind.is_socket());
-            is_socket && nobody_listens(&entry.path()) && fs::remove_file(entry.path()).is_ok()
-        };
-        // An empty one is about to have its socket.
-        if entries(&folder.path()).filter(dead).count() > 0 {
-            let _ = fs::remove_dir(folder.path());
-        }
-    }
-}
-
-fn nobody_listens(socket: &Path) -> bool {
-    let connect = || {
-        let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        // Or it would wait for a listener that is busy.
-        probe.set_nonblocking(true)?;
-        probe.connect(&SockAddr::unix(socket)?)
-    };
-    connect().is_err_and(|error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 /// A path within a URL.
@@ -252,25 +214,6 @@ async fn overdue(mut waiting: watch::Receiver<Option<Instant>>, answers_within: 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn folders_of_processes_that_were_killed_are_removed() {
-        let parent = tempfile::tempdir().unwrap();
-        let folder = |name: &str| {
-            let path = parent.path().join(format!("{PREFIX}{name}"));
-            fs::create_dir(&path).unwrap();
-            path
-        };
-        let [live, dead, fresh, other] = ["live", "dead", "fresh", "other"].map(folder);
-        let listen =
-            |folder: &Path| std::os::unix::net::UnixListener::bind(folder.join(".s.PGSQL.5432")).unwrap();
-        let _listener = listen(&live);
-        drop(listen(&dead));
-        fs::write(other.join("file"), "kept").unwrap();
-        remove_dead(parent.path());
-        assert!(live.exists() && fresh.exists() && other.join("file").exists());
-        assert!(!dead.exists());
-    }
 
     #[tokio::test]
     async fn a_line_is_for_servers_elsewhere_and_keeps_what_the_url_says() {

@@ -21,7 +21,7 @@ use bursar_domain::{
     wallet::{Branch, DerivationPath},
 };
 use bursar_store::{
-    addresses,
+    addresses, chain,
     deposits::holds,
     reservations, utxos,
     wallets::{self, Wallet},
@@ -316,7 +316,7 @@ async fn number(context: &Context, intent: &Intent, state: &AccountState) -> Res
     }
 }
 
-/// The lowest nonce or Sequence that neither the chain nor a live transaction of ours has used. Lowest, so that one that was
+/// The lowest nonce or Sequence that neither the chain nor a live transaction of ours has used, by the node or by our blocks. Lowest, so that one that was
 /// given back leaves no gap behind.
 async fn lowest_free(
     context: &Context,
@@ -332,6 +332,14 @@ async fn lowest_free(
     };
     let first = state.first_unused().ok_or_else(inconsistent)?;
     let taken = reservations::taken_from(&context.store, intent.network(), account, first).await?;
-    let free = (first..).find(|number| !taken.contains(number)).ok_or_else(inconsistent)?;
-    state.resource(free).ok_or_else(inconsistent)
+    for number in (first..).filter(|number| !taken.contains(number)) {
+        let resource = state.resource(number).ok_or_else(inconsistent)?;
+        // A node behind our blocks does not know what else has used it.
+        let used =
+            chain::foreign_spends(&context.store, intent.network(), std::slice::from_ref(&resource)).await?;
+        if used.is_empty() {
+            return Ok(resource);
+        }
+    }
+    Err(inconsistent())
 }

@@ -65,25 +65,38 @@ pub async fn check(
     bury(context, transfer.clone(), &causes, variants, proofs).await.map(Some)
 }
 
-/// What a draft needs and somebody else has used, in a block that need not be final, or what will never exist. As long as no session began
-/// for it, it can be built of something else.
-///
-/// Not where what used it is the draft itself: it was signed in what a backup does not remember, and is recognised once it is signed
-/// again.
-pub(super) async fn spoilt(
-    context: &Context,
-    ports: &ChainPorts,
-    draft: &TransactionRecord,
-) -> Result<Option<String>, StepError> {
-    let TransactionRecord { network, effects, unsigned, .. } = draft;
-    let spent_by = chain::foreign_spends(&context.store, *network, &effects.resources).await?;
-    if let Some(SpentBy { resource, tx_id, height }) = spent_by.first() {
-        let itself = ports.adapter.fixed_id(unsigned).as_ref() == Some(tx_id);
-        return Ok((!itself)
-            .then(|| format!("its {resource} was used by {tx_id} in block {height}, which is not ours")));
+/// What became of what a draft needs, for which no session began.
+pub(super) enum Needs {
+    There,
+    /// The draft itself is in a block: it was signed in what a backup does not remember. Only where signatures are no part of the id.
+    UsedByItself {
+        tx_id: String,
+    },
+    /// Somebody else has used it, in a block that need not be final, or it will never exist. The draft can be built of something else.
+    Gone {
+        why: String,
+    },
+}
+
+impl Needs {
+    pub async fn of(
+        context: &Context,
+        ports: &ChainPorts,
+        draft: &TransactionRecord,
+    ) -> Result<Self, StepError> {
+        let TransactionRecord { network, effects, unsigned, .. } = draft;
+        let spent_by = chain::foreign_spends(&context.store, *network, &effects.resources).await?;
+        let id = ports.adapter.fixed_id(unsigned);
+        if let Some(tx_id) = id.filter(|id| spent_by.iter().any(|used| used.tx_id == *id)) {
+            return Ok(Self::UsedByItself { tx_id });
+        }
+        if let Some(SpentBy { resource, tx_id, height }) = spent_by.first() {
+            let why = format!("its {resource} was used by {tx_id} in block {height}, which is not ours");
+            return Ok(Self::Gone { why });
+        }
+        let gone = transactions::gone_parents(&context.store, *network, &effects.resources).await?;
+        Ok(gone.first().map_or(Self::There, |gone| Self::Gone { why: gone.to_string() }))
     }
-    let gone = transactions::gone_parents(&context.store, *network, &effects.resources).await?;
-    Ok(gone.first().map(ToString::to_string))
 }
 
 /// Why transactions of a transfer may be in no block any more.

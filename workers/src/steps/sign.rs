@@ -7,7 +7,9 @@
 use super::{
     Progress,
     authorize::{self, Basis, Standing},
-    cooling, dead, find, halted, in_block, ports, replace,
+    cooling,
+    dead::{self, Needs},
+    find, halted, in_block, ports, replace,
     replace::Side,
     say, screen, variants, wait,
 };
@@ -75,19 +77,24 @@ pub async fn run(context: &Context, transfer: Transfer) -> Result<Progress, Step
                           its resources stay reserved because a signature may exist";
             return wait(context, transfer, SubStatus::SigningInconclusive, reason).await;
         }
-    } else if expired {
-        let fact = Fact::Expired { sub_status: SubStatus::IntentExpired };
-        return give_up(context, transfer, &record, fact).await;
-    } else if ledgers_left < MIN_LEDGERS_LEFT
-        || context.now().since(record.created_at) > context.settings.package_lifetime
-    {
-        let reason = "the package waited too long to be signed; built again with current fees".to_owned();
-        return give_up(context, transfer, &record, Fact::Thawed { reason }).await;
-    } else if let Some(gone) = dead::spoilt(context, ports, &record).await? {
-        let reason = format!("{gone}; built again from what is there");
-        give_up(context, transfer, &record, Fact::Thawed { reason }).await?;
-        // A node behind our blocks would offer the same nonce again, at once.
-        return Ok(Progress::Wait(context.settings.retry));
+    } else {
+        let needs = Needs::of(context, ports, &record).await?;
+        if let Needs::UsedByItself { tx_id } = &needs {
+            return recognise(context, transfer, &record, tx_id).await;
+        }
+        if expired {
+            let fact = Fact::Expired { sub_status: SubStatus::IntentExpired };
+            return give_up(context, transfer, &record, fact).await;
+        }
+        if ledgers_left < MIN_LEDGERS_LEFT
+            || context.now().since(record.created_at) > context.settings.package_lifetime
+        {
+            let reason = "the package waited too long to be signed; built again with current fees".to_owned();
+            return give_up(context, transfer, &record, Fact::Thawed { reason }).await;
+        }
+        if let Needs::Gone { why } = needs {
+            return build_of_others(context, transfer, &record, &why).await;
+        }
     }
 
     if let Some(hold) = halted::by(context, &transfer, &record.purpose).await? {
@@ -487,6 +494,42 @@ async fn give_up(
     still(&mut tx, &transfer).await?;
     give_back(&mut tx, record, now).await?;
     advance_in(&mut tx, transfer, fact, now).await?;
+    tx.commit().await?;
+    Ok(Progress::Moved)
+}
+
+/// A block holds the draft, so that a session began of which we know nothing: from here on it goes as after one whose signature was lost.
+async fn recognise(
+    context: &Context,
+    transfer: Transfer,
+    record: &TransactionRecord,
+    tx_id: &str,
+) -> Result<Progress, StepError> {
+    tracing::warn!(transfer = %transfer.id, tx_id, "a block holds what was never signed as far as this database knows: is it an old backup?");
+    let now = context.now();
+    let mut tx = context.store.write().await?;
+    still(&mut tx, &transfer).await?;
+    transactions::start_signing(&mut tx, record.id, now).await?;
+    advance_in(&mut tx, transfer, Fact::SigningStarted, now).await?;
+    transactions::in_a_block(&mut tx, record.id, tx_id, now).await?;
+    tx.commit().await?;
+    Ok(Progress::Moved)
+}
+
+/// What the draft needs is gone. Its number is not free again, if it has one, so that those above it stay as they are, and go on.
+async fn build_of_others(
+    context: &Context,
+    transfer: Transfer,
+    record: &TransactionRecord,
+    why: &str,
+) -> Result<Progress, StepError> {
+    let now = context.now();
+    let mut tx = context.store.write().await?;
+    still(&mut tx, &transfer).await?;
+    transactions::release(&mut tx, record.id).await?;
+    nudge_next(&mut tx, record, now).await?;
+    let reason = format!("{why}; built again from what is there");
+    advance_in(&mut tx, transfer, Fact::Thawed { reason }, now).await?;
     tx.commit().await?;
     Ok(Progress::Moved)
 }

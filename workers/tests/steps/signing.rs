@@ -8,7 +8,7 @@ use bursar_domain::{
     signing::{PartyIndex, Scheme},
 };
 use bursar_store::{
-    halts, reservations,
+    events, halts, reservations,
     transactions::{self, Ended},
 };
 use bursar_workers::engine::{self, MoveError, Next, StepError};
@@ -156,22 +156,22 @@ async fn package_whose_nonce_someone_else_used__should_be_built_again_with_the_n
     let id = world.submit("robbed").await;
     world.look(id).await.unwrap();
     let first = world.transfer(id).await.state.transaction().unwrap();
+    let later = world.submit("later").await;
+    world.look(later).await.unwrap();
     world.chain.mine_foreign(&world.account);
     world.follow().await;
     world.signer.online.store(3, Ordering::SeqCst);
     world.later();
-    let Next::LookAgain(_) = world.look(id).await.unwrap() else { panic!("it must be looked at again") };
-    let transfer = world.transfer(id).await;
-    assert_eq!(transfer.status(), Status::Queued);
-    let reason = transfer.reason.unwrap_or_default();
-    assert!(reason.contains("/nonce/") && reason.contains("which is not ours"), "{reason}");
+    world.look(id).await.unwrap();
+    assert_eq!(world.status(id).await, (Status::Queued, Some(SubStatus::AccountHalted)));
     assert_eq!(world.signer.sessions(), 0, "of no use to anybody");
     let record = transactions::get(world.store(), first).await.unwrap().unwrap();
     assert_eq!(record.ended, Some(Ended::Released));
+    let told = events::of_transfer(world.store(), id).await.unwrap();
+    assert!(told.iter().any(|event| event.payload.to_string().contains("which is not ours; built again")));
+    let above = transactions::of_transfer(world.store(), later).await.unwrap();
+    assert_eq!(above.len(), 1, "what is above it stays as it is: {above:?}");
 
-    world.later();
-    world.look(id).await.unwrap();
-    assert_eq!(world.status(id).await, (Status::Queued, Some(SubStatus::AccountHalted)));
     for halt in halts::standing(world.store(), world.network).await.unwrap() {
         lift(&world, halt.id).await;
     }
