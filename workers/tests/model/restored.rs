@@ -13,8 +13,8 @@ use bursar_domain::{
 use bursar_store::transactions::{self, TransactionRecord};
 
 /// Seconds.
-const PACKAGE_LIFETIME: u64 = 600;
-const UNTIL_IT_EXPIRES: u64 = 1_000_000;
+const PACKAGE_LIFETIME: i64 = 600;
+const UNTIL_IT_EXPIRES: i64 = 1_000_000;
 
 async fn does(world: &mut World, action: Action) {
     world.perform(&action).await.unwrap_or_else(|violation| panic!("{action:?}: {violation:?}"));
