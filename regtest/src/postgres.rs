@@ -187,6 +187,14 @@ impl Postgres {
         &mut self.process
     }
 
+    /// Why its user can have no [`PostgresOptions::small_disk`] on this machine; `None` where it can.
+    pub fn small_disk_refusal() -> Option<String> {
+        match place::server_user() {
+            Ok(user) => SmallDisk::refusal_of(user),
+            Err(error) => Some(describe(&error)),
+        }
+    }
+
     /// With [`PostgresOptions::small_disk`].
     pub fn small_disk(&self) -> Option<&SmallDisk> {
         self.small_disk.as_ref()

@@ -7,12 +7,14 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::RegtestError;
 use crate::error::describe;
+use crate::process::RunAs;
 
 /// Covers the folder `$1` by a file system of `$2` MiB that holds what the folder does and the file `$3`, and becomes the program that
 /// follows, whose process this one is from the start. Files stay as sparse as they are: what was never written needs room. The working
@@ -119,14 +121,24 @@ impl SmallDisk {
         Ok(inside.join(FILLER))
     }
 
-    /// Why this machine lets nobody make such a disk, found out by making one; `None` where it does.
+    /// Why this machine does not let whoever runs this make such a disk, found out by making one; `None` where it does.
     pub fn refusal() -> Option<String> {
-        fn attempt() -> Result<(), RegtestError> {
+        Self::refusal_of(None)
+    }
+
+    /// The same of another user, whom only root can ask for.
+    pub(crate) fn refusal_of(user: Option<RunAs>) -> Option<String> {
+        let attempt = || -> Result<(), RegtestError> {
             let folder = tempfile::tempdir()
                 .map_err(RegtestError::io("could not create folder in", std::env::temp_dir()))?;
             let disk = SmallDisk::over(folder.path(), 1)?;
             let failed = |source| RegtestError::Spawn { name: "unshare".to_owned(), source };
             let mut probe = disk.under(&Command::new("cat"));
+            if let Some(RunAs { uid, gid }) = user {
+                chown(folder.path(), Some(uid), Some(gid))
+                    .map_err(RegtestError::io("could not give away", folder.path()))?;
+                probe.uid(uid).gid(gid).current_dir(folder.path());
+            }
             probe.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
             let mut probe = probe.spawn().map_err(failed)?;
             let (input, output) = (probe.stdin.take(), probe.stdout.take());
@@ -141,7 +153,7 @@ impl SmallDisk {
             }
             let errors = String::from_utf8_lossy(&ended.stderr).trim().to_owned();
             Err(RegtestError::Invalid { field: "unshare", reason: format!("{}: {errors}", ended.status) })
-        }
+        };
         attempt().err().map(|error| describe(&error))
     }
 }

@@ -28,12 +28,11 @@ impl Place {
     /// (`postgres`, else `nobody`); if that one cannot reach `dir` (such as a temporary folder of mode 0700), the cluster lies
     /// in the temporary folder instead, under a name that follows from `dir`, until `dir` is gone and another cluster starts.
     pub fn prepare(dir: &Path) -> Result<Self, RegtestError> {
-        if !Uid::effective().is_root() {
+        let Some(user) = server_user()? else {
             let data = dir.join("data");
             private_folder(&data, None)?;
             return Ok(Self { data, run_as: None });
-        }
-        let user = unprivileged()?;
+        };
         let parent = if reachable(dir, user) { dir.to_owned() } else { stand_in(dir)? };
         let data = parent.join("data");
         private_folder(&data, Some(user))?;
@@ -53,6 +52,11 @@ impl Place {
             None => Ok(()),
         }
     }
+}
+
+/// Whom the server runs as, where that is not whoever runs this.
+pub fn server_user() -> Result<Option<RunAs>, RegtestError> {
+    if Uid::effective().is_root() { unprivileged().map(Some) } else { Ok(None) }
 }
 
 fn unprivileged() -> Result<RunAs, RegtestError> {

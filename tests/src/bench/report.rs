@@ -161,8 +161,10 @@ fn growth(empty: &Phase, grown: &Phase) {
     }
 }
 
+type Figure = fn(&Rate) -> f64;
+
 fn ratios(before: &Rate, after: &Rate) -> String {
-    let figures: [(&str, fn(&Rate) -> f64); 10] = [
+    let figures: [(&str, Figure); 10] = [
         ("final/s", |rate| rate.final_per_second),
         ("accept p50", |rate| rate.accept.p50),
         ("p99", |rate| rate.accept.p99),

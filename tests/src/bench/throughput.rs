@@ -27,7 +27,7 @@ pub struct Load {
     pub seconds: u32,
     /// Each rate is offered so often, in turn with the other installation if there are two; all runs count together.
     pub repeats: u32,
-    /// At most so many transfers at each rate with co-signers, whose ECDSA takes two CPU seconds for each.
+    /// At most so many transfers in each run with co-signers, whose ECDSA takes two CPU seconds for each.
     pub cosigner_transfers: u32,
     /// Reads of each kind.
     pub reads: usize,
@@ -77,20 +77,24 @@ pub async fn measure(dir: &Path, scenario: Scenario, load: &Load) -> anyhow::Res
         sides.push(grown);
     }
     for per_second in &load.rates {
-        for _ in 0..load.repeats.max(1) {
+        sides.sort_by_key(|side| side.scenario.history);
+        for repeat in 0..load.repeats.max(1) {
             for side in &mut sides {
                 side.run(*per_second, load).await?;
             }
-            // Whoever was second is first the next time.
-            sides.reverse();
+            // Of four, each is first in one even and one odd repeat, so that order is in neither half.
+            if repeat % 2 == 0 {
+                sides.reverse();
+            }
         }
     }
-    sides.sort_by_key(|side| side.scenario.history);
     for _ in 0..READING_TURNS {
         for side in &mut sides {
             side.read(load.reads.div_ceil(READING_TURNS)).await?;
         }
+        sides.reverse();
     }
+    sides.sort_by_key(|side| side.scenario.history);
     let mut phases = Vec::new();
     for side in sides {
         phases.push(side.end().await?);
@@ -99,7 +103,7 @@ pub async fn measure(dir: &Path, scenario: Scenario, load: &Load) -> anyhow::Res
 }
 
 /// Reads of each kind are spread over so many turns.
-const READING_TURNS: usize = 5;
+const READING_TURNS: usize = 4;
 
 /// One of the installations that are compared.
 struct Side {
@@ -210,7 +214,8 @@ async fn one_run(stage: &mut Stage, per_second: u32, count: usize) -> anyhow::Re
         accepted,
         completed: times.iter().filter(|times| times.last.is_some()).count(),
         first_refusal: sent.first_refusal,
-        lasted: last - first,
+        // Of none that became final nothing is known, and it counts nothing.
+        lasted: if last.is_finite() { last - first } else { 0.0 },
         backlog,
         accept: sent.latencies,
         accept_to_broadcast: spans(|times| Some(times.broadcast? - times.accepted)),

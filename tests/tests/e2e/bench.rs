@@ -27,7 +27,7 @@ async fn measured() -> anyhow::Result<()> {
     let load = Load {
         rates: vec![4],
         seconds: 1,
-        repeats: 1,
+        repeats: 2,
         cosigner_transfers: 0,
         reads: 1,
         idle: Duration::from_secs(1),
@@ -35,7 +35,9 @@ async fn measured() -> anyhow::Result<()> {
     let measured = throughput::measure(&dir, scenario, &load).await?;
     for (phase, history) in measured.phases.iter().zip([0, 200]) {
         let rate = &phase.rates[0];
-        ensure!(phase.history == history && rate.completed == 4, "{phase:?}");
+        ensure!(phase.history == history && rate.completed == 8 && rate.runs == 2, "{phase:?}");
+        let halves = phase.halves.iter().flatten().map(|half| (half.runs, half.completed));
+        ensure!(halves.eq([(1, 4), (1, 4)]), "{:?}", phase.halves);
         ensure!(
             rate.calls_per_transfer.contains_key("eth_sendRawTransaction"),
             "{:?}",
