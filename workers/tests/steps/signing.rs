@@ -12,7 +12,10 @@ use bursar_store::{
     transactions::{self, Ended},
 };
 use bursar_workers::engine::{self, MoveError, Next, StepError};
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 fn refused(started: bool) -> SignError {
     let code = "FEE_ABOVE_CAP".into();
@@ -175,11 +178,29 @@ async fn package_whose_nonce_someone_else_used__should_be_built_again_with_the_n
     for halt in halts::standing(world.store(), world.network).await.unwrap() {
         lift(&world, halt.id).await;
     }
+    world.assert_paid_once(later).await;
     world.assert_paid_once(id).await;
-    let [used] = &transactions::of_transfer(world.store(), id).await.unwrap()[1..] else {
+    let [built] = &transactions::of_transfer(world.store(), id).await.unwrap()[1..] else {
         panic!("one more")
     };
-    assert_eq!(used.effects.resources, [world.resource(1)]);
+    assert_eq!(built.effects.resources, [world.resource(2)]);
+}
+
+/// A node may be behind the blocks that we have from another.
+#[tokio::test]
+async fn nonce_that_someone_else_used__should_not_be_taken_from_a_node_that_is_behind() {
+    let world = World::ethereum().await;
+    world.chain.mine_foreign(&world.account);
+    world.follow().await;
+    for halt in halts::standing(world.store(), world.network).await.unwrap() {
+        lift(&world, halt.id).await;
+    }
+    let behind = Arc::new(world.chain.truncated(1));
+    let world = world.with_node(behind);
+    let id = world.submit("next").await;
+    world.until(id, Status::Broadcasting).await;
+    let [record] = &transactions::of_transfer(world.store(), id).await.unwrap()[..] else { panic!("one") };
+    assert_eq!(record.effects.resources, [world.resource(1)]);
 }
 
 #[tokio::test]
