@@ -316,6 +316,29 @@ async fn number(context: &Context, intent: &Intent, state: &AccountState) -> Res
     }
 }
 
+/// Whether no lower number of its account has come free since the draft chose its own: signed above that one, it would wait behind a gap. To
+/// be asked when everything before the transaction that keeps the draft is committed.
+pub(crate) async fn is_lowest_still(
+    context: &Context,
+    intent: &Intent,
+    draft: &Draft,
+) -> Result<bool, StepError> {
+    let (Some(Reading { state, .. }), Some(chosen)) = (&draft.reading, draft.effects.resources.first())
+    else {
+        return Ok(true);
+    };
+    let first = state.first_unused().and_then(|first| state.resource(first));
+    // Coins have no order, and a filler has the number that it fills.
+    if intent.fills.is_some() || first.is_none_or(|first| first == *chosen) {
+        return Ok(true);
+    }
+    match lowest_free(context, intent, state).await {
+        Ok(lowest) => Ok(lowest == *chosen),
+        Err(DraftError::Step(error)) => Err(error),
+        Err(_) => Ok(false),
+    }
+}
+
 /// The lowest nonce or Sequence that neither the chain nor a live transaction of ours has used, by the node or by our blocks. Lowest, so that one that was
 /// given back leaves no gap behind.
 async fn lowest_free(

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     context::Context,
     engine::StepError,
-    preflight::{Draft, DraftError, draft_for},
+    preflight::{self, Draft, DraftError, draft_for},
     screening::standing,
     transition::{advance, advance_in, still},
 };
@@ -122,9 +122,11 @@ async fn freeze(
     let (reading, turn) = (draft.reading.clone(), draft.turn.take());
     let mut tx = context.store.write().await?;
     still(&mut tx, &transfer).await?;
-    let kept = match basis.stands(context, &mut tx).await? {
+    let stands = basis.stands(context, &mut tx).await?
+        && preflight::is_lowest_still(context, &transfer.intent.intent, &draft).await?;
+    let kept = match stands {
         true => keep(&mut tx, context, &transfer, transaction, Purpose::Pay, draft, now).await?,
-        // The log has grown since it was judged: once more, by what it says now.
+        // The log has grown since it was judged, or a lower number was given back since it chose: once more, by what there is now.
         false => None,
     };
     let Some(record) = kept else {

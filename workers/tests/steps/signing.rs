@@ -203,6 +203,29 @@ async fn nonce_that_someone_else_used__should_not_be_taken_from_a_node_that_is_b
     assert_eq!(record.effects.resources, [world.resource(1)]);
 }
 
+/// Given back between the choice and the commit: signed above it, the second would wait behind a gap.
+#[tokio::test]
+async fn nonce_that_comes_free_while_a_higher_one_is_chosen__should_be_taken() {
+    let world = World::ethereum().await;
+    world.signer.online.store(0, Ordering::SeqCst);
+    let (first, second) = (world.submit("first").await, world.submit("second").await);
+    world.look(first).await.unwrap();
+    let draft = world.transfer(first).await.state.transaction().unwrap();
+    world.signer.online.store(3, Ordering::SeqCst);
+    world.until(second, Status::Queued).await;
+    let mut tx = world.store().write().await.unwrap();
+    let release = async {
+        // It has chosen, and waits for its turn to write.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        transactions::release(&mut tx, draft).await.unwrap();
+        tx.commit().await.unwrap();
+    };
+    let (looked, ()) = tokio::join!(world.look(second), release);
+    looked.unwrap();
+    let [kept] = &transactions::of_transfer(world.store(), second).await.unwrap()[..] else { panic!("one") };
+    assert_eq!(kept.effects.resources, [world.resource(0)]);
+}
+
 #[tokio::test]
 async fn nonce_of_a_refused_transfer__should_be_used_by_the_next() {
     let world = World::ethereum().await;
